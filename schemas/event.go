@@ -1,0 +1,64 @@
+package schemas
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// EventType is what an event of a chat's timeline says.
+type EventType string
+
+// Message is the one type of this version; the other types of a timeline come as it grows.
+const Message EventType = "message"
+
+// Event is what a chat's log stores, as JSON: the payload of chat.<shard>.<chat>.timeline.
+// The edge writes it, so From and the shape of Body can be trusted.
+type Event struct {
+	Type     EventType      `json:"type" jsonschema:"enum=message"`
+	ID       ID             `json:"id"`
+	From     User           `json:"from"`
+	Body     jsontext.Value `json:"body"`
+	ReplyTo  uint64         `json:"replyTo,omitzero"`
+	Thread   uint64         `json:"thread,omitzero"`
+	Mentions []string       `json:"mentions,omitempty"`
+}
+
+// StoredEvent is an event with its place in the log: what a page's items and
+// live event frames carry.
+type StoredEvent struct {
+	Seq  uint64         `json:"seq"`
+	Prev uint64         `json:"prev"`
+	Time time.Time      `json:"time" format:"RFC3339Nano"`
+	N    uint64         `json:"n,omitzero"` // messages of the chat up to and including this event; 0 in live frames
+	JSON jsontext.Value `json:"event"`      // an Event, spliced as it was stored
+}
+
+// EncodeEvent returns the JSON of ev for the log.
+func EncodeEvent(ev *Event) ([]byte, error) {
+	data, err := json.Marshal(ev)
+	if err != nil {
+		return nil, fmt.Errorf("encode event %s of %s: %w", ev.ID, ev.From, err)
+	}
+	return data, nil
+}
+
+// DecodeEvent reads an event of the log. Members it does not know are left
+// alone: a newer edge may have written them.
+func DecodeEvent(data []byte) (*Event, error) {
+	var ev Event
+	if err := json.Unmarshal(data, &ev); err != nil {
+		return nil, fmt.Errorf("decode event: %w", err)
+	}
+	switch {
+	case ev.Type == "":
+		return nil, fmt.Errorf("decode event: it has no type")
+	case ev.ID.IsZero():
+		return nil, fmt.Errorf("decode event: it has no id")
+	case ev.From.IsZero():
+		return nil, fmt.Errorf("decode event: it has no from")
+	}
+	return &ev, nil
+}
