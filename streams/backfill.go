@@ -1,0 +1,246 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"parley/schemas"
+)
+
+// ErrGone says that the log's leader does not hold a sequence: it expired or was deleted.
+var ErrGone = errors.New("sequence is gone from the log")
+
+// numPendingHeader tells in each answer of a batch how many are left to send or to ask for.
+const numPendingHeader = "Nats-Num-Pending"
+
+// MultiLastMax is how many subjects one multi_last request may name.
+const MultiLastMax = 1024
+
+// LogReadWithin bounds one read of the log where the caller's context has no deadline.
+const LogReadWithin = 5 * time.Second
+
+// Log reads back from the chat streams, by direct get where any replica's
+// answer will do and from the stream's leader where absence has to be proven:
+// a direct get proves presence, never absence.
+type Log struct {
+	js       jetstream.JetStream
+	layout   Layout
+	replicas int
+}
+
+// NewLog returns a Log on the streams of layout, which have the given number of replicas.
+func NewLog(js jetstream.JetStream, layout Layout, replicas int) *Log {
+	return &Log{js: js, layout: layout, replicas: replicas}
+}
+
+// Layout returns the layout that the log is read by.
+func (l *Log) Layout() Layout { return l.layout }
+
+// Replicated tells whether a direct get may be answered by a replica that lags.
+func (l *Log) Replicated() bool { return l.replicas > 1 }
+
+// After returns a chat's events with a seq above after, rising, at most limit
+// of them and at most bytesMax bytes of JSON and one event more; more tells
+// that the log has further ones. The first event's Prev is after itself.
+// It costs what lies in the shard between after and the events.
+func (l *Log) After(ctx context.Context, chat schemas.Chat, after uint64, limit, bytesMax int) (events []schemas.StoredEvent, more bool, err error) {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	shard := l.layout.Shard(chat)
+	msgs, err := jetstreamext.GetBatch(ctx, l.js, shard.Stream(), limit,
+		jetstreamext.GetBatchSeq(after+1), jetstreamext.GetBatchSubject(shard.Timeline(chat)), jetstreamext.GetBatchMaxBytes(bytesMax))
+	if err != nil {
+		return nil, false, fmt.Errorf("read log of %s after %d: %w", chat, after, err)
+	}
+	prev := after
+	for msg, err := range msgs {
+		if errors.Is(err, jetstreamext.ErrNoMessages) {
+			return nil, false, nil
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("read log of %s after %d: %w", chat, after, err)
+		}
+		events = append(events, schemas.StoredEvent{Seq: msg.Sequence, Prev: prev, Time: msg.Time, JSON: msg.Data})
+		prev = msg.Sequence
+		more = msg.Header.Get(numPendingHeader) != "0"
+	}
+	return events, more, nil
+}
+
+// Last returns the highest seq of a chat in the log, or ok false where the log
+// holds nothing of it. The answer is the leader's.
+func (l *Log) Last(ctx context.Context, chat schemas.Chat) (seq uint64, ok bool, err error) {
+	shard := l.layout.Shard(chat)
+	msg, err := l.fromLeader(ctx, shard, msgGetRequest{LastFor: shard.Timeline(chat)})
+	if errors.Is(err, ErrGone) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("read last of %s: %w", chat, err)
+	}
+	return msg.Sequence, true, nil
+}
+
+// Lasts returns the highest seq of each of chats that the answering replicas
+// hold anything of: at most [MultiLastMax] a stream and request, a request a stream.
+func (l *Log) Lasts(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]uint64, error) {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	subjects := make(map[Shard][]string)
+	for _, chat := range chats {
+		shard := l.layout.Shard(chat)
+		subjects[shard] = append(subjects[shard], shard.Timeline(chat))
+	}
+	lasts := make(map[schemas.Chat]uint64, len(chats))
+	for shard, subjects := range subjects {
+		for len(subjects) > 0 {
+			n := min(len(subjects), MultiLastMax)
+			if err := l.lastsOf(ctx, shard, subjects[:n], lasts); err != nil {
+				return nil, err
+			}
+			subjects = subjects[n:]
+		}
+	}
+	return lasts, nil
+}
+
+func (l *Log) lastsOf(ctx context.Context, shard Shard, subjects []string, lasts map[schemas.Chat]uint64) error {
+	msgs, err := jetstreamext.GetLastMsgsFor(ctx, l.js, shard.Stream(), subjects)
+	if err != nil {
+		return fmt.Errorf("read lasts of %d chats in %s: %w", len(subjects), shard.Stream(), err)
+	}
+	for msg, err := range msgs {
+		if errors.Is(err, jetstreamext.ErrNoMessages) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read lasts of %d chats in %s: %w", len(subjects), shard.Stream(), err)
+		}
+		if chat, ok := TimelineChat(msg.Subject); ok {
+			lasts[chat] = msg.Sequence
+		}
+	}
+	return nil
+}
+
+// Bounds returns the lowest sequence that a shard's stream still holds, and its last.
+func (l *Log) Bounds(ctx context.Context, shard Shard) (first, last uint64, err error) {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	stream, err := l.js.Stream(ctx, shard.Stream())
+	if err != nil {
+		return 0, 0, fmt.Errorf("read bounds of %s: %w", shard.Stream(), err)
+	}
+	state := stream.CachedInfo().State
+	return state.FirstSeq, state.LastSeq, nil
+}
+
+// Sequence returns the message at one sequence of a shard's stream, or
+// [ErrGone] if the stream's leader says that there is none.
+func (l *Log) Sequence(ctx context.Context, shard Shard, seq uint64) (*jetstream.RawStreamMsg, error) {
+	msg, err := l.fromLeader(ctx, shard, msgGetRequest{Seq: seq})
+	if err != nil {
+		return nil, fmt.Errorf("read sequence %d of %s: %w", seq, shard.Stream(), err)
+	}
+	return msg, nil
+}
+
+type msgGetRequest struct {
+	Seq     uint64 `json:"seq,omitzero"`
+	LastFor string `json:"last_by_subj,omitzero"`
+}
+
+type msgGetResponse struct {
+	Error   *jetstream.APIError `json:"error"`
+	Message *struct {
+		Subject string    `json:"subject"`
+		Seq     uint64    `json:"seq"`
+		Header  []byte    `json:"hdrs"`
+		Data    []byte    `json:"data"`
+		Time    time.Time `json:"time"`
+	} `json:"message"`
+}
+
+// fromLeader asks the API that only a stream's leader answers.
+func (l *Log) fromLeader(ctx context.Context, shard Shard, req msgGetRequest) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	payload, err := json.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := l.js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+shard.Stream(), payload)
+	if err != nil {
+		return nil, err
+	}
+	var resp msgGetResponse
+	if err := json.Unmarshal(reply.Data, &resp); err != nil {
+		return nil, err
+	}
+	switch {
+	case resp.Error != nil && resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil, ErrGone
+	case resp.Error != nil:
+		return nil, resp.Error
+	case resp.Message == nil:
+		return nil, errors.New("answer holds no message")
+	}
+	m := resp.Message
+	msg := &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Seq, Data: m.Data, Time: m.Time}
+	if len(m.Header) > 0 {
+		if msg.Header, err = nats.DecodeHeadersMsg(m.Header); err != nil {
+			return nil, fmt.Errorf("decode headers: %w", err)
+		}
+	}
+	return msg, nil
+}
+
+func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, LogReadWithin)
+}
+
+// Stored is what a republished message says of its place in the log.
+type Stored struct {
+	Seq  uint64
+	Prev uint64
+	Time string // RFC 3339, as the log wrote it
+	Hint bool   // no event: only word that Seq exists
+}
+
+// HintHeader marks a message on a live timeline that carries no event.
+const HintHeader = "Parley-Hint"
+
+// ParseStored reads the headers of a message on a live timeline.
+func ParseStored(header nats.Header) (Stored, bool) {
+	seq, err := strconv.ParseUint(header.Get(jetstream.SequenceHeader), 10, 64)
+	if err != nil {
+		return Stored{}, false
+	}
+	if header.Get(HintHeader) != "" {
+		return Stored{Seq: seq, Hint: true}, true
+	}
+	prev, err := strconv.ParseUint(header.Get(jetstream.LastSequenceHeader), 10, 64)
+	if err != nil {
+		return Stored{}, false
+	}
+	return Stored{Seq: seq, Prev: prev, Time: header.Get(jetstream.TimeStampHeaer)}, true
+}
+
+// Hint returns the message that tells a chat's receivers that seq exists.
+func Hint(chat schemas.Chat, seq uint64) *nats.Msg {
+	return &nats.Msg{Subject: LiveTimeline(chat), Header: nats.Header{
+		jetstream.SequenceHeader: {strconv.FormatUint(seq, 10)},
+		HintHeader:               {"1"},
+	}}
+}
