@@ -1,9 +1,6 @@
 package schemas
 
-import (
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-)
+import "github.com/go-json-experiment/json/jsontext"
 
 // BodyKind tells which body a message has.
 type BodyKind string
@@ -48,71 +45,102 @@ type OpaqueBody struct {
 	Scheme string   `json:"scheme" jsonschema:"minLength=1"`
 }
 
-// checkBody validates body and returns it compacted. Members beyond those of
+// checkBody validates body and returns a compact copy. Members beyond those of
 // its kind are kept: clients may add their own.
 func checkBody(body jsontext.Value) (jsontext.Value, *Error) {
-	if len(body) == 0 {
+	switch {
+	case len(body) == 0:
 		return nil, Errorf(Invalid, "body is absent: a message has one, like {\"kind\":\"text\",\"text\":\"hi\"}")
+	case body.Kind() != '{':
+		return nil, Errorf(Invalid, "body is not an object")
 	}
+	body = body.Clone()
 	if err := body.Compact(); err != nil {
-		return nil, Errorf(BadFrame, "body is not JSON: %v", err)
+		return nil, Errorf(BadFrame, "body: %s", sentence(err))
 	}
 	if len(body) > BodyBytesMax {
 		return nil, Errorf(TooLarge, "body has %d bytes: at most %d are allowed", len(body), BodyBytesMax)
 	}
-	if body.Kind() != '{' {
-		return nil, Errorf(Invalid, "body is not an object")
+	if depth(body) > BodyDepthMax {
+		return nil, Errorf(Invalid, "body nests deeper than %d levels", BodyDepthMax)
 	}
-	var head struct {
-		Kind BodyKind `json:"kind"`
+	var space [frameMembersUsual]member
+	members, err := readMembers(body, space[:0])
+	if err != nil {
+		return nil, Errorf(BadFrame, "body: %s", sentence(err))
 	}
-	if err := json.Unmarshal(body, &head); err != nil {
-		return nil, memberError(err)
-	}
-	switch head.Kind {
-	case TextKind:
-		var text TextBody
-		if err := decodeMembers(body, &text); err != nil {
-			return nil, err
-		}
-		if text.Text == "" {
-			return nil, Errorf(Invalid, "body.text is empty")
-		}
-	case ImageKind:
-		var image ImageBody
-		if err := decodeMembers(body, &image); err != nil {
-			return nil, err
-		}
-		if image.File.IsZero() || image.Width == 0 || image.Height == 0 {
-			return nil, Errorf(Invalid, "an image body has file, width and height")
-		}
-	case FileKind:
-		var file FileBody
-		if err := decodeMembers(body, &file); err != nil {
-			return nil, err
-		}
-		if file.File.IsZero() || file.Name == "" || file.MIME == "" {
-			return nil, Errorf(Invalid, "a file body has file, name, bytes and mime")
-		}
-		if file.Bytes > SeqMax {
-			return nil, Errorf(Invalid, "body.bytes is beyond 2^53")
-		}
-	case OpaqueKind:
-		var opaque OpaqueBody
-		if err := decodeMembers(body, &opaque); err != nil {
-			return nil, err
-		}
-		if opaque.Data == "" || opaque.Scheme == "" {
-			return nil, Errorf(Invalid, "an opaque body has data and scheme")
-		}
-	case "":
-		// A member "Kind" in the wrong case lands here too: decodeMembers tells which.
-		if err := decodeMembers(body, &head); err != nil {
-			return nil, err
-		}
-		return nil, Errorf(Invalid, "body.kind is absent: it is text, image, file or opaque")
-	default:
-		return nil, Errorf(Invalid, "body.kind %q is unknown: it is text, image, file or opaque", clip(string(head.Kind)))
+	if err := checkBodyMembers(members); err != nil {
+		err.Message = "body: " + err.Message
+		return nil, err
 	}
 	return body, nil
+}
+
+func checkBodyMembers(members []member) *Error {
+	var kind BodyKind
+	if err := decodeFields(members, []field{{"kind", &kind}}); err != nil {
+		return err
+	}
+	switch kind {
+	case TextKind:
+		return checkText(members)
+	case ImageKind:
+		return checkImage(members)
+	case FileKind:
+		return checkFile(members)
+	case OpaqueKind:
+		return checkOpaque(members)
+	case "":
+		return Errorf(Invalid, "kind is absent: it is text, image, file or opaque")
+	default:
+		return Errorf(Invalid, "kind %q is unknown: it is text, image, file or opaque", clip(string(kind)))
+	}
+}
+
+func checkText(members []member) *Error {
+	var text TextBody
+	err := decodeFields(members, []field{{"text", &text.Text}})
+	if err == nil && text.Text == "" {
+		return Errorf(Invalid, "text is empty")
+	}
+	return err
+}
+
+func checkImage(members []member) *Error {
+	var image ImageBody
+	err := decodeFields(members, []field{
+		{"file", &image.File},
+		{"width", &image.Width},
+		{"height", &image.Height},
+		{"text", &image.Text},
+	})
+	if err == nil && (image.File.IsZero() || image.Width == 0 || image.Height == 0) {
+		return Errorf(Invalid, "an image has file, width and height")
+	}
+	return err
+}
+
+func checkFile(members []member) *Error {
+	var file FileBody
+	var size *uint64 // an empty file is a file; one without its size is not
+	err := decodeFields(members, []field{
+		{"file", &file.File},
+		{"name", &file.Name},
+		{"bytes", &size},
+		{"mime", &file.MIME},
+		{"text", &file.Text},
+	})
+	if err == nil && (file.File.IsZero() || file.Name == "" || size == nil || file.MIME == "") {
+		return Errorf(Invalid, "a file has file, name, bytes and mime")
+	}
+	return err
+}
+
+func checkOpaque(members []member) *Error {
+	var opaque OpaqueBody
+	err := decodeFields(members, []field{{"data", &opaque.Data}, {"scheme", &opaque.Scheme}})
+	if err == nil && (opaque.Data == "" || opaque.Scheme == "") {
+		return Errorf(Invalid, "an opaque body has data and scheme")
+	}
+	return err
 }

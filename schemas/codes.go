@@ -1,6 +1,10 @@
 package schemas
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
 
 // Code classes an [Error] for the program that reads it.
 type Code string
@@ -30,9 +34,20 @@ type Error struct {
 
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 
-// Errorf returns an [Error] with a formatted sentence.
+// Errorf returns an [Error] with a formatted sentence: one printable line of at
+// most [SentenceBytesMax] bytes, whatever a client sent that it quotes.
 func Errorf(code Code, format string, args ...any) *Error {
-	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+	return &Error{Code: code, Message: oneLine(fmt.Sprintf(format, args...))}
+}
+
+func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	return cut(s, SentenceBytesMax)
 }
 
 // CloseCode is the status of a WebSocket close frame.

@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -36,8 +37,11 @@ type StoredEvent struct {
 	JSON jsontext.Value `json:"event"`      // an Event, spliced as it was stored
 }
 
-// EncodeEvent returns the JSON of ev for the log.
+// EncodeEvent returns the JSON of ev for the log. It refuses what [DecodeEvent] would.
 func EncodeEvent(ev *Event) ([]byte, error) {
+	if err := ev.check(); err != nil {
+		return nil, fmt.Errorf("encode event: %w", err)
+	}
 	data, err := json.Marshal(ev)
 	if err != nil {
 		return nil, fmt.Errorf("encode event %s of %s: %w", ev.ID, ev.From, err)
@@ -45,20 +49,32 @@ func EncodeEvent(ev *Event) ([]byte, error) {
 	return data, nil
 }
 
-// DecodeEvent reads an event of the log. Members it does not know are left
-// alone: a newer edge may have written them.
+// DecodeEvent reads an event of the log. Members and types that it does not
+// know are left alone: a newer edge may have written them. Its errors are one
+// printable line, fit for a dead letter's header.
 func DecodeEvent(data []byte) (*Event, error) {
 	var ev Event
 	if err := json.Unmarshal(data, &ev); err != nil {
+		return nil, errors.New(oneLine("decode event: " + err.Error()))
+	}
+	if err := ev.check(); err != nil {
 		return nil, fmt.Errorf("decode event: %w", err)
 	}
+	return &ev, nil
+}
+
+func (ev *Event) check() error {
 	switch {
 	case ev.Type == "":
-		return nil, fmt.Errorf("decode event: it has no type")
+		return errors.New("it has no type")
 	case ev.ID.IsZero():
-		return nil, fmt.Errorf("decode event: it has no id")
+		return errors.New("it has no id")
 	case ev.From.IsZero():
-		return nil, fmt.Errorf("decode event: it has no from")
+		return errors.New("it has no from")
+	case ev.Type == Message && ev.Body.Kind() != '{':
+		return errors.New("a message's body is an object")
+	case ev.ReplyTo > SeqMax || ev.Thread > SeqMax:
+		return errors.New("replyTo and thread are below 2^53")
 	}
-	return &ev, nil
+	return nil
 }

@@ -8,6 +8,9 @@ const (
 	FrameBytesMax = 128 << 10
 	// BodyBytesMax is the largest body of a message, in bytes of compact JSON.
 	BodyBytesMax = 102_400
+	// BodyDepthMax is how deep a body's objects and arrays may nest, itself included:
+	// every reader of the log has to parse it, and many parsers stop at 64.
+	BodyDepthMax = 32
 	// TokenBytesMax is the longest name of a user, chat part, message id or device.
 	TokenBytesMax = 64
 	// JWTBytesMax is the longest token that hello and renew take.
@@ -16,6 +19,9 @@ const (
 	MentionsMax = 100
 	// SeqMax bounds every number of the protocol: beyond it JavaScript is no longer exact.
 	SeqMax = 1<<53 - 1
+
+	// SentenceBytesMax bounds the sentence of an error.
+	SentenceBytesMax = 400
 
 	// ResumeChatsMax is how many chats one hello may resume.
 	ResumeChatsMax = 200

@@ -3,6 +3,7 @@ package schemas
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // User names a person or a bot: 1 to 64 of A-Z a-z 0-9 _ and -.
@@ -135,11 +136,12 @@ func checkToken(what, s string) error {
 		return fmt.Errorf("%s is empty: it has 1 to %d of A-Z a-z 0-9 _ -", what, TokenBytesMax)
 	}
 	if len(s) > TokenBytesMax {
-		return fmt.Errorf("%s %q… has %d bytes: at most %d are allowed", what, s[:16], len(s), TokenBytesMax)
+		return fmt.Errorf("%s %q has %d bytes: at most %d are allowed", what, cut(s, 20), len(s), TokenBytesMax)
 	}
 	for i := range len(s) {
 		if !tokenByte(s[i]) {
-			return fmt.Errorf("%s %q has a %q: only A-Z a-z 0-9 _ - are allowed", what, s, s[i])
+			r, _ := utf8.DecodeRuneInString(s[i:])
+			return fmt.Errorf("%s %q has a %q: only A-Z a-z 0-9 _ - are allowed", what, s, r)
 		}
 	}
 	return nil
@@ -149,10 +151,17 @@ func tokenByte(b byte) bool {
 	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || b == '_' || b == '-'
 }
 
-// clip keeps an error sentence short however long the input was.
-func clip(s string) string {
-	if len(s) > 160 {
-		return s[:160] + "…"
+// clip keeps what a sentence quotes short; every valid chat fits.
+func clip(s string) string { return cut(s, 160) }
+
+// cut returns at most bytesMax bytes of s, at a rune's end, and tells by … that there was more.
+func cut(s string, bytesMax int) string {
+	if len(s) <= bytesMax {
+		return s
 	}
-	return s
+	end := bytesMax - len("…")
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
 }
