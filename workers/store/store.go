@@ -21,10 +21,33 @@ const (
 	BucketBytesMax  = 64 << 20
 )
 
-// ErrSchemaNewer says that a newer Parley migrated the store: this binary does not know its tables.
-var ErrSchemaNewer = errors.New("the store's schema is newer than this binary")
+// What a store answers besides the error of a context that ended. Every other
+// error of a store is one of these two: a caller waits and tries again, or sets
+// the batch aside.
+var (
+	// ErrUnavailable says that the store could not serve now: disk full, locked,
+	// an I/O error, closed. Nothing of the call was taken, or its outcome is
+	// unknown; the same call may succeed later, and a batch may be given again.
+	ErrUnavailable = errors.New("the store is unavailable")
+	// ErrBatch says that this batch can never be stored: it breaks a rule that
+	// [Batch.Validate] names, or a bound of the store. Nothing of it was taken.
+	ErrBatch = errors.New("the batch cannot be stored")
+)
 
-// Event is a row of table events.
+// What a store answers to a check of its schema, before it serves.
+var (
+	// ErrSchemaNewer says that a newer Parley migrated the store: this binary does not know its tables.
+	ErrSchemaNewer = errors.New("the store's schema is newer than this binary")
+	// ErrSchemaOlder says that migrations of this binary were not applied yet.
+	ErrSchemaOlder = errors.New("the store's schema is older than this binary")
+	// ErrSchemaChanged says that a migration was applied whose text is not the one this binary has.
+	ErrSchemaChanged = errors.New("the store's schema is another than this binary's")
+)
+
+// RoleMember is the role of both users of a direct chat in table chats_by_user.
+const RoleMember = "member"
+
+// Event is a row of table events. Time keeps its nanoseconds and comes back in UTC.
 type Event struct {
 	Bucket int64
 	Seq    uint64
@@ -55,9 +78,11 @@ type Bucket struct {
 	FirstSeq uint64
 }
 
-// ChatBatch is what one commit adds to one chat. Head is the chat's head after
-// Events; Buckets are those that Events open. Opened tells that the chat had no
-// event before: for a direct chat the store then writes its users' rows in chats_by_user.
+// ChatBatch is what one commit adds to one chat, at least one event. Head is the
+// chat's head after Events; Buckets are those that Events open, the chat's first
+// among them. Opened tells that the chat had no event before: for a direct chat
+// the store then writes its users' rows in chats_by_user, with the role
+// [RoleMember] since the first of Events.
 type ChatBatch struct {
 	Chat    schemas.Chat
 	Events  []Event // rising seq
@@ -67,6 +92,9 @@ type ChatBatch struct {
 }
 
 // Batch is one commit of a shard: the events from the last commit up to Committed.
+// Chats may be empty, where a shard moves on without events. Whoever gave a batch
+// to a store does not change it afterwards: a commit whose context ended may
+// still be under way.
 type Batch struct {
 	Shard     string
 	Committed uint64

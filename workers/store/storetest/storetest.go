@@ -1,0 +1,68 @@
+// Package storetest is the contract of the permanent store: what every store
+// passes, whatever is below it.
+package storetest
+
+import (
+	"context"
+	"testing"
+
+	"parley/schemas"
+	"parley/workers/store"
+)
+
+// Store is all that the workers ask of a store, together.
+type Store interface {
+	// Committed returns the sequence up to which a shard is stored, 0 where nothing is.
+	Committed(ctx context.Context, shard string) (uint64, error)
+	// Heads returns the heads of those chats of which something is stored.
+	Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Head, error)
+	// Head returns one chat's head; ok is false where nothing of it is stored.
+	Head(ctx context.Context, chat schemas.Chat) (head store.Head, ok bool, err error)
+	// Commit stores a batch. Batches may come again and in any order: the store is
+	// then as if each had come once, in order.
+	Commit(ctx context.Context, b store.Batch) error
+	// Page returns events by rising seq, and whether there are further ones in the
+	// direction that was asked.
+	Page(ctx context.Context, chat schemas.Chat, rng store.Range) (events []store.Event, more bool, err error)
+}
+
+// Open gives an empty store, released at the test's end, and a function that
+// returns all its rows as text: the same text where and only where the rows are the same.
+type Open func(t testing.TB) (s Store, dump func() string)
+
+// Run holds the store that open gives to the contract.
+func Run(t *testing.T, open Open) {
+	for _, part := range []struct {
+		name string
+		run  func(*testing.T, Open)
+	}{
+		{"empty store", testEmpty},
+	} {
+		t.Run(part.name, func(t *testing.T) {
+			t.Parallel()
+			part.run(t, open)
+		})
+	}
+}
+
+func testEmpty(t *testing.T, open Open) {
+	s, _ := open(t)
+	chat := DirectChat("alice", "bob")
+	if seq, err := s.Committed(t.Context(), "0"); seq != 0 || err != nil {
+		t.Errorf("Committed: %d, %v, want 0", seq, err)
+	}
+	if _, ok, err := s.Head(t.Context(), chat); ok || err != nil {
+		t.Errorf("Head: ok %t, %v, want none", ok, err)
+	}
+	if heads, err := s.Heads(t.Context(), []schemas.Chat{chat}); len(heads) != 0 || err != nil {
+		t.Errorf("Heads: %v, %v, want none", heads, err)
+	}
+	if heads, err := s.Heads(t.Context(), nil); len(heads) != 0 || err != nil {
+		t.Errorf("Heads of no chats: %v, %v, want none", heads, err)
+	}
+	for _, rng := range []store.Range{{Limit: 10}, {Before: 7, Limit: 10}, {Forward: true, Limit: 10}, {Forward: true, After: 7, Limit: 10}} {
+		if events, more, err := s.Page(t.Context(), chat, rng); len(events) != 0 || more || err != nil {
+			t.Errorf("Page %+v: %d events, more %t, %v, want none", rng, len(events), more, err)
+		}
+	}
+}
