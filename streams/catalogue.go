@@ -1,0 +1,238 @@
+package streams
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// What a new system is provisioned with where [Settings] says nothing.
+const (
+	defaultShards     = 8
+	defaultReplicas   = 1
+	defaultMaxAge     = 24 * time.Hour
+	defaultDuplicates = 2 * time.Minute
+	defaultMaxBytes   = 1 << 30
+	// maxBytesMin ends the search for a size that the disk has room for.
+	maxBytesMin = 64 << 20
+)
+
+// Bounds of what is beside the log.
+const (
+	// DeadMaxAge and deadMaxBytes bound the dead letters. When they are full
+	// persist stops at the next one: rather that than to lose it.
+	DeadMaxAge   = 30 * 24 * time.Hour
+	deadMaxBytes = 256 << 20
+	// presenceMaxBytes is room for 300,000 sessions; the next ones are not shown as online.
+	presenceMaxBytes = 128 << 20
+	// presenceMarkerTTL is how long the bucket tells that a session has expired.
+	presenceMarkerTTL = 5 * time.Minute
+)
+
+// The consumer persist: see workers/persist.
+const (
+	// PinGroup is the priority group in which one persister is pinned and the others wait.
+	PinGroup = "persist"
+	// PinnedTTL is how long a pinned persister may be silent before another is pinned.
+	PinnedTTL = 4 * time.Second
+	// MaxAckPending bounds what persist holds of one shard.
+	MaxAckPending = 16_384
+	// AckWait is longer than a slow store takes for its largest batch.
+	AckWait = 60 * time.Second
+	// maxWaiting bounds the pull requests that wait: a few for each worker.
+	maxWaiting = 128
+)
+
+// Metadata of the chat streams, by which [LoadLayout] knows the layout.
+const (
+	generationKey = "parley.generation"
+	shardsKey     = "parley.shards"
+)
+
+// Settings of provisioning. A zero field leaves what is provisioned as it is;
+// a new system gets the default.
+type Settings struct {
+	Shards     int           // chat streams, fixed at the first provisioning; default: 8
+	Replicas   int           // 1, 3 or 5, of every stream; default: 1
+	MaxAge     time.Duration // of the log, the hot tier; default: 24h
+	MaxBytes   int64         // of each chat stream, reserved on the disk; default: 1 GiB, or what of it there is room for
+	Duplicates time.Duration // how long a publish is known by its id; default: 2m
+	// Services are consumers for others: each gets a durable pull consumer of
+	// its name on every chat stream. nats.conf has a user for the name service.
+	Services []string // default: none
+}
+
+// Validate reports every fault at once.
+func (s Settings) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if s.Shards < 0 || s.Shards > ShardsMax {
+		fault("shards %d: from 1 to %d", s.Shards, ShardsMax)
+	}
+	if s.Replicas != 0 && s.Replicas != 1 && s.Replicas != 3 && s.Replicas != 5 {
+		fault("replicas %d: 1, 3 or 5", s.Replicas)
+	}
+	if s.MaxAge < 0 || s.Duplicates < 0 || s.MaxBytes < 0 {
+		fault("age %v, bytes %d and duplicates %v are not negative", s.MaxAge, s.MaxBytes, s.Duplicates)
+	}
+	if s.MaxAge > 0 && s.Duplicates > s.MaxAge {
+		fault("duplicates %v: at most the age of the log, %v", s.Duplicates, s.MaxAge)
+	}
+	for _, name := range s.Services {
+		if !validConsumerName(name) {
+			fault("service %q: 1 to 64 of A-Z a-z 0-9 _ -, and not %s", name, PersistConsumer)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func validConsumerName(name string) bool {
+	if name == "" || len(name) > 64 || name == PersistConsumer {
+		return false
+	}
+	for _, r := range name {
+		if !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_' || r == '-') {
+			return false
+		}
+	}
+	return true
+}
+
+// withDefaults is for what is new: no field is zero afterwards.
+func (s Settings) withDefaults() Settings {
+	s.Shards = orDefault(s.Shards, defaultShards)
+	s.Replicas = orDefault(s.Replicas, defaultReplicas)
+	s.MaxAge = orDefault(s.MaxAge, defaultMaxAge)
+	s.MaxBytes = orDefault(s.MaxBytes, defaultMaxBytes)
+	s.Duplicates = orDefault(s.Duplicates, min(defaultDuplicates, s.MaxAge))
+	return s
+}
+
+func orDefault[T comparable](value, def T) T {
+	var zero T
+	if value == zero {
+		return def
+	}
+	return value
+}
+
+// declaredStreams are all streams and buckets of Parley.
+func declaredStreams(layout Layout, s Settings) []jetstream.StreamConfig {
+	streams := []jetstream.StreamConfig{deadStream(s), presenceStream(s)}
+	for _, shard := range layout.All() {
+		streams = append(streams, chatStream(layout, shard, s))
+	}
+	return streams
+}
+
+// chatStream is the log of a shard's chats. When its bytes are full it refuses
+// what is new: an old event is never lost to a new one before its age.
+func chatStream(layout Layout, shard Shard, s Settings) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        shard.Stream(),
+		Description: "timelines of the chats in shard " + shard.Token,
+		Subjects:    shard.TimelinePatterns(),
+		Storage:     jetstream.FileStorage,
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardNew,
+		MaxAge:      s.MaxAge,
+		MaxBytes:    s.MaxBytes,
+		Duplicates:  s.Duplicates,
+		Replicas:    s.Replicas,
+		AllowDirect: true,
+		AllowMsgTTL: true,
+		FirstSeq:    layout.FirstSeq(),
+		RePublish:   &jetstream.RePublish{Source: "chat." + shard.Token + ".>", Destination: "live.>"},
+		Metadata: map[string]string{
+			generationKey: strconv.Itoa(layout.Generation),
+			shardsKey:     strconv.Itoa(layout.Shards),
+		},
+	}
+}
+
+// deadStream keeps what a consumer gave up on.
+func deadStream(s Settings) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        DeadStream,
+		Description: "dead letters",
+		Subjects:    []string{DeadPattern},
+		Storage:     jetstream.FileStorage,
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardNew,
+		MaxAge:      DeadMaxAge,
+		MaxBytes:    deadMaxBytes,
+		Duplicates:  defaultDuplicates,
+		Replicas:    s.Replicas,
+		AllowDirect: true,
+	}
+}
+
+// presenceStream is the key-value bucket presence, as js.CreateKeyValue would
+// make it. Its keys carry their own TTL; it is rebuilt within one after a loss,
+// so it is kept in memory.
+func presenceStream(s Settings) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:                   "KV_" + PresenceBucket,
+		Description:            "sessions, by <user>.<session>",
+		Subjects:               []string{"$KV." + PresenceBucket + ".>"},
+		Storage:                jetstream.MemoryStorage,
+		Retention:              jetstream.LimitsPolicy,
+		Discard:                jetstream.DiscardNew,
+		MaxBytes:               presenceMaxBytes,
+		MaxMsgsPerSubject:      1,
+		Duplicates:             defaultDuplicates,
+		Replicas:               s.Replicas,
+		AllowDirect:            true,
+		AllowRollup:            true,
+		DenyDelete:             true,
+		AllowMsgTTL:            true,
+		SubjectDeleteMarkerTTL: presenceMarkerTTL,
+	}
+}
+
+// declaredConsumers are the durable consumers of each chat stream.
+func declaredConsumers(s Settings) []jetstream.ConsumerConfig {
+	consumers := []jetstream.ConsumerConfig{persistConsumer()}
+	for _, name := range s.Services {
+		consumers = append(consumers, serviceConsumer(name))
+	}
+	return consumers
+}
+
+// persistConsumer acknowledges by prefix and redelivers for ever: whether an
+// event is stored is decided by the store's committed sequence, and an event
+// that cannot be stored is acknowledged once it is a dead letter.
+func persistConsumer() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:        PersistConsumer,
+		Description:    "the permanent store",
+		DeliverPolicy:  jetstream.DeliverAllPolicy,
+		AckPolicy:      jetstream.AckAllPolicy,
+		ReplayPolicy:   jetstream.ReplayInstantPolicy,
+		AckWait:        AckWait,
+		MaxDeliver:     -1,
+		MaxAckPending:  MaxAckPending,
+		MaxWaiting:     maxWaiting,
+		PriorityPolicy: jetstream.PriorityPolicyPinned,
+		PriorityGroups: []string{PinGroup},
+		PinnedTTL:      PinnedTTL,
+	}
+}
+
+// serviceConsumer is for somebody else's service, on which Parley does not wait.
+func serviceConsumer(name string) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:       name,
+		Description:   "a service beside Parley",
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		ReplayPolicy:  jetstream.ReplayInstantPolicy,
+		AckWait:       AckWait,
+		MaxDeliver:    -1,
+		MaxAckPending: MaxAckPending,
+		MaxWaiting:    maxWaiting,
+	}
+}

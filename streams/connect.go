@@ -1,0 +1,135 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// A server that does not answer is left after 60 s at most. The servers do
+	// the same to clients (see nats.conf).
+	clientPingInterval = 20 * time.Second
+	clientPingsMax     = 2
+	connectTimeout     = 5 * time.Second
+
+	reconnectWaitMin = 100 * time.Millisecond
+	reconnectWaitMax = 5 * time.Second
+)
+
+// ConnectConfig says who connects to NATS and where. The hooks may be nil; they
+// are called one after the other on a goroutine of the connection and must not block.
+type ConnectConfig struct {
+	Component Component
+	URLs      []string     // default: nats://127.0.0.1:4222
+	Password  string       // of the component's user
+	Name      string       // shown by `nats server report connections`; default: parley-<component>
+	Log       *slog.Logger // default: slog.Default()
+
+	OnDisconnect   func(error)
+	OnReconnect    func()
+	OnSlowConsumer func(*nats.Subscription) // messages for it were dropped
+	OnError        func(*nats.Subscription, error)
+
+	// InProcess, where set, is used instead of URLs: see [Server.InProcess].
+	InProcess nats.InProcessConnProvider
+}
+
+// Connect connects once: a server that is away or refuses the password is an
+// error, within 5 s for each URL. From then on the connection reconnects for ever by itself.
+//
+// While it is away, publishing fails at once: there is no reconnect buffer, since
+// a process that was paused must not publish late what it had buffered.
+func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if len(cfg.URLs) == 0 {
+		cfg.URLs = []string{nats.DefaultURL}
+	}
+	if cfg.Name == "" {
+		cfg.Name = "parley-" + string(cfg.Component)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	nc, err := nats.Connect(strings.Join(cfg.URLs, ","), cfg.options()...)
+	switch {
+	case errors.Is(err, nats.ErrAuthorization):
+		return nil, fmt.Errorf("connect to NATS at %s: it refuses user %s: set %s to the password that the server was started with",
+			strings.Join(cfg.URLs, ","), cfg.Component, cfg.Component.PasswordVariable())
+	case err != nil:
+		return nil, fmt.Errorf("connect to NATS at %s as %s: %w: is the server running there?",
+			strings.Join(cfg.URLs, ","), cfg.Component, err)
+	}
+	return nc, nil
+}
+
+func (cfg ConnectConfig) options() []nats.Option {
+	log := cfg.Log.With("connection", cfg.Name)
+	options := []nats.Option{
+		nats.Name(cfg.Name),
+		nats.UserInfo(string(cfg.Component), cfg.Password),
+		nats.CustomInboxPrefix(cfg.Component.InboxPrefix()),
+		nats.Timeout(connectTimeout),
+		nats.PingInterval(clientPingInterval),
+		nats.MaxPingsOutstanding(clientPingsMax),
+		nats.ReconnectBufSize(-1),
+		nats.MaxReconnects(-1),
+		// A server that restarts may refuse users for a moment: that is no reason to give up.
+		nats.IgnoreAuthErrorAbort(),
+		nats.CustomReconnectDelay(reconnectWait),
+		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
+			if !nc.IsClosed() {
+				log.Warn("NATS connection lost, reconnecting", "err", err)
+			}
+			if cfg.OnDisconnect != nil {
+				cfg.OnDisconnect(err)
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			log.Info("NATS connection is back", "url", nc.ConnectedUrlRedacted(), "reconnects", nc.Stats().Reconnects)
+			if cfg.OnReconnect != nil {
+				cfg.OnReconnect()
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			cfg.asyncError(log, sub, err)
+		}),
+	}
+	if cfg.InProcess != nil {
+		options = append(options, nats.InProcessServer(cfg.InProcess))
+	}
+	return options
+}
+
+func (cfg ConnectConfig) asyncError(log *slog.Logger, sub *nats.Subscription, err error) {
+	switch {
+	case errors.Is(err, nats.ErrSlowConsumer):
+		if sub != nil {
+			log = log.With("subject", sub.Subject)
+		}
+		log.Warn("NATS messages dropped: the subscription's queue is full")
+		if cfg.OnSlowConsumer != nil {
+			cfg.OnSlowConsumer(sub)
+		}
+	case cfg.OnError != nil:
+		cfg.OnError(sub, err)
+	default:
+		log.Error("NATS reports an error", "err", err)
+	}
+}
+
+// reconnectWait doubles from round to round through the servers. Its jitter
+// spreads the connections of many edges over the time after a server came back.
+func reconnectWait(rounds int) time.Duration {
+	wait := reconnectWaitMin << min(max(rounds-1, 0), 10)
+	wait = min(wait, reconnectWaitMax)
+	return wait/2 + rand.N(wait/2)
+}

@@ -1,0 +1,94 @@
+package streams
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// PasswordsFile is the name of the file in the data directory of `parley dev`.
+const PasswordsFile = "nats.env"
+
+const exportPrefix = "export "
+
+// LoadOrCreatePasswords returns the passwords kept in dir, made at the first
+// call. The file is for its owner only, and a shell can read it:
+//
+//	. data/nats.env && nats sub 'chat.>'
+func LoadOrCreatePasswords(dir string) (Passwords, error) {
+	path := filepath.Join(dir, PasswordsFile)
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Passwords{}, fmt.Errorf("read passwords: %w: make the file readable, or remove it to have new passwords made", err)
+	}
+	passwords := parsePasswords(text)
+	var missing bool
+	for _, c := range components() {
+		if passwords.Of(c) == "" {
+			passwords.set(c, newPassword())
+			missing = true
+		}
+	}
+	if !missing {
+		return passwords, nil
+	}
+	return passwords, passwords.Save(dir, "")
+}
+
+// Save writes the passwords to dir. Where address (host:port) is given, the file
+// also sets NATS_URL, so that the nats CLI connects there as operator.
+func (p Passwords) Save(dir, address string) error {
+	var text bytes.Buffer
+	text.WriteString("# Made by parley dev. Read by a shell: . " + PasswordsFile + "\n")
+	for _, c := range components() {
+		fmt.Fprintf(&text, "%s%s=%s\n", exportPrefix, c.PasswordVariable(), p.Of(c))
+	}
+	if address != "" {
+		server := url.URL{Scheme: "nats", User: url.UserPassword(string(OperatorComponent), p.Operator), Host: address}
+		fmt.Fprintf(&text, "%sNATS_URL=%s\n", exportPrefix, server.String())
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("write passwords: %w", err)
+	}
+	path := filepath.Join(dir, PasswordsFile)
+	// A rename, since a half-written file would cost the passwords.
+	if err := os.WriteFile(path+".new", text.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("write passwords: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("write passwords: %w", err)
+	}
+	return nil
+}
+
+func parsePasswords(text []byte) Passwords {
+	var passwords Passwords
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() {
+		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(lines.Text()), exportPrefix), "=")
+		if !ok {
+			continue
+		}
+		for _, c := range components() {
+			if name == c.PasswordVariable() {
+				passwords.set(c, value)
+			}
+		}
+	}
+	return passwords
+}
+
+// newPassword begins with a letter, so that no reader of the file takes it for a number.
+func newPassword() string {
+	var random [16]byte
+	rand.Read(random[:])
+	return "p" + hex.EncodeToString(random[:])
+}

@@ -1,0 +1,311 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+var (
+	// ErrNotProvisioned is returned by [LoadLayout] where the chat streams are not all there.
+	ErrNotProvisioned = errors.New("NATS is not provisioned: run `parley migrate`")
+	// ErrIncompatible is returned by [Provision] where what exists cannot become what is declared.
+	ErrIncompatible = errors.New("what is provisioned is not compatible")
+
+	errNoRoom = errors.New("the disk has no room for it")
+)
+
+// Codes of the server that nats.go has no name for.
+const (
+	codeNoSuitablePeers  jetstream.ErrorCode = 10005
+	codeStorageExhausted jetstream.ErrorCode = 10047
+)
+
+// provisionTries bounds how often a provisioner yields to another one that
+// works at the same time.
+const provisionTries = 5
+
+// Provision makes every stream, bucket and consumer that is missing and updates
+// those that differ from settings where nothing is lost by that. Where something
+// would be, it changes nothing of it and returns an error that wraps
+// [ErrIncompatible]. It deletes nothing. It may be run again, and by many at once.
+func Provision(ctx context.Context, js jetstream.JetStream, settings Settings) (Layout, error) {
+	if err := settings.Validate(); err != nil {
+		return Layout{}, fmt.Errorf("provision: %w", err)
+	}
+	p := &provisioner{js: js, asked: settings}
+	for try := 1; ; try++ {
+		layout, err := p.once(ctx)
+		switch {
+		case err == nil:
+			return layout, nil
+		case errors.Is(err, errNoRoom) && p.shrink():
+		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) && try < provisionTries:
+		default:
+			return Layout{}, fmt.Errorf("provision: %w", err)
+		}
+	}
+}
+
+// LoadLayout reads the layout from the streams that exist. The error wraps
+// [ErrNotProvisioned] where one of them is missing.
+func LoadLayout(ctx context.Context, js jetstream.JetStream) (Layout, error) {
+	existing, err := listStreams(ctx, js)
+	if err != nil {
+		return Layout{}, fmt.Errorf("load layout: %w", err)
+	}
+	layout, err := existing.layout()
+	if err != nil {
+		return Layout{}, fmt.Errorf("load layout: %w", err)
+	}
+	if layout.Shards == 0 {
+		return Layout{}, fmt.Errorf("load layout: there are no chat streams: %w", ErrNotProvisioned)
+	}
+	for _, shard := range layout.All() {
+		if existing[shard.Stream()] == nil {
+			return Layout{}, fmt.Errorf("load layout: stream %s is missing: %w", shard.Stream(), ErrNotProvisioned)
+		}
+	}
+	return layout, nil
+}
+
+type provisioner struct {
+	js    jetstream.JetStream
+	asked Settings
+
+	// maxBytes is what a new chat stream reserves where nobody asked for a size.
+	maxBytes int64
+	virgin   bool // no chat stream has had an event yet
+}
+
+func (p *provisioner) once(ctx context.Context) (Layout, error) {
+	existing, err := listStreams(ctx, p.js)
+	if err != nil {
+		return Layout{}, err
+	}
+	layout, err := p.layout(existing)
+	if err != nil {
+		return Layout{}, err
+	}
+	settings := p.settings(existing, layout)
+	for _, cfg := range declaredStreams(layout, settings) {
+		if err := p.ensureStream(ctx, cfg, existing[cfg.Name]); err != nil {
+			return Layout{}, err
+		}
+	}
+	for _, shard := range layout.All() {
+		for _, cfg := range declaredConsumers(settings) {
+			if err := p.ensureConsumer(ctx, shard.Stream(), cfg); err != nil {
+				return Layout{}, err
+			}
+		}
+	}
+	return layout, nil
+}
+
+// layout is that of the streams that exist, or a new one. A missing shard of a
+// log that has had events is not made anew: its sequences would begin again
+// below those that the store and the clients know.
+func (p *provisioner) layout(existing streamInfos) (Layout, error) {
+	layout, err := existing.layout()
+	if err != nil {
+		return layout, err
+	}
+	p.virgin = true
+	if layout.Shards == 0 {
+		shards := p.asked.withDefaults().Shards
+		return Layout{Generation: FirstGeneration, Shards: shards}, nil
+	}
+	if p.asked.Shards != 0 && p.asked.Shards != layout.Shards {
+		return layout, fmt.Errorf("%w: %d shards are asked for, %d are provisioned, and a chat stays in its shard: ask for %d, or leave the number away",
+			ErrIncompatible, p.asked.Shards, layout.Shards, layout.Shards)
+	}
+	var missing []string
+	for _, shard := range layout.All() {
+		info := existing[shard.Stream()]
+		switch {
+		case info == nil:
+			missing = append(missing, shard.Stream())
+		case info.State.LastSeq >= layout.FirstSeq():
+			p.virgin = false
+		}
+	}
+	if len(missing) > 0 && !p.virgin {
+		return layout, fmt.Errorf("%w: %s is missing while other chat streams have events, and made anew it would give out old sequences again: restore it from a backup (`nats stream restore`)",
+			ErrIncompatible, strings.Join(missing, ", "))
+	}
+	return layout, nil
+}
+
+// settings fills what was not asked for from what is provisioned.
+func (p *provisioner) settings(existing streamInfos, layout Layout) Settings {
+	s := p.asked
+	s.MaxBytes = orDefault(s.MaxBytes, p.maxBytes)
+	for _, shard := range layout.All() {
+		info := existing[shard.Stream()]
+		if info == nil {
+			continue
+		}
+		s.Replicas = orDefault(s.Replicas, info.Config.Replicas)
+		s.MaxAge = orDefault(s.MaxAge, info.Config.MaxAge)
+		s.MaxBytes = orDefault(s.MaxBytes, info.Config.MaxBytes)
+		s.Duplicates = orDefault(s.Duplicates, min(info.Config.Duplicates, s.MaxAge))
+		break
+	}
+	s = s.withDefaults()
+	p.maxBytes = s.MaxBytes
+	return s
+}
+
+// shrink halves what the chat streams reserve, as long as nobody asked for a
+// size and nothing is stored.
+func (p *provisioner) shrink() bool {
+	if p.asked.MaxBytes != 0 || !p.virgin || p.maxBytes/2 < maxBytesMin {
+		return false
+	}
+	p.maxBytes /= 2
+	return true
+}
+
+func (p *provisioner) ensureStream(ctx context.Context, want jetstream.StreamConfig, info *jetstream.StreamInfo) error {
+	if info == nil {
+		_, err := p.js.CreateStream(ctx, want)
+		return streamError("create", want, err)
+	}
+	ds := compareStreams(info.Config, want)
+	if len(ds) == 0 {
+		return nil
+	}
+	if fixed := ds.fixed(); len(fixed) > 0 {
+		return fmt.Errorf("%w: stream %s has %s: run the Parley that made it, or use another NATS account; or, if its events may be lost, delete the stream yourself",
+			ErrIncompatible, want.Name, fixed)
+	}
+	if err := p.checkNothingLost(ctx, want, info); err != nil {
+		return err
+	}
+	_, err := p.js.UpdateStream(ctx, updatedStream(info.Config, want))
+	return streamError("update ("+ds.String()+")", want, err)
+}
+
+// checkNothingLost refuses a lower limit that would take away events: of bytes
+// always, of age those that are not in the permanent store.
+func (p *provisioner) checkNothingLost(ctx context.Context, want jetstream.StreamConfig, info *jetstream.StreamInfo) error {
+	if want.MaxBytes < int64(info.State.Bytes) {
+		return fmt.Errorf("%w: stream %s holds %d bytes, more than the %d it should be limited to: ask for more, or wait until events have reached their age",
+			ErrIncompatible, want.Name, info.State.Bytes, want.MaxBytes)
+	}
+	if want.MaxAge == 0 || want.MaxAge >= info.Config.MaxAge && info.Config.MaxAge != 0 || info.State.Msgs == 0 ||
+		time.Since(info.State.FirstTime) < want.MaxAge {
+		return nil
+	}
+	consumer, err := p.js.Consumer(ctx, want.Name, PersistConsumer)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at consumer %s of %s: %w", PersistConsumer, want.Name, err)
+	}
+	if lag := consumer.CachedInfo(); lag.NumPending > 0 || lag.NumAckPending > 0 {
+		return fmt.Errorf("%w: stream %s should keep events for %v, but %d are not stored permanently yet: let the workers catch up first",
+			ErrIncompatible, want.Name, want.MaxAge, lag.NumPending+uint64(lag.NumAckPending))
+	}
+	return nil
+}
+
+// streamError explains what the server refused.
+func streamError(verb string, cfg jetstream.StreamConfig, err error) error {
+	if err == nil {
+		return nil
+	}
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		switch {
+		// The server has one code for all kinds of unsuitable peers, and tells them apart in its text only.
+		case api.ErrorCode == codeStorageExhausted,
+			api.ErrorCode == codeNoSuitablePeers && strings.Contains(api.Description, "insufficient storage"):
+			return fmt.Errorf("%s stream %s: %w: it reserves %d bytes: free some space, or ask for fewer bytes",
+				verb, cfg.Name, errNoRoom, cfg.MaxBytes)
+		case cfg.Replicas > 1:
+			return fmt.Errorf("%s stream %s with %d replicas: %w: are so many servers in the cluster, and running?", verb, cfg.Name, cfg.Replicas, err)
+		}
+	}
+	return fmt.Errorf("%s stream %s: %w", verb, cfg.Name, err)
+}
+
+func (p *provisioner) ensureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) error {
+	consumer, err := p.js.Consumer(ctx, stream, want.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		consumer, err = p.js.CreateConsumer(ctx, stream, want)
+	}
+	if errors.Is(err, jetstream.ErrConsumerExists) { // another provisioner was first
+		consumer, err = p.js.Consumer(ctx, stream, want.Durable)
+	}
+	if err != nil {
+		return fmt.Errorf("make consumer %s of %s: %w", want.Durable, stream, err)
+	}
+	have := consumer.CachedInfo().Config
+	ds := compareConsumers(have, want)
+	if len(ds) == 0 {
+		return nil
+	}
+	if fixed := ds.fixed(); len(fixed) > 0 {
+		return fmt.Errorf("%w: consumer %s of %s has %s: stop the workers, delete it (`nats consumer rm %[3]s %[2]s`), and provision again: persist goes on where the store stands",
+			ErrIncompatible, want.Durable, stream, fixed)
+	}
+	want.Metadata = have.Metadata
+	if _, err := p.js.UpdateConsumer(ctx, stream, want); err != nil {
+		return fmt.Errorf("update consumer %s of %s (%s): %w", want.Durable, stream, ds, err)
+	}
+	return nil
+}
+
+// streamInfos are the streams that exist, by name.
+type streamInfos map[string]*jetstream.StreamInfo
+
+func listStreams(ctx context.Context, js jetstream.JetStream) (streamInfos, error) {
+	existing := make(streamInfos)
+	lister := js.ListStreams(ctx)
+	for info := range lister.Info() {
+		existing[info.Config.Name] = info
+	}
+	if err := lister.Err(); err != nil {
+		return nil, fmt.Errorf("list streams: %w: is JetStream running?", err)
+	}
+	return existing, nil
+}
+
+// layout is what the chat streams of the highest generation say of themselves;
+// it has 0 shards where there is none.
+func (existing streamInfos) layout() (Layout, error) {
+	var newest Layout
+	for name, info := range existing {
+		if !strings.HasPrefix(name, "CHAT_") {
+			continue
+		}
+		layout, ok := parseLayout(info.Config.Metadata)
+		if !ok {
+			return Layout{}, fmt.Errorf("%w: stream %s does not say to which layout it belongs, so Parley did not make it: rename it, or use another NATS account",
+				ErrIncompatible, name)
+		}
+		if layout.Generation == newest.Generation && layout.Shards != newest.Shards {
+			return Layout{}, fmt.Errorf("%w: chat streams of generation %d disagree on the number of shards, %d and %d: use another NATS account, or delete those that have no events",
+				ErrIncompatible, layout.Generation, layout.Shards, newest.Shards)
+		}
+		if layout.Generation > newest.Generation {
+			newest = layout
+		}
+	}
+	return newest, nil
+}
+
+func parseLayout(metadata map[string]string) (Layout, bool) {
+	generation, err1 := strconv.Atoi(metadata[generationKey])
+	shards, err2 := strconv.Atoi(metadata[shardsKey])
+	ok := err1 == nil && err2 == nil && generation >= FirstGeneration && shards >= 1 && shards <= ShardsMax
+	return Layout{Generation: generation, Shards: shards}, ok
+}

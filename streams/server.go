@@ -1,0 +1,344 @@
+package streams
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	readyWithin = 30 * time.Second
+	readyPoll   = 5 * time.Millisecond
+	// Somebody else may take a free port between our look and the server's listen.
+	startTries = 3
+)
+
+// ServerConfig configures the NATS server inside the process.
+type ServerConfig struct {
+	Conf      string       // the text of nats.conf
+	Listen    string       // host:port of the first node's clients, port 0 for a free one; default: 127.0.0.1:4222
+	DataDir   string       // the streams are stored in it; with 3 nodes in its nats-1 to nats-3
+	Nodes     int          // 1, or 3 for a cluster within the process; default: 1
+	Passwords Passwords    // of the users of Conf
+	Log       *slog.Logger // default: slog.Default()
+}
+
+// Validate reports every fault at once.
+func (cfg *ServerConfig) Validate() error {
+	var faults []error
+	if _, _, err := splitListen(cfg.Listen); err != nil {
+		faults = append(faults, err)
+	}
+	if cfg.DataDir == "" {
+		faults = append(faults, errors.New("data directory is empty: name one"))
+	}
+	if cfg.Nodes != 1 && cfg.Nodes != 3 {
+		faults = append(faults, fmt.Errorf("%d NATS nodes: 1 or 3 can be started", cfg.Nodes))
+	}
+	for _, c := range components() {
+		if cfg.Passwords.Of(c) == "" {
+			faults = append(faults, fmt.Errorf("the password of NATS user %s is empty: set %s", c, c.PasswordVariable()))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Server is the NATS server inside the process: one node, or a cluster of three.
+type Server struct {
+	cfg  ServerConfig
+	lock *dirLock
+
+	mu    sync.Mutex
+	nodes []*node
+}
+
+// StartServer starts the server and waits until JetStream works; with three
+// nodes, until they have a leader and each of them follows it. Where it
+// returns an error nothing is left running.
+func StartServer(ctx context.Context, cfg ServerConfig) (*Server, error) {
+	if cfg.Listen == "" {
+		cfg.Listen = "127.0.0.1:4222"
+	}
+	if cfg.Nodes == 0 {
+		cfg.Nodes = 1
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("start NATS: %w", err)
+	}
+	lock, err := lockDir(cfg.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("start NATS: %w", err)
+	}
+	for try := 1; ; try++ {
+		s := &Server{cfg: cfg, lock: lock}
+		err := s.start(ctx)
+		if err == nil {
+			return s, nil
+		}
+		s.stopNodes()
+		if errors.Is(err, errRoutePortTaken) && try < startTries {
+			continue
+		}
+		lock.unlock()
+		return nil, fmt.Errorf("start NATS: %w", err)
+	}
+}
+
+func (s *Server) start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	if err := s.layNodes(); err != nil {
+		return err
+	}
+	// All at once: a node of a cluster is ready only when others are there.
+	errs := make(chan error, len(s.nodes))
+	for _, n := range s.nodes {
+		go func() { errs <- n.start(ctx) }()
+	}
+	var err error
+	for range s.nodes {
+		err = errors.Join(err, <-errs)
+	}
+	if err != nil {
+		return err
+	}
+	return s.waitReady(ctx)
+}
+
+// layNodes decides names, directories and ports.
+func (s *Server) layNodes() error {
+	host, port, err := splitListen(s.cfg.Listen)
+	if err != nil {
+		return err
+	}
+	if err := checkPortFree(s.cfg.Listen, port); err != nil {
+		return err
+	}
+	routes, err := freePorts(s.cfg.Nodes)
+	if err != nil {
+		return err
+	}
+	// Routes are open to whoever can reach loopback, so they have a password too.
+	secret := rand.Text()
+	s.nodes = make([]*node, s.cfg.Nodes)
+	for i := range s.nodes {
+		n := &node{
+			name: "nats-" + strconv.Itoa(i+1), dir: s.cfg.DataDir,
+			host: host, port: port, cfg: &s.cfg,
+		}
+		if s.cfg.Nodes > 1 {
+			n.dir = filepath.Join(s.cfg.DataDir, n.name)
+			n.routePort, n.routePorts, n.routeSecret = routes[i], routes, secret
+		}
+		s.nodes[i] = n
+		port = server.RANDOM_PORT // the others' clients find them through the first
+	}
+	return nil
+}
+
+// waitReady returns once every running node can serve JetStream requests.
+func (s *Server) waitReady(ctx context.Context) error {
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for {
+		waiting := s.notReady()
+		if waiting == "" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: look at the server's log above, or give it a fresh data directory: %w", waiting, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}
+
+// notReady says what is still to be waited for. A cluster with a node stopped is
+// ready when the others are.
+func (s *Server) notReady() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var leader bool
+	var running int
+	for _, n := range s.nodes {
+		if n.srv == nil {
+			continue
+		}
+		running++
+		switch {
+		case !n.srv.JetStreamEnabled():
+			return n.name + " has no JetStream"
+		case len(s.nodes) > 1 && !n.srv.JetStreamIsCurrent():
+			return n.name + " does not follow the cluster's leader"
+		}
+		if len(s.nodes) == 1 || n.srv.JetStreamIsLeader() && len(n.srv.JetStreamClusterPeers()) == len(s.nodes) {
+			leader = true
+		}
+	}
+	if running > 0 && !leader {
+		return "the cluster has no leader that knows all nodes"
+	}
+	return ""
+}
+
+// URLs returns where clients connect, of every node that was started.
+func (s *Server) URLs() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	urls := make([]string, len(s.nodes))
+	for i, n := range s.nodes {
+		urls[i] = "nats://" + n.address()
+	}
+	return urls
+}
+
+// Address is the host:port of the first node.
+func (s *Server) Address() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.nodes[0].address()
+}
+
+// Nodes returns how many nodes there are, running or stopped.
+func (s *Server) Nodes() int { return s.cfg.Nodes }
+
+// InProcess returns node i for connections that do not go through the network.
+func (s *Server) InProcess(i int) *server.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.nodes[i].srv
+}
+
+// StopNode shuts node i down in order and waits for it.
+func (s *Server) StopNode(i int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodes[i].stop()
+}
+
+// RestartNode starts node i again, on the ports and the directory it had, and
+// waits until it is ready.
+func (s *Server) RestartNode(ctx context.Context, i int) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	s.mu.Lock()
+	s.nodes[i].stop()
+	err := s.nodes[i].start(ctx)
+	s.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("restart NATS: %w", err)
+	}
+	if err := s.waitReady(ctx); err != nil {
+		return fmt.Errorf("restart NATS: %w", err)
+	}
+	return nil
+}
+
+// Leader returns the index of the node that leads stream, or the cluster's own
+// leader where stream is empty; -1 where there is none.
+func (s *Server) Leader(stream string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, n := range s.nodes {
+		switch {
+		case n.srv == nil:
+		case len(s.nodes) == 1,
+			stream == "" && n.srv.JetStreamIsLeader(),
+			stream != "" && n.srv.JetStreamIsStreamLeader(AccountName, stream):
+			return i
+		}
+	}
+	return -1
+}
+
+// Shutdown stops every node in order and returns when they are gone.
+func (s *Server) Shutdown() {
+	s.stopNodes()
+	s.lock.unlock()
+}
+
+func (s *Server) stopNodes() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var stopped sync.WaitGroup
+	for _, n := range s.nodes {
+		stopped.Go(n.stop)
+	}
+	stopped.Wait()
+}
+
+func splitListen(listen string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", 0, fmt.Errorf("NATS listen address %q: %w: write host:port", listen, err)
+	}
+	port, err = strconv.Atoi(text)
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("NATS listen address %q: the port is a number from 0 to 65535", listen)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	return host, port, nil
+}
+
+// checkPortFree tells a taken port in a sentence, before anything is started.
+func checkPortFree(listen string, port int) error {
+	if port == server.RANDOM_PORT {
+		return nil
+	}
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return listenError(listen, err.Error())
+	}
+	return l.Close()
+}
+
+func listenError(listen, reason string) error {
+	if strings.Contains(reason, "in use") {
+		reason = "the port is in use"
+	}
+	return fmt.Errorf("listen on %s: %s: stop what runs there, or choose another address for NATS", listen, reason)
+}
+
+// freePorts returns n different ports that are free now. They are held
+// together, so that none comes twice.
+func freePorts(n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find a free port on 127.0.0.1: %w", err)
+		}
+		defer l.Close()
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
+}
+
+// checkDir makes dir and tries to write to it, so that the server does not fail half-way.
+func checkDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("open data directory %s: %w: choose one that can be written", dir, err)
+	}
+	probe, err := os.CreateTemp(dir, ".probe-")
+	if err != nil {
+		return fmt.Errorf("open data directory %s: %w: make it writable, or choose another", dir, err)
+	}
+	probe.Close()
+	return os.Remove(probe.Name())
+}
