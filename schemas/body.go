@@ -15,7 +15,7 @@ const (
 // TextBody is plain text, not empty.
 type TextBody struct {
 	Kind BodyKind `json:"kind" jsonschema:"enum=text"`
-	Text string   `json:"text" jsonschema:"minLength=1"`
+	Text string   `json:"text" jsonschema:"minLength=1,maxLength=102400"`
 }
 
 // ImageBody shows an uploaded image; width and height are in pixels.

@@ -24,11 +24,17 @@ const (
 	Internal        Code = "internal"        // a defect; the log has it
 )
 
+// Codes returns every code there is.
+func Codes() []Code {
+	return []Code{BadFrame, Unauthenticated, Forbidden, NotMember, NotFound, Invalid,
+		TooLarge, RateLimited, Overloaded, Unavailable, Conflict, Internal}
+}
+
 // Error is what a client is told: a code for the program and a sentence for the person.
 type Error struct {
 	Code    Code   `json:"code"`
 	Message string `json:"message"`
-	// RetryAfter is in seconds; 0 where trying again cannot help.
+	// In seconds; 0 where trying again cannot help.
 	RetryAfter float64 `json:"retryAfter,omitzero"`
 }
 

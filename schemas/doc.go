@@ -15,4 +15,9 @@
 // The package imports nothing else of Parley. What decodes here is valid: a
 // [User], [Chat] or [ID] cannot be made from text that would reach a NATS
 // subject as a wildcard or as an extra token.
+//
+// The folder json holds a JSON Schema of every frame, body and event, made from
+// the types here.
 package schemas
+
+//go:generate go test -run TestJSONSchemas -update .

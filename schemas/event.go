@@ -22,16 +22,16 @@ type Event struct {
 	ID       ID             `json:"id"`
 	From     User           `json:"from"`
 	Body     jsontext.Value `json:"body"`
-	ReplyTo  uint64         `json:"replyTo,omitzero"`
-	Thread   uint64         `json:"thread,omitzero"`
-	Mentions []string       `json:"mentions,omitempty"`
+	ReplyTo  uint64         `json:"replyTo,omitzero"`                             // seq of the message it answers
+	Thread   uint64         `json:"thread,omitzero"`                              // seq of the thread's first message
+	Mentions []string       `json:"mentions,omitempty" jsonschema:"maxItems=100"` // users, or * alone for everybody
 }
 
 // StoredEvent is an event with its place in the log: what a page's items and
 // live event frames carry.
 type StoredEvent struct {
 	Seq  uint64         `json:"seq"`
-	Prev uint64         `json:"prev"`
+	Prev uint64         `json:"prev"` // the last seq before it in the chat that the log still held, or 0
 	Time time.Time      `json:"time" format:"RFC3339Nano"`
 	N    uint64         `json:"n,omitzero"` // messages of the chat up to and including this event; 0 in live frames
 	JSON jsontext.Value `json:"event"`      // an Event, spliced as it was stored

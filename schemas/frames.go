@@ -51,58 +51,57 @@ type Frame struct {
 	Typing  *Typing
 }
 
-// Hello opens a session. Resume maps each chat that the client holds to the
-// highest seq it has of it; nil asks for no resume.
+// Hello opens a session.
 type Hello struct {
-	Token  string          `json:"token" jsonschema:"required"`
-	Device ID              `json:"device,omitzero"`
-	Resume map[Chat]uint64 `json:"resume,omitempty" jsonschema:"maxProperties=200"`
+	Token  string `json:"token" jsonschema:"minLength=1"`
+	Device ID     `json:"device,omitzero"`
+	// Each chat that the client holds, with the highest seq it has of it; absent asks for no resume.
+	Resume map[Chat]uint64 `json:"resume,omitempty"`
 }
 
 // Renew replaces the session's token by a later one of the same user.
 type Renew struct {
-	Token string `json:"token" jsonschema:"required"`
+	Token string `json:"token" jsonschema:"minLength=1"`
 }
 
-// Send says something in a chat. With Retry the edge first looks in the chat's
-// log after the seq After for an earlier try of the same ID.
+// Send says something in a chat.
 type Send struct {
-	ID       ID             `json:"id" jsonschema:"required"`
-	Chat     Chat           `json:"chat" jsonschema:"required"`
-	Type     EventType      `json:"type" jsonschema:"required,enum=message"`
-	Body     jsontext.Value `json:"body" jsonschema:"required"`
-	ReplyTo  uint64         `json:"replyTo,omitzero"`
-	Thread   uint64         `json:"thread,omitzero"`
-	Mentions []string       `json:"mentions,omitempty" jsonschema:"maxItems=100"`
-	TTL      jsontext.Value `json:"ttl,omitzero" jsonschema:"-"`
-	Retry    bool           `json:"retry,omitzero"`
-	After    uint64         `json:"after,omitzero"`
+	ID       ID             `json:"id"` // the client's own, the same at every try
+	Chat     Chat           `json:"chat"`
+	Type     EventType      `json:"type" jsonschema:"enum=message"`
+	Body     jsontext.Value `json:"body"`
+	ReplyTo  uint64         `json:"replyTo,omitzero"`                             // seq of the message it answers
+	Thread   uint64         `json:"thread,omitzero"`                              // seq of the thread's first message
+	Mentions []string       `json:"mentions,omitempty" jsonschema:"maxItems=100"` // users, or * alone for everybody
+	TTL      jsontext.Value `json:"ttl,omitzero" jsonschema:"-"`                  // refused: a client must not believe that it is served
+	Retry    bool           `json:"retry,omitzero"`                               // look for an earlier try first
+	After    uint64         `json:"after,omitzero"`                               // where to look: above the last seq known at the first try
 }
 
 // History asks for a page of a chat: the newest, the newest below Before, or
-// the oldest above After. Limit is at least 1; over [PageEventsMax] it is clamped.
+// the oldest above After.
 type History struct {
-	Chat   Chat    `json:"chat" jsonschema:"required"`
+	Chat   Chat    `json:"chat"`
 	Before *uint64 `json:"before,omitzero"`
 	After  *uint64 `json:"after,omitzero"`
-	Limit  *int64  `json:"limit,omitzero"`
+	Limit  *int64  `json:"limit,omitzero" jsonschema:"minimum=1"` // over the most that a page holds it is clamped
 }
 
 // Typing tells the other members of a chat that its sender is typing.
 type Typing struct {
-	Chat Chat `json:"chat" jsonschema:"required"`
+	Chat Chat `json:"chat"`
 }
 
-// Welcome answers a hello. Heartbeat is in seconds.
+// Welcome answers a hello.
 type Welcome struct {
 	T            Type      `json:"t" jsonschema:"enum=welcome"`
 	User         User      `json:"user"`
 	Session      ID        `json:"session"`
 	Node         ID        `json:"node"`
-	Heartbeat    int       `json:"heartbeat"`
+	Heartbeat    int       `json:"heartbeat"` // seconds
 	BodyBytesMax int       `json:"bodyBytesMax"`
 	Now          time.Time `json:"now"`
-	Expires      time.Time `json:"expires"`
+	Expires      time.Time `json:"expires"` // the token's
 }
 
 // Resumed ends a resume: Chats had something that came as events; those under
@@ -127,6 +126,17 @@ const (
 	ResetNotMember ResetReason = "not_member" // not, or no longer, a member
 	ResetAhead     ResetReason = "ahead"      // the seq is above the chat's last
 )
+
+// Resync tells that the edge may have missed something: the client does what it does after a welcome.
+type Resync struct {
+	T Type `json:"t" jsonschema:"enum=resync"`
+}
+
+// Pong answers a ping.
+type Pong struct {
+	T   Type    `json:"t" jsonschema:"enum=pong"`
+	Ref *uint64 `json:"ref,omitzero"`
+}
 
 // Renewed answers a renew.
 type Renewed struct {
