@@ -1,0 +1,105 @@
+package persist
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/schemas"
+	"parley/streams"
+	"parley/workers/store"
+)
+
+// Store is what persist writes to. Its methods may be called from several
+// goroutines, one for each shard.
+type Store interface {
+	// Committed returns the shard's last committed sequence, 0 where nothing of
+	// it was committed. It reflects every Commit that returned nil, of any process.
+	Committed(ctx context.Context, shard string) (uint64, error)
+	// Heads returns the heads of those of chats that have one. It reflects every
+	// Commit that returned nil.
+	Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Head, error)
+	// Commit writes the chats' events, then their heads, then the shard's row: a
+	// reader that sees a head sees its events. Given again, in part or in another
+	// order, batches leave the same rows. An error that is [store.ErrBatch] says
+	// that the batch will never be taken; after any other it may be given again.
+	Commit(ctx context.Context, b store.Batch) error
+}
+
+// Log reads single sequences of the chat streams from their leaders.
+type Log interface {
+	// Sequence returns the message at seq, or [streams.ErrGone] where the leader has none.
+	Sequence(ctx context.Context, shard streams.Shard, seq uint64) (*jetstream.RawStreamMsg, error)
+	// Bounds returns the lowest sequence that the stream still holds, and its last.
+	Bounds(ctx context.Context, shard streams.Shard) (first, last uint64, err error)
+}
+
+// Config is what a [Persister] needs. Zero means the default.
+type Config struct {
+	JetStream jetstream.JetStream // required
+	Log       Log                 // required
+	Layout    streams.Layout      // required
+	Store     Store               // required
+
+	Logger     *slog.Logger          // default: discards
+	Registerer prometheus.Registerer // default: metrics are kept and not shown
+
+	BatchEventsMax int           // events of one commit; default: 2,000
+	WindowMin      time.Duration // how long a batch is collected at least, unless it is full; default: 100 ms
+	WindowMax      time.Duration // how long while its oldest event is younger than that; default: 500 ms
+	PollWithin     time.Duration // how long one pull waits for a first event; below half of PinnedTTL; default: 2 s
+	HeadsMax       int           // heads of chats in memory, per shard; default: 20,000
+	RetryMax       time.Duration // the longest wait before a failed step is tried again; default: 5 s
+	StopWithin     time.Duration // how long the batch at hand may take when Run is to end; default: 10 s
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Registerer == nil {
+		c.Registerer = prometheus.NewRegistry()
+	}
+	setDefault(&c.BatchEventsMax, 2000)
+	setDefault(&c.WindowMin, 100*time.Millisecond)
+	setDefault(&c.WindowMax, max(500*time.Millisecond, c.WindowMin))
+	setDefault(&c.PollWithin, 2*time.Second)
+	setDefault(&c.HeadsMax, 20_000)
+	setDefault(&c.RetryMax, 5*time.Second)
+	setDefault(&c.StopWithin, 10*time.Second)
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Validate reports every fault of c at once.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var faults []error
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	fault(c.JetStream == nil, "persist: no JetStream")
+	fault(c.Log == nil, "persist: no log")
+	fault(c.Store == nil, "persist: no store")
+	fault(c.Layout.Shards < 1 || c.Layout.Shards > streams.ShardsMax, "persist: %d shards: between 1 and %d", c.Layout.Shards, streams.ShardsMax)
+	fault(c.Layout.Generation < streams.FirstGeneration, "persist: generation %d: at least %d", c.Layout.Generation, streams.FirstGeneration)
+	fault(c.BatchEventsMax < 2, "persist: batches of %d events: at least 2", c.BatchEventsMax)
+	fault(c.HeadsMax < c.BatchEventsMax, "persist: %d heads: at least the %d events of a batch", c.HeadsMax, c.BatchEventsMax)
+	fault(c.WindowMin < time.Millisecond || c.WindowMax < c.WindowMin, "persist: window from %s to %s: from 1ms, rising", c.WindowMin, c.WindowMax)
+	fault(c.PollWithin < 10*time.Millisecond, "persist: polls within %s: at least 10ms", c.PollWithin)
+	fault(c.RetryMax < 0 || c.StopWithin < 0, "persist: negative retry %s or stop %s", c.RetryMax, c.StopWithin)
+	return errors.Join(faults...)
+}

@@ -1,0 +1,105 @@
+package persist
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"parley/schemas"
+	"parley/streams"
+	"parley/workers/dead"
+	"parley/workers/store"
+)
+
+// ReplayStore is what a [Replayer] needs: the writing store and its pages.
+type ReplayStore interface {
+	Store
+	// Page returns the events of chat that r asks for, by rising seq.
+	Page(ctx context.Context, chat schemas.Chat, r store.Range) (events []store.Event, more bool, err error)
+}
+
+// Replayer writes events that persist gave up on into the store after all, once
+// this binary can read them.
+//
+// Each goes where its sequence puts it, as the row that stands behind the event
+// before it: with that one's bucket and its n. So it is in every page, and is not
+// counted: the n of later messages was given out long ago, and no unread count
+// moves. The row's stamp is its own sequence, like any other's. The chat's head
+// is written with that stamp too, so that it changes only where the event is the
+// chat's last; there, persist may overwrite it at any time, with the same n. A
+// letter whose row is there already is done.
+//
+// It is refused, and the letter stays, while persist has not passed the event,
+// since what stands before it may not be stored yet; and where the chat's first
+// stored event is a later one, since nothing tells where a chat begins but that.
+type Replayer struct {
+	store  ReplayStore
+	layout streams.Layout
+}
+
+var _ dead.Handler = (*Replayer)(nil)
+
+// NewReplayer returns a Replayer on st.
+func NewReplayer(st ReplayStore, layout streams.Layout) *Replayer {
+	return &Replayer{store: st, layout: layout}
+}
+
+// Replay stores the event of a letter.
+func (r *Replayer) Replay(ctx context.Context, l dead.Letter) error {
+	shard := streams.Shard{Token: strings.TrimPrefix(l.Stream, streams.Shard{}.Stream())}
+	chat, err := chatOf(r.layout, shard, l.Subject)
+	if err != nil {
+		return err
+	}
+	ev, err := schemas.DecodeEvent(l.Data)
+	if err != nil {
+		return err
+	}
+	committed, err := r.store.Committed(ctx, shard.Token)
+	if err != nil {
+		return fmt.Errorf("read row of shard %s: %w", shard.Token, err)
+	}
+	if committed < l.Seq {
+		return fmt.Errorf("shard %s is persisted up to %d only: event %d is not its turn yet", shard.Token, committed, l.Seq)
+	}
+	before, _, err := r.store.Page(ctx, chat, store.Range{Before: l.Seq + 1, Limit: 1})
+	if err != nil {
+		return fmt.Errorf("read events before %d of %s: %w", l.Seq, chat, err)
+	}
+	if len(before) > 0 && before[0].Seq == l.Seq {
+		return nil
+	}
+	heads, err := r.store.Heads(ctx, []schemas.Chat{chat})
+	if err != nil {
+		return fmt.Errorf("read head of %s: %w", chat, err)
+	}
+	head, begun := heads[chat]
+	if begun && len(before) == 0 {
+		return fmt.Errorf("event %d of %s comes before the first one that is stored", l.Seq, chat)
+	}
+	late := event{entry: entry{seq: l.Seq, subject: l.Subject, time: l.Time, data: l.Data}, chat: chat, event: ev}
+	return r.store.Commit(ctx, store.Batch{
+		Shard:     shard.Token,
+		Committed: committed, // the row only rises: this is no step back where persist is ahead
+		Chats:     []store.ChatBatch{place(late, before, head)},
+	})
+}
+
+// place makes the row of late behind the event before it, or as the chat's first.
+func place(late event, before []store.Event, head store.Head) store.ChatBatch {
+	b := store.ChatBatch{Chat: late.chat, Head: head, Opened: len(before) == 0}
+	row := store.Event{
+		Seq: late.seq, Time: late.time, Type: late.event.Type, Author: late.event.From, ID: late.event.ID, JSON: late.data,
+	}
+	if b.Opened {
+		b.Head.Created = late.time
+		b.Buckets = []store.Bucket{{Bucket: 0, FirstSeq: late.seq}}
+	} else {
+		row.Bucket, row.Prev, row.N = before[0].Bucket, before[0].Seq, before[0].N
+	}
+	b.Head.LastSeq, b.Head.LastN, b.Head.LastTime, b.Head.Bucket = row.Seq, row.N, row.Time, row.Bucket
+	b.Head.BucketEvents++
+	b.Head.BucketBytes += int64(len(row.JSON))
+	b.Events = []store.Event{row}
+	return b
+}

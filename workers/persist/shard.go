@@ -1,0 +1,230 @@
+package persist
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"parley/streams"
+)
+
+// pinHeader names in each message the pin of the process it was given to.
+const pinHeader = "Nats-Pin-Id"
+
+// errTakenOver says that the shard's row is not what this process last knew:
+// another owner has committed, or an own commit whose outcome was unknown.
+var errTakenOver = errors.New("the shard was committed by another owner")
+
+// shard is one shard's way into the store. shardLoop owns all of it.
+type shard struct {
+	// fixed
+	*Persister
+	shard streams.Shard
+	log   *slog.Logger
+
+	// found at the first round, and again after an error
+	consumer jetstream.Consumer
+	group    string // the consumer's priority group
+
+	// what is known since the last takeover
+	pin   string // "" until a message came: the next one is a takeover
+	row   uint64 // the shard's row in the store
+	next  uint64 // the lowest sequence not committed; all below are, or are gone
+	heads headCache
+}
+
+func newShard(p *Persister, s streams.Shard) *shard {
+	return &shard{
+		Persister: p,
+		shard:     s,
+		log:       p.log.With("shard", s.Token),
+		heads:     newHeadCache(p.cfg.HeadsMax),
+	}
+}
+
+// shardLoop runs rounds until ctx ends. After an error it waits, longer each
+// time, and begins like a new owner.
+func (s *shard) shardLoop(ctx, work context.Context) {
+	defer s.leave(work)
+	wait := newBackOff(s.cfg.RetryMax)
+	failing := false
+	for ctx.Err() == nil {
+		err := s.roundOnce(ctx, work)
+		if err == nil {
+			if failing {
+				s.log.Info("persisting goes on")
+			}
+			failing = false
+			wait.Reset()
+			continue
+		}
+		s.drop()
+		s.consumer = nil
+		if ctx.Err() != nil {
+			return
+		}
+		if !failing {
+			s.log.Warn("persisting stops for now", "err", err)
+		}
+		failing = true
+		select {
+		case <-time.After(wait.NextBackOff()):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func newBackOff(longest time.Duration) *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval = min(50*time.Millisecond, longest)
+	b.MaxInterval = longest
+	return b
+}
+
+// roundOnce waits for a message, collects what comes with it, and commits.
+func (s *shard) roundOnce(ctx, work context.Context) error {
+	if err := s.findConsumer(ctx); err != nil {
+		return err
+	}
+	first, err := s.pullFirst(ctx)
+	if err != nil {
+		return err
+	}
+	if first == nil {
+		if s.pin != "" {
+			s.atRest()
+		}
+		return nil
+	}
+	if pin := first.Headers().Get(pinHeader); s.pin == "" || pin != s.pin {
+		return s.takeOver(work, pin)
+	}
+	delivered, err := s.collect(first)
+	if err != nil {
+		return err
+	}
+	prefix := s.densePrefix(work, delivered)
+	err = s.commit(ctx, work, prefix.events, prefix.upto)
+	if errors.Is(err, errTakenOver) {
+		s.log.Info("another owner went on with the shard", "committed", s.row)
+		s.drop()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.ack(work, prefix.ack); err != nil {
+		return err
+	}
+	return prefix.cut
+}
+
+func (s *shard) findConsumer(ctx context.Context) error {
+	if s.consumer != nil {
+		return nil
+	}
+	consumer, err := s.cfg.JetStream.Consumer(ctx, s.shard.Stream(), streams.PersistConsumer)
+	if err != nil {
+		return fmt.Errorf("look up consumer %s of %s: %w", streams.PersistConsumer, s.shard.Stream(), err)
+	}
+	cfg := consumer.CachedInfo().Config
+	if cfg.PriorityPolicy != jetstream.PriorityPolicyPinned || len(cfg.PriorityGroups) == 0 {
+		return fmt.Errorf("consumer %s of %s is not pinned: provision it", streams.PersistConsumer, s.shard.Stream())
+	}
+	s.consumer, s.group = consumer, cfg.PriorityGroups[0]
+	return nil
+}
+
+// takeOver begins a time of ownership where the store says that the shard is.
+// The message that told of the pin is dropped: the reset brings it again.
+func (s *shard) takeOver(ctx context.Context, pin string) error {
+	row, err := s.cfg.Store.Committed(ctx, s.shard.Token)
+	if err != nil {
+		s.storeFailed(err)
+		return fmt.Errorf("read row of shard %s: %w", s.shard.Token, err)
+	}
+	first, last, err := s.cfg.Log.Bounds(ctx, s.shard)
+	if err != nil {
+		return err
+	}
+	if row > last {
+		return fmt.Errorf("store has shard %s up to %d and the log ends at %d: this store is another log's, or the log was lost and needs a new generation",
+			s.shard.Token, row, last)
+	}
+	next := max(row+1, s.cfg.Layout.FirstSeq())
+	if next < first {
+		s.countLost(next, first)
+		next = first
+	}
+	if _, err := s.cfg.JetStream.ResetConsumerToSequence(ctx, s.shard.Stream(), streams.PersistConsumer, next); err != nil {
+		return fmt.Errorf("reset consumer of %s to %d: %w", s.shard.Stream(), next, err)
+	}
+	if s.pin = pin; pin == "" {
+		return fmt.Errorf("a message of %s came without a pin", s.shard.Stream())
+	}
+	s.row, s.next = row, next
+	s.heads.clear()
+	s.metrics.takeovers.Inc()
+	s.log.Info("owns the shard", "next", next, "pin", pin)
+	return nil
+}
+
+func (s *shard) countLost(from, to uint64) {
+	s.metrics.lost.Add(float64(to - from))
+	s.log.Error("events are lost: they expired or were purged before they were persisted", "from", from, "below", to, "count", to-from)
+}
+
+// ack acknowledges all up to msg, which was committed. The store has it; an ack
+// that does not come through costs a redelivery.
+func (s *shard) ack(ctx context.Context, msg jetstream.Msg) error {
+	if msg == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, ackWithin)
+	defer cancel()
+	if err := msg.DoubleAck(ctx); err != nil {
+		return fmt.Errorf("acknowledge up to %d in %s: %w", s.next-1, s.shard.Stream(), err)
+	}
+	return nil
+}
+
+// ackWithin is below PinnedTTL, so that a lost answer does not cost the pin.
+const ackWithin = 2 * time.Second
+
+// drop forgets what was known: the next message is a takeover, also where the pin stays.
+func (s *shard) drop() {
+	s.pin = ""
+	s.heads.clear()
+	s.metrics.lag.forget(s.shard.Token)
+	s.metrics.pending.DeleteLabelValues(s.shard.Token)
+}
+
+// atRest says that all of the shard is persisted.
+func (s *shard) atRest() {
+	s.metrics.lag.set(s.shard.Token, time.Time{})
+	s.metrics.pending.WithLabelValues(s.shard.Token).Set(0)
+}
+
+// leave gives the pin up, so that another process need not wait for its end.
+func (s *shard) leave(ctx context.Context) {
+	owned := s.pin != ""
+	s.drop()
+	if !owned || s.consumer == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	stream, err := s.cfg.JetStream.Stream(ctx, s.shard.Stream())
+	if err == nil {
+		err = stream.UnpinConsumer(ctx, streams.PersistConsumer, s.group)
+	}
+	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		s.log.Info("could not give up the pin: it ends by itself", "err", err)
+	}
+}
