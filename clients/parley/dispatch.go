@@ -1,0 +1,145 @@
+package parley
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"parley/schemas"
+)
+
+// repairTries is how often a page that mends a gap is asked for; after that the
+// client goes on without it and tells its log.
+const repairTries = 5
+
+// dispatchLoop applies what came, in order, and calls back.
+func (c *Client) dispatchLoop() {
+	for {
+		items := c.inbox.next(c.ctx)
+		if len(items) == 0 {
+			return
+		}
+		for _, it := range items {
+			if c.ctx.Err() != nil {
+				return
+			}
+			c.dispatch(it)
+		}
+	}
+}
+
+func (c *Client) dispatch(it item) {
+	switch {
+	case it.event != nil:
+		c.takeLive(it.event)
+	case it.typing != nil:
+		if c.opts.OnTyping != nil {
+			c.opts.OnTyping(it.typing.Chat, it.typing.User)
+		}
+	case it.resumed != nil:
+		c.takeResumed(it.resumed)
+	case it.resync:
+		for _, chat := range c.chats.byActivity() {
+			c.readOn(chat)
+		}
+	case it.welcome != nil:
+		if c.opts.OnWelcome != nil {
+			c.opts.OnWelcome(*it.welcome)
+		}
+	case it.lost != nil:
+		c.opts.OnLost(it.lost.err, it.lost.wait)
+	}
+}
+
+// takeLive takes a live event, after what is missing before it.
+func (c *Client) takeLive(live *schemas.LiveEvent) {
+	if after, missing := c.chats.gap(live.Chat, live.Prev); missing {
+		c.mend(live.Chat, after, live.Seq)
+	}
+	c.deliver(Event{live.Chat, live.Seq, live.Prev, live.Time, live.Event})
+}
+
+func (c *Client) deliver(ev Event) {
+	if c.chats.take(eventName{ev.Chat, ev.From, ev.ID}, ev.Seq) && c.opts.OnEvent != nil {
+		c.opts.OnEvent(ev)
+	}
+}
+
+// takeResumed reads what the resume left out: chats under reset, and those
+// beyond the number that a hello may name.
+func (c *Client) takeResumed(resumed *schemas.Resumed) {
+	chats := c.chats.byActivity()
+	var left []schemas.Chat
+	if len(chats) > schemas.ResumeChatsMax {
+		left = slices.Clone(chats[schemas.ResumeChatsMax:])
+	}
+	for _, reset := range resumed.Reset {
+		switch reset.Reason {
+		case schemas.ResetGap:
+			left = append(left, reset.Chat)
+		case schemas.ResetNotMember, schemas.ResetAhead:
+			// Ahead: the server lost what is held here. Its next event is taken as it comes.
+			c.chats.forget(reset.Chat)
+		}
+	}
+	for _, chat := range left {
+		c.readOn(chat)
+	}
+	if c.opts.OnResumed != nil {
+		c.opts.OnResumed(*resumed)
+	}
+}
+
+// readOn takes all events of chat after the highest that is held.
+func (c *Client) readOn(chat schemas.Chat) {
+	c.mend(chat, c.chats.highest(chat), schemas.SeqMax)
+}
+
+// mend takes the events of chat between after and below, page by page.
+func (c *Client) mend(chat schemas.Chat, after, below uint64) {
+	for {
+		page, err := c.historyAgain(schemas.History{Chat: chat, After: &after, Limit: new(int64(schemas.PageEventsMax))})
+		if err != nil {
+			if c.ctx.Err() == nil {
+				c.opts.Log.Warn("gap not mended: its events are missing", "chat", chat, "after", after, "err", err)
+			}
+			return
+		}
+		before := after
+		for _, stored := range page.Events {
+			if stored.Seq >= below {
+				return
+			}
+			ev, err := schemas.DecodeEvent(stored.JSON)
+			if err != nil {
+				c.opts.Log.Warn("event of a page not taken", "chat", chat, "seq", stored.Seq, "err", err)
+				continue
+			}
+			c.deliver(Event{chat, stored.Seq, stored.Prev, stored.Time, *ev})
+			after = max(after, stored.Seq)
+		}
+		if !page.More || after == before {
+			return
+		}
+	}
+}
+
+// historyAgain asks for a page until it comes, at most repairTries times.
+func (c *Client) historyAgain(ask schemas.History) (page schemas.Page, err error) {
+	for range repairTries {
+		page, err = c.History(context.WithoutCancel(c.ctx), ask)
+		var refusal *schemas.Error
+		if err == nil || !errors.As(err, &refusal) {
+			return page, err
+		}
+		wait := time.Second
+		if refusal.RetryAfter > 0 {
+			wait = seconds(refusal.RetryAfter)
+		}
+		if err := c.sleep(c.ctx, wait); err != nil {
+			return page, err
+		}
+	}
+	return page, err
+}

@@ -1,0 +1,43 @@
+// Package parley is a client of a Parley server: for tests, tools, bots and
+// whoever integrates. It speaks the protocol of package schemas over one
+// WebSocket and keeps the rules that make a chat complete and in order for its
+// caller, whatever happens to the connection.
+//
+// The rules, as one conversation. A client (→) that holds direct.alice.bob up
+// to 41 connects, and an edge (←) tells it what it missed:
+//
+//	→ {"t":"hello","token":"<JWT>","device":"bot","resume":{"direct.alice.bob":41}}
+//	← {"t":"welcome","user":"alice","session":"01JD…","node":"edge-1","heartbeat":30,…}
+//	← {"t":"event","chat":"direct.alice.bob","seq":44,"prev":41,…}   prev is not above 41: taken, 44 is held
+//	← {"t":"resumed","chats":1,"reset":[]}                            a chat under reset is read by history
+//
+// An event is taken once and in order:
+//
+//	← {"t":"event",…,"seq":44,"prev":41,…}      44 is not above what is held: dropped
+//	← {"t":"event",…,"seq":50,"prev":47,…}      prev is above 44: something is missing
+//	→ {"t":"history","ref":1,"chat":"direct.alice.bob","after":44}
+//	← {"t":"page","ref":1,"chat":"direct.alice.bob","events":[45, 47],"more":false}
+//	                                            45 and 47 are taken, then 50, whatever the page held
+//	← {"t":"event",…,"seq":52,"prev":50,…}      from and id of an event that is held: dropped, 52 is held
+//	← {"t":"resync"}                            each held chat is read on by history {after}
+//
+// A send is in the chat once, however often it has to be said:
+//
+//	→ {"t":"send","ref":2,"id":"01JE…","chat":"direct.alice.bob","type":"message","body":{…}}
+//	  the connection breaks: nobody knows whether the log has it
+//	→ {"t":"hello",…,"resume":{"direct.alice.bob":52}}
+//	← {"t":"welcome",…}
+//	→ {"t":"send","ref":2,"id":"01JE…",…,"retry":true,"after":52}     after: what was held at the first try
+//	← {"t":"ack","ref":2,"id":"01JE…","chat":"direct.alice.bob","seq":53,"time":"…"}
+//
+// A close tells when to come back:
+//
+//	4008 too slow            at once; resuming loses nothing
+//	4012 draining            after the delay in its reason
+//	4013 full, or a loss     after a delay that doubles, with jitter, up to a bound
+//	4001 not authenticated   only with another token than the refused one
+//	4002 token expired       with what Options.Token gives then
+//	4003, 4004, 1009         never: the connection is over, see [Client.Err]
+//
+// An error with retryAfter is waited out, and the send said again.
+package parley
