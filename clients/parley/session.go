@@ -149,7 +149,7 @@ func (c *Client) lost(err error, wait time.Duration) {
 
 // hello is [schemas.Hello] with an empty resume written out: it is answered too.
 type hello struct {
-	T      string                  `json:"t"`
+	T      schemas.Type            `json:"t"`
 	Token  string                  `json:"token"`
 	Device schemas.ID              `json:"device,omitzero"`
 	Resume map[schemas.Chat]uint64 `json:"resume"`
@@ -191,7 +191,7 @@ func (c *Client) introduce(conn *websocket.Conn, token string) (schemas.Welcome,
 		return schemas.Welcome{}, fmt.Errorf("the server does not speak %s", schemas.Subprotocol)
 	}
 	conn.SetReadLimit(readBytesMax)
-	frame, err := json.Marshal(hello{string(schemas.THello), token, c.opts.Device, c.chats.resume()})
+	frame, err := json.Marshal(hello{schemas.THello, token, c.opts.Device, c.chats.resume()}, json.Deterministic(true))
 	if err != nil {
 		return schemas.Welcome{}, fmt.Errorf("encode hello: %w", err)
 	}
