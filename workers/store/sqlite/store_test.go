@@ -12,33 +12,39 @@ import (
 
 func TestContract(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(t testing.TB) (storetest.Store, func() string) {
-		s := open(t)
-		return s, func() string { return dump(t, s) }
+	storetest.Run(t, func(t testing.TB) storetest.Subject {
+		s := openAt(t, filepath.Join(t.TempDir(), "parley.db"))
+		return storetest.Subject{Store: s, Dump: func() string { return dump(t, s) }, Close: func() { closeStore(t, s) }}
 	})
 }
 
 // open returns a migrated store in a directory of the test.
 func open(t testing.TB, opts ...Option) *Store {
 	t.Helper()
-	return openAt(t, filepath.Join(t.TempDir(), "parley.db"), opts...)
+	s := openAt(t, filepath.Join(t.TempDir(), "parley.db"), opts...)
+	t.Cleanup(func() { closeStore(t, s) })
+	return s
 }
 
+// openAt returns a migrated store that the caller closes.
 func openAt(t testing.TB, path string, opts ...Option) *Store {
 	t.Helper()
 	s, err := Open(t.Context(), path, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	if err := s.Migrate(t.Context()); err != nil {
+		closeStore(t, s)
 		t.Fatal(err)
 	}
 	return s
+}
+
+func closeStore(t testing.TB, s *Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // dump returns every row of every table but migrations, in the order of their keys.

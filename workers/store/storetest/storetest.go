@@ -19,24 +19,47 @@ type Store interface {
 	// Head returns one chat's head; ok is false where nothing of it is stored.
 	Head(ctx context.Context, chat schemas.Chat) (head store.Head, ok bool, err error)
 	// Commit stores a batch. Batches may come again and in any order: the store is
-	// then as if each had come once, in order.
+	// then as if each had come once, in order. What it answered without an error is
+	// seen by every later read.
 	Commit(ctx context.Context, b store.Batch) error
 	// Page returns events by rising seq, and whether there are further ones in the
 	// direction that was asked.
 	Page(ctx context.Context, chat schemas.Chat, rng store.Range) (events []store.Event, more bool, err error)
 }
 
-// Open gives an empty store, released at the test's end, and a function that
-// returns all its rows as text: the same text where and only where the rows are the same.
-type Open func(t testing.TB) (s Store, dump func() string)
+// Subject is a store under test.
+type Subject struct {
+	Store
+	// Dump returns all rows as text: the same text where, and only where, the rows are the same.
+	Dump func() string
+	// Close releases the store; the contract calls it once.
+	Close func()
+}
 
-// Run holds the store that open gives to the contract.
+// Open gives an empty store.
+type Open func(t testing.TB) Subject
+
+// Run holds the stores that open gives to the contract.
 func Run(t *testing.T, open Open) {
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, Open)
 	}{
-		{"empty store", testEmpty},
+		{"an empty store has nothing", testEmpty},
+		{"a commit is read back", testReadBack},
+		{"a page is what was asked for", testPages},
+		{"a page is bounded in bytes", testPageBytes},
+		{"text comes back as it was", testText},
+		{"direct chats have rows for their users", testMembers},
+		{"a batch may come twice", testTwice},
+		{"batches may come in the order 2, 1", testBackwards},
+		{"a stale batch changes nothing", testStale},
+		{"a shard never goes back", testShards},
+		{"a faulty batch is refused whole", testFaulty},
+		{"an ended context stops each call", testContext},
+		{"a large batch is stored whole", testLarge},
+		{"shards commit side by side", testParallel},
+		{"any order and repetition ends alike", testAnyOrder},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			t.Parallel()
@@ -45,8 +68,15 @@ func Run(t *testing.T, open Open) {
 	}
 }
 
+// opened opens a store for as long as the test runs.
+func opened(t *testing.T, open Open) Subject {
+	s := open(t)
+	t.Cleanup(s.Close)
+	return s
+}
+
 func testEmpty(t *testing.T, open Open) {
-	s, _ := open(t)
+	s := opened(t, open)
 	chat := DirectChat("alice", "bob")
 	if seq, err := s.Committed(t.Context(), "0"); seq != 0 || err != nil {
 		t.Errorf("Committed: %d, %v, want 0", seq, err)

@@ -3,7 +3,6 @@ package storetest
 import (
 	"fmt"
 	"strings"
-	"testing"
 	"time"
 
 	"parley/schemas"
@@ -105,17 +104,16 @@ func User(s string) schemas.User {
 // DirectChat returns the chat of a and b.
 func DirectChat(a, b string) schemas.Chat { return schemas.DirectChat(User(a), User(b)) }
 
+// GroupChat returns the group named id.
+func GroupChat(id string) schemas.Chat {
+	chat, err := schemas.ParseChat("group." + id)
+	if err != nil {
+		panic(err)
+	}
+	return chat
+}
+
 // Text is a message whose event has a body of n bytes of text.
 func Text(chat schemas.Chat, n int) Message {
 	return Message{Chat: chat, JSON: `{"type":"message","id":"x","from":"alice","body":{"kind":"text","text":"` + strings.Repeat("x", n) + `"}}`}
-}
-
-// commit is Commit that must succeed.
-func commit(t *testing.T, s Store, batches ...store.Batch) {
-	t.Helper()
-	for i := range batches {
-		if err := s.Commit(t.Context(), batches[i]); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
