@@ -1,0 +1,481 @@
+package schemas
+
+import (
+	stdcmp "cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// checkSentence holds for every error that a client is told.
+func checkSentence(t *testing.T, err *Error) {
+	t.Helper()
+	if !slices.Contains(Codes(), err.Code) {
+		t.Errorf("code %q is none of the protocol", err.Code)
+	}
+	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
+	if err.Message == "" || len(err.Message) > SentenceBytesMax || !utf8.ValidString(err.Message) ||
+		strings.ContainsFunc(err.Message, unprintable) {
+		t.Errorf("message %q (%d bytes) is not one short printable line", err.Message, len(err.Message))
+	}
+}
+
+// send returns a send frame with one member replaced or, for "", left out.
+func send(name, value string) string {
+	members := [][2]string{
+		{"t", `"send"`},
+		{"ref", `7`},
+		{"id", `"m1"`},
+		{"chat", `"direct.alice.bob"`},
+		{"type", `"message"`},
+		{"body", `{"kind":"text","text":"hi"}`},
+	}
+	var parts []string
+	found := false
+	for _, m := range members {
+		if m[0] == name {
+			found = true
+			if value == "" {
+				continue
+			}
+			m[1] = value
+		}
+		parts = append(parts, `"`+m[0]+`":`+m[1])
+	}
+	if !found && value != "" {
+		parts = append(parts, `"`+name+`":`+value)
+	}
+	return "{" + strings.Join(parts, ",") + "}"
+}
+
+func body(value string) string { return send("body", value) }
+
+func nested(levels int) string {
+	return body(`{"kind":"text","text":"hi","x":` + strings.Repeat("[", levels-1) + strings.Repeat("]", levels-1) + "}")
+}
+
+func text(bytes int) string {
+	return body(`{"kind":"text","text":"` + strings.Repeat("x", bytes-len(`{"kind":"text","text":""}`)) + `"}`)
+}
+
+func mentions(n int) string {
+	return send("mentions", `["u`+strings.Repeat(`","u`, n-1)+`"]`)
+}
+
+func resume(chats int) string {
+	var b strings.Builder
+	for i := range chats {
+		fmt.Fprintf(&b, `,"direct.a.b%d":%d`, i, i)
+	}
+	return `{"t":"hello","token":"x","resume":{` + strings.TrimPrefix(b.String(), ",") + `}}`
+}
+
+const long = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-" // 64
+
+func TestDecodeFrameRefuses(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		frame  string
+		code   Code
+		schema bool // its JSON Schema refuses it too
+	}{
+		// What is no frame at all.
+		{"empty", ``, BadFrame, false},
+		{"only spaces", "  \n", BadFrame, false},
+		{"no JSON", `hello`, BadFrame, false},
+		{"array", `[{"t":"ping"}]`, BadFrame, false},
+		{"string", `"ping"`, BadFrame, false},
+		{"null", `null`, BadFrame, false},
+		{"cut off", `{"t":"ping"`, BadFrame, false},
+		{"cut off in a string", `{"t":"pi`, BadFrame, false},
+		{"trailing comma", `{"t":"ping",}`, BadFrame, false},
+		{"comment", `{"t":"ping"/**/}`, BadFrame, false},
+		{"single quotes", `{'t':'ping'}`, BadFrame, false},
+		{"bare name", `{t:"ping"}`, BadFrame, false},
+		{"two frames", `{"t":"ping"}{"t":"ping"}`, BadFrame, false},
+		{"something after", `{"t":"ping"} x`, BadFrame, false},
+		{"byte order mark", "\ufeff{\"t\":\"ping\"}", BadFrame, false},
+		{"NUL after", "{\"t\":\"ping\"}\x00", BadFrame, false},
+		{"NaN", send("replyTo", `NaN`), BadFrame, false},
+		{"leading zero", send("replyTo", `01`), BadFrame, false},
+		{"10,001 levels", nested(10_001), BadFrame, false},
+		{"levels never closed", `{"t":"send","x":` + strings.Repeat("[", 60_000), BadFrame, false},
+
+		// What is no UTF-8.
+		{"bad UTF-8", "{\"t\":\"ping\",\"x\":\"\xff\"}", BadFrame, false},
+		{"bad UTF-8 in a name", "{\"t\":\"ping\",\"\xc3\":1}", BadFrame, false},
+		{"bad UTF-8 in the text", body("{\"kind\":\"text\",\"text\":\"a\xc3\"}"), BadFrame, false},
+		{"UTF-16 half as UTF-8", body("{\"kind\":\"text\",\"text\":\"\xed\xa0\x80\"}"), BadFrame, false},
+		{"lone high surrogate", body(`{"kind":"text","text":"\ud83d"}`), BadFrame, false},
+		{"lone low surrogate", body(`{"kind":"text","text":"\ude00"}`), BadFrame, false},
+		{"surrogates swapped", body(`{"kind":"text","text":"\ude00\ud83d"}`), BadFrame, false},
+		{"surrogate in an ignored member", `{"t":"ping","x":["\ud83d"]}`, BadFrame, false},
+		{"raw control character", body("{\"kind\":\"text\",\"text\":\"a\nb\"}"), BadFrame, false},
+		{"raw NUL", body("{\"kind\":\"text\",\"text\":\"a\x00b\"}"), BadFrame, false},
+
+		// Duplicates and case.
+		{"t twice", `{"t":"ping","t":"ping"}`, BadFrame, false},
+		{"t twice, once escaped", `{"t":"ping","\u0074":"ping"}`, BadFrame, false},
+		{"ref twice", `{"t":"ping","ref":1,"ref":2}`, BadFrame, false},
+		{"id twice", send("id", `"a","id":"b"`), BadFrame, false},
+		{"ignored member twice", `{"t":"ping","x":1,"x":1}`, BadFrame, false},
+		{"duplicate in body", body(`{"kind":"text","text":"a","text":"b"}`), BadFrame, false},
+		{"duplicate deep in body", body(`{"kind":"text","text":"a","x":[{"y":{"z":1,"z":2}}]}`), BadFrame, false},
+		{"duplicate deep in an ignored member", `{"t":"ping","x":[[{"y":1,"y":1}]]}`, BadFrame, false},
+		{"chat resumed twice", `{"t":"hello","token":"x","resume":{"direct.a.b":1,"direct.a.b":2}}`, BadFrame, false},
+		{"T", `{"T":"ping"}`, BadFrame, true},
+		{"T beside t", `{"t":"ping","T":"ping"}`, BadFrame, false},
+		{"Ref", `{"t":"ping","Ref":1}`, BadFrame, false},
+		{"Chat", send("Chat", `"direct.alice.bob"`), BadFrame, false},
+		{"replyto", send("replyto", `1`), BadFrame, false},
+		{"REPLYTO, escaped", send(`REPLYT\u004f`, `1`), BadFrame, false},
+		{"Token in hello", `{"t":"hello","Token":"x"}`, BadFrame, true},
+		{"Limit in history", `{"t":"history","chat":"direct.a.b","Limit":5}`, BadFrame, false},
+		{"Kind in body", body(`{"Kind":"text","text":"hi"}`), BadFrame, true},
+		{"Text in body", body(`{"kind":"text","Text":"hi"}`), BadFrame, true},
+		{"Text beside text in body", body(`{"kind":"text","text":"hi","Text":"hi"}`), BadFrame, false},
+
+		// t and ref.
+		{"no members", `{}`, BadFrame, false},
+		{"t absent", `{"ref":7}`, BadFrame, false},
+		{"t empty", `{"t":"","ref":7}`, BadFrame, false},
+		{"t a number", `{"t":1,"ref":7}`, BadFrame, false},
+		{"t null", `{"t":null,"ref":7}`, BadFrame, false},
+		{"t an object", `{"t":{"t":"ping"},"ref":7}`, BadFrame, false},
+		{"t unknown", `{"t":"frobnicate","ref":7}`, BadFrame, false},
+		{"t of the server", `{"t":"ack","ref":7}`, BadFrame, false},
+		{"t in capitals", `{"t":"PING","ref":7}`, BadFrame, false},
+		{"t with a space", `{"t":"ping ","ref":7}`, BadFrame, false},
+		{"t with control characters", `{"t":"a\u0000\n\u2028\u202e","ref":7}`, BadFrame, false},
+		{"t very long", `{"t":"` + strings.Repeat("é", 50_000) + `"}`, BadFrame, false},
+		{"ref a fraction", `{"t":"ping","ref":1.5}`, BadFrame, true},
+		{"ref written as a fraction", `{"t":"ping","ref":1.0}`, BadFrame, false},
+		{"ref with an exponent", `{"t":"ping","ref":1e2}`, BadFrame, false},
+		{"ref negative", `{"t":"ping","ref":-1}`, BadFrame, true},
+		{"ref minus zero", `{"t":"ping","ref":-0}`, BadFrame, false},
+		{"ref a string", `{"t":"ping","ref":"1"}`, BadFrame, true},
+		{"ref null", `{"t":"ping","ref":null}`, BadFrame, true},
+		{"ref true", `{"t":"ping","ref":true}`, BadFrame, true},
+		{"ref a list", `{"t":"ping","ref":[1]}`, BadFrame, true},
+		{"ref 2^53", `{"t":"ping","ref":9007199254740992}`, BadFrame, true},
+		{"ref beyond 64 bits", `{"t":"ping","ref":18446744073709551617}`, BadFrame, true},
+		{"ref huge", `{"t":"ping","ref":1e999}`, BadFrame, false},
+
+		// hello: whatever is wrong with its shape.
+		{"hello token a number", `{"t":"hello","token":5}`, BadFrame, true},
+		{"hello token null", `{"t":"hello","token":null}`, BadFrame, true},
+		{"hello device malformed", `{"t":"hello","token":"x","device":"a.b"}`, BadFrame, true},
+		{"hello device empty", `{"t":"hello","token":"x","device":""}`, BadFrame, true},
+		{"hello resume a list", `{"t":"hello","token":"x","resume":["direct.a.b"]}`, BadFrame, true},
+		{"hello resume null", `{"t":"hello","token":"x","resume":null}`, BadFrame, true},
+		{"hello resume malformed chat", `{"t":"hello","token":"x","resume":{"alice":1}}`, BadFrame, true},
+		{"hello resume wrong order", `{"t":"hello","token":"x","resume":{"direct.b.a":1}}`, BadFrame, false},
+		{"hello resume wildcard", `{"t":"hello","token":"x","resume":{"direct.a.>":1}}`, BadFrame, true},
+		{"hello resume seq negative", `{"t":"hello","token":"x","resume":{"direct.a.b":-1}}`, BadFrame, true},
+		{"hello resume seq a string", `{"t":"hello","token":"x","resume":{"direct.a.b":"1"}}`, BadFrame, true},
+		{"hello resume seq 2^53", `{"t":"hello","token":"x","resume":{"direct.a.b":9007199254740992}}`, BadFrame, true},
+		{"hello resume 201 chats", resume(ResumeChatsMax + 1), BadFrame, true},
+
+		{"renew without token", `{"t":"renew"}`, Invalid, true},
+		{"renew token empty", `{"t":"renew","token":""}`, Invalid, true},
+		{"renew token a list", `{"t":"renew","token":["x"]}`, Invalid, true},
+
+		// send: names.
+		{"id absent", send("id", ""), Invalid, true},
+		{"id empty", send("id", `""`), Invalid, true},
+		{"id null", send("id", `null`), Invalid, true},
+		{"id a number", send("id", `5`), Invalid, true},
+		{"id with a dot", send("id", `"a.b"`), Invalid, true},
+		{"id with a space", send("id", `"a b"`), Invalid, true},
+		{"id with a newline", send("id", `"a\n"`), Invalid, true},
+		{"id with a NUL", send("id", `"a\u0000"`), Invalid, true},
+		{"id of 65", send("id", `"`+long+`x"`), Invalid, true},
+		{"id beyond ASCII", send("id", `"zoë"`), Invalid, true},
+		{"chat absent", send("chat", ""), Invalid, true},
+		{"chat null", send("chat", `null`), Invalid, true},
+		{"chat a list", send("chat", `["direct.alice.bob"]`), Invalid, true},
+		{"chat empty", send("chat", `""`), Invalid, true},
+		{"chat of one user", send("chat", `"direct.alice"`), Invalid, true},
+		{"chat of three users", send("chat", `"direct.a.b.c"`), Invalid, true},
+		{"chat of an empty user", send("chat", `"direct..bob"`), Invalid, true},
+		{"chat in the wrong order", send("chat", `"direct.bob.alice"`), Invalid, false},
+		{"chat of any user", send("chat", `"direct.*.bob"`), Invalid, true},
+		{"chat of all", send("chat", `"direct.alice.>"`), Invalid, true},
+		{"chat of all chats", send("chat", `">"`), Invalid, true},
+		{"chat in capitals", send("chat", `"Direct.alice.bob"`), Invalid, true},
+		{"group of two tokens", send("chat", `"group.a.b"`), Invalid, true},
+		{"group of none", send("chat", `"group"`), Invalid, true},
+		{"chat very long", send("chat", `"`+strings.Repeat("direct.", 9000)+`"`), Invalid, true},
+
+		// send: the rest.
+		{"type absent", send("type", ""), Invalid, true},
+		{"type of the server", send("type", `"member"`), Invalid, true},
+		{"type unknown", send("type", `"\u202e"`), Invalid, true},
+		{"type a number", send("type", `1`), Invalid, true},
+		{"replyTo negative", send("replyTo", `-1`), Invalid, true},
+		{"replyTo a fraction", send("replyTo", `0.5`), Invalid, true},
+		{"replyTo null", send("replyTo", `null`), Invalid, true},
+		{"replyTo 2^53", send("replyTo", `9007199254740992`), Invalid, true},
+		{"thread a string", send("thread", `"1"`), Invalid, true},
+		{"after huge", send("after", `1e400`), Invalid, false},
+		{"retry a string", send("retry", `"true"`), Invalid, true},
+		{"retry a number", send("retry", `1`), Invalid, true},
+		{"ttl", send("ttl", `60`), Invalid, false},
+		{"mentions a string", send("mentions", `"bob"`), Invalid, true},
+		{"mentions a number", send("mentions", `["bob",1]`), Invalid, true},
+		{"mentions nobody", send("mentions", `[""]`), Invalid, true},
+		{"mentions a subject", send("mentions", `["a.b"]`), Invalid, true},
+		{"mentions all and one", send("mentions", `["*","bob"]`), Invalid, false},
+		{"mentions 101", mentions(MentionsMax + 1), Invalid, true},
+
+		// send: the body.
+		{"body absent", send("body", ""), Invalid, true},
+		{"body null", body(`null`), Invalid, true},
+		{"body a string", body(`"hi"`), Invalid, true},
+		{"body a list", body(`[]`), Invalid, true},
+		{"body empty", body(`{}`), Invalid, true},
+		{"kind unknown", body(`{"kind":"video","text":"hi"}`), Invalid, true},
+		{"kind a number", body(`{"kind":1}`), Invalid, true},
+		{"text absent", body(`{"kind":"text"}`), Invalid, true},
+		{"text empty", body(`{"kind":"text","text":""}`), Invalid, true},
+		{"text null", body(`{"kind":"text","text":null}`), Invalid, true},
+		{"text a number", body(`{"kind":"text","text":5}`), Invalid, true},
+		{"image without file", body(`{"kind":"image","width":1,"height":1}`), Invalid, true},
+		{"image of no width", body(`{"kind":"image","file":"f","width":0,"height":1}`), Invalid, true},
+		{"image of 2^32", body(`{"kind":"image","file":"f","width":4294967296,"height":1}`), Invalid, true},
+		{"image of half a pixel", body(`{"kind":"image","file":"f","width":0.5,"height":1}`), Invalid, true},
+		{"image file a path", body(`{"kind":"image","file":"../etc","width":1,"height":1}`), Invalid, true},
+		{"file without bytes", body(`{"kind":"file","file":"f","name":"n","mime":"m"}`), Invalid, true},
+		{"file of 2^53", body(`{"kind":"file","file":"f","name":"n","mime":"m","bytes":9007199254740992}`), Invalid, true},
+		{"file without name", body(`{"kind":"file","file":"f","mime":"m","bytes":1}`), Invalid, true},
+		{"opaque without scheme", body(`{"kind":"opaque","data":"x"}`), Invalid, true},
+		{"33 levels", nested(BodyDepthMax + 1), Invalid, false},
+		{"9,000 levels", nested(9_000), Invalid, false},
+		{"body a byte over", text(BodyBytesMax + 1), TooLarge, false},
+
+		{"history without chat", `{"t":"history","ref":7}`, Invalid, true},
+		{"history limit 0", `{"t":"history","chat":"direct.a.b","limit":0}`, Invalid, true},
+		{"history limit negative", `{"t":"history","chat":"direct.a.b","limit":-1}`, Invalid, true},
+		{"history limit a fraction", `{"t":"history","chat":"direct.a.b","limit":1.5}`, Invalid, true},
+		{"history limit a string", `{"t":"history","chat":"direct.a.b","limit":"5"}`, Invalid, true},
+		{"history both ways", `{"t":"history","chat":"direct.a.b","before":5,"after":1}`, Invalid, false},
+		{"history both ways, both 0", `{"t":"history","chat":"direct.a.b","before":0,"after":0}`, Invalid, false},
+		{"history before negative", `{"t":"history","chat":"direct.a.b","before":-5}`, Invalid, true},
+		{"history after 2^53", `{"t":"history","chat":"direct.a.b","after":9007199254740992}`, Invalid, true},
+		{"history after null", `{"t":"history","chat":"direct.a.b","after":null}`, Invalid, true},
+		{"typing without chat", `{"t":"typing"}`, Invalid, true},
+		{"typing in the wrong order", `{"t":"typing","chat":"direct.b.a"}`, Invalid, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			frame, err := DecodeFrame([]byte(test.frame))
+			if err == nil {
+				t.Fatalf("accepted as %+v", frame)
+			}
+			if err.Code != test.code {
+				t.Errorf("code %s, want %s: %s", err.Code, test.code, err.Message)
+			}
+			checkSentence(t, err)
+			name := "client-" + stdcmp.Or(string(frame.T), "ping")
+			if test.schema && checkAgainst(name, []byte(test.frame)) == nil {
+				t.Errorf("the JSON Schema %s accepts it", name)
+			}
+			// An answer finds its request wherever the frame could be read that far.
+			if strings.Contains(test.frame, `"ref":7,`) && test.code != BadFrame && frame.Ref != (Ref{7, true}) {
+				t.Errorf("ref is %+v", frame.Ref)
+			}
+		})
+	}
+}
+
+func TestDecodeFrameAccepts(t *testing.T) {
+	t.Parallel()
+	seq := func(n uint64) *uint64 { return &n }
+	limit := func(n int64) *int64 { return &n }
+	alice := mustChat(t, "direct.alice.bob")
+	m1 := mustID(t, "m1")
+	hi := []byte(`{"kind":"text","text":"hi"}`)
+	message := func(change func(*Send)) Frame {
+		s := Send{ID: m1, Chat: alice, Type: Message, Body: hi}
+		change(&s)
+		return Frame{T: TSend, Ref: Ref{7, true}, Send: &s}
+	}
+	withBody := func(body string) Frame { return message(func(s *Send) { s.Body = []byte(body) }) }
+	tests := []struct {
+		name  string
+		frame string
+		want  Frame
+	}{
+		{"ping", `{"t":"ping"}`, Frame{T: TPing}},
+		{"ping, t last, with spaces", "\n {\"x\" : [1, {}] , \"ref\":0,\"t\":\"ping\"}\t\r\n ", Frame{T: TPing, Ref: Ref{0, true}}},
+		{"ping, t escaped", `{"\u0074":"p\u0069ng"}`, Frame{T: TPing}},
+		{"ref 2^53-1", `{"t":"ping","ref":9007199254740991}`, Frame{T: TPing, Ref: Ref{SeqMax, true}}},
+		{"ref inside another member", `{"t":"ping","x":{"ref":"y","T":0}}`, Frame{T: TPing}},
+		{"hello", `{"t":"hello","token":"x","device":"web-7f3"}`, Frame{T: THello, Hello: &Hello{Token: "x", Device: mustID(t, "web-7f3")}}},
+		{"hello that resumes nothing", `{"t":"hello","token":"x","resume":{}}`, Frame{T: THello, Hello: &Hello{Token: "x", Resume: map[Chat]uint64{}}}},
+		{"hello that resumes", `{"t":"hello","token":"x","resume":{"direct.alice.bob":9007199254740991}}`,
+			Frame{T: THello, Hello: &Hello{Token: "x", Resume: map[Chat]uint64{alice: SeqMax}}}},
+		{"renew", `{"t":"renew","ref":1,"token":"x\u0079"}`, Frame{T: TRenew, Ref: Ref{1, true}, Renew: &Renew{Token: "xy"}}},
+		{"typing", `{"t":"typing","chat":"direct.alice.bob"}`, Frame{T: TTyping, Typing: &Typing{Chat: alice}}},
+		{"history", `{"t":"history","chat":"direct.alice.bob"}`, Frame{T: THistory, History: &History{Chat: alice}}},
+		{"history after 0", `{"t":"history","chat":"direct.alice.bob","after":0}`, Frame{T: THistory, History: &History{Chat: alice, After: seq(0)}}},
+		{"history clamped", `{"t":"history","chat":"direct.alice.bob","before":5,"limit":9007199254740991}`,
+			Frame{T: THistory, History: &History{Chat: alice, Before: seq(5), Limit: limit(PageEventsMax)}}},
+		{"history of 1", `{"t":"history","chat":"direct.alice.bob","limit":1}`, Frame{T: THistory, History: &History{Chat: alice, Limit: limit(1)}}},
+		{"send", send("", ""), message(func(*Send) {})},
+		{"send to oneself", send("chat", `"direct.a.a"`), message(func(s *Send) { s.Chat = mustChat(t, "direct.a.a") })},
+		{"send to a group", send("chat", `"group.x7"`), message(func(s *Send) { s.Chat = mustChat(t, "group.x7") })},
+		{"retry", send("retry", `true,"after":5`), message(func(s *Send) { s.Retry, s.After = true, 5 })},
+		{"replyTo and thread", send("replyTo", `4,"thread":2`), message(func(s *Send) { s.ReplyTo, s.Thread = 4, 2 })},
+		{"mentions", send("mentions", `["bob","c\u0064"]`), message(func(s *Send) { s.Mentions = []string{"bob", "cd"} })},
+		{"mentions all", send("mentions", `["*"]`), message(func(s *Send) { s.Mentions = []string{"*"} })},
+		{"mentions none", send("mentions", `[]`), message(func(*Send) {})},
+		{"unknown members", send("future", `{"Kind":1,"t":[2]}`), message(func(*Send) {})},
+		{"members of no field in another case of nothing", body(`{"kind":"text","text":"hi","T":1,"Ref":2}`),
+			withBody(`{"kind":"text","text":"hi","T":1,"Ref":2}`)},
+		{"body is compacted", body("{ \"kind\" : \"text\",\n\"text\":\"a  b\" , \"x\":[ 1 , 2 ] }"), withBody(`{"kind":"text","text":"a  b","x":[1,2]}`)},
+		{"escaped control characters", body(`{"kind":"text","text":"\u0000\u001b\n\u2028\u202e"}`), withBody(`{"kind":"text","text":"\u0000\u001b\n\u2028\u202e"}`)},
+		{"surrogate pair", body(`{"kind":"text","text":"\ud83d\ude00😀"}`), withBody(`{"kind":"text","text":"\ud83d\ude00😀"}`)},
+		{"kind escaped", body(`{"k\u0069nd":"t\u0065xt","text":"hi"}`), withBody(`{"k\u0069nd":"t\u0065xt","text":"hi"}`)},
+		{"huge numbers", body(`{"kind":"text","text":"hi","x":[1e999999,-0,123456789012345678901234567890]}`),
+			withBody(`{"kind":"text","text":"hi","x":[1e999999,-0,123456789012345678901234567890]}`)},
+		{"brackets in strings are no levels", body(`{"kind":"text","text":"\"` + strings.Repeat("[", 100) + `"}`),
+			withBody(`{"kind":"text","text":"\"` + strings.Repeat("[", 100) + `"}`)},
+		{"image", body(`{"kind":"image","file":"f","width":1,"height":4294967295}`), withBody(`{"kind":"image","file":"f","width":1,"height":4294967295}`)},
+		{"empty file", body(`{"kind":"file","file":"f","name":"n","mime":"m","bytes":0}`), withBody(`{"kind":"file","file":"f","name":"n","mime":"m","bytes":0}`)},
+		{"opaque", body(`{"kind":"opaque","data":"AA==","scheme":"mls"}`), withBody(`{"kind":"opaque","data":"AA==","scheme":"mls"}`)},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			frame, err := DecodeFrame([]byte(test.frame))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, frame, cmp.AllowUnexported(ID{}, Chat{})); diff != "" {
+				t.Errorf("(-want +have)\n%s", diff)
+			}
+			if err := checkAgainst("client-"+string(frame.T), []byte(test.frame)); err != nil {
+				t.Errorf("the JSON Schema refuses it: %v", err)
+			}
+		})
+	}
+	for name, frame := range map[string]string{
+		"body at its bound":     text(BodyBytesMax),
+		"32 levels":             nested(BodyDepthMax),
+		"100 mentions":          mentions(MentionsMax),
+		"200 chats resumed":     resume(ResumeChatsMax),
+		"names of 64":           send("id", `"`+long+`"`),
+		"chat at its bound":     send("chat", `"direct.`+long+`.`+long+`"`),
+		"hello without a token": `{"t":"hello"}`, // the edge answers unauthenticated
+	} {
+		if _, err := DecodeFrame([]byte(frame)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestDecodeFrameKeepsWhatAnswersNeed(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		frame string
+		want  Frame
+	}{
+		"unknown t":         {`{"ref":7,"t":"x"}`, Frame{T: "x", Ref: Ref{7, true}}},
+		"ref after a bad t": {`{"t":5,"ref":7}`, Frame{Ref: Ref{7, true}}},
+		"t after a bad ref": {`{"ref":-7,"t":"ping"}`, Frame{T: TPing}},
+		"broken later on":   {`{"t":"send","ref":7,"id":"m1","chat":}`, Frame{T: TSend, Ref: Ref{7, true}}},
+		"id after a fault":  {`{"t":"send","ref":7,"chat":5,"id":"m1"}`, Frame{T: TSend, Ref: Ref{7, true}, Send: &Send{ID: mustID(t, "m1")}}},
+		"id of a bad body":  {send("body", `{}`), Frame{T: TSend, Ref: Ref{7, true}, Send: &Send{ID: mustID(t, "m1")}}},
+		"bad id":            {send("id", `"a.b"`), Frame{T: TSend, Ref: Ref{7, true}, Send: &Send{}}},
+	} {
+		frame, err := DecodeFrame([]byte(test.frame))
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		if diff := cmp.Diff(test.want, frame, cmp.AllowUnexported(ID{}, Chat{})); diff != "" {
+			t.Errorf("%s: (-want +have)\n%s", name, diff)
+		}
+	}
+}
+
+// TestErrorsKeepTheToken puts a token wherever a confused client might.
+func TestErrorsKeepTheToken(t *testing.T) {
+	t.Parallel()
+	const token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
+	for _, frame := range []string{
+		`{"t":"hello","token":["` + token + `"]}`,
+		`{"t":"hello","token":{"jwt":"` + token + `"}}`,
+		`{"t":"hello","token":"` + token + `","token":"` + token + `"}`,
+		`{"t":"hello","Token":"` + token + `"}`,
+		`{"t":"hello","token":"` + token + `","device":"a b"}`,
+		`{"t":"hello","token":"` + token + `","resume":{"x":1}}`,
+		`{"t":"hello","token":"` + token + `","resume":"` + token + `"}`,
+		`{"t":"hello","token":"` + token + `","ref":"` + token + `"}`,
+		`{"t":"hello","token":"` + token,
+		`{"t":"hello","token":"` + token + `\x"}`,
+		`{"t":"hello","token":"` + token + "\n" + `"}`,
+		`{"t":"hello","token":` + token + `}`,
+		`{"t":"renew","token":["` + token + `"]}`,
+		`{"t":"renew","token":{"` + token + `":1,"` + token + `x":{}}}`,
+	} {
+		_, err := DecodeFrame([]byte(frame))
+		if err == nil {
+			t.Errorf("%s: accepted", frame)
+			continue
+		}
+		checkSentence(t, err)
+		if strings.Contains(err.Message, token[:12]) {
+			t.Errorf("%s: answered with the token: %s", frame, err.Message)
+		}
+	}
+}
+
+// TestDecodeFrameSharesNoMemory lets the edge read the next frame into the same bytes.
+func TestDecodeFrameSharesNoMemory(t *testing.T) {
+	t.Parallel()
+	data := []byte(send("mentions", `["bob"]`))
+	frame, err := DecodeFrame(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("%+v %s", frame.Send, frame.Send.Body)
+	clear(data)
+	if have := fmt.Sprintf("%+v %s", frame.Send, frame.Send.Body); have != want {
+		t.Errorf("the frame changed with its input: %s", have)
+	}
+}
+
+// TestDecodeSendAllocations guards the hottest decoder. The race detector's
+// sync.Pool drops at random, so the bound leaves room for that.
+func TestDecodeSendAllocations(t *testing.T) {
+	data := []byte(typicalSend)
+	if n := testing.AllocsPerRun(1000, func() { _, _ = DecodeFrame(data) }); n > 20 {
+		t.Errorf("%v allocations: it was 10", n)
+	}
+}
+
+func mustChat(t *testing.T, s string) Chat {
+	t.Helper()
+	chat, err := ParseChat(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chat
+}
+
+func mustID(t *testing.T, s string) ID {
+	t.Helper()
+	id, err := ParseID(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
