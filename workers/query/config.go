@@ -1,0 +1,105 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/schemas"
+	"parley/streams"
+	"parley/workers/store"
+)
+
+// Store is what history is read from. Its methods may be called from several goroutines.
+type Store interface {
+	// Head returns the head of chat; ok is false where nothing of it is stored. A
+	// reader that sees a head finds all events up to its LastSeq by Page.
+	Head(ctx context.Context, chat schemas.Chat) (head store.Head, ok bool, err error)
+	// Page returns the events of chat that r asks for, by rising seq; more tells
+	// that there are further ones in r's direction.
+	Page(ctx context.Context, chat schemas.Chat, r store.Range) (events []store.Event, more bool, err error)
+}
+
+// Log is where the tail of a chat is read from, what is not stored yet.
+type Log interface {
+	// Last returns the highest seq of chat in the log, as its leader has it: all
+	// that was acknowledged before the call counts.
+	Last(ctx context.Context, chat schemas.Chat) (seq uint64, ok bool, err error)
+	// After returns events of chat above after, rising, about as many as limit
+	// and bytesMax allow. A replica that lags may answer: that an event is absent
+	// proves nothing.
+	After(ctx context.Context, chat schemas.Chat, after uint64, limit, bytesMax int) (events []schemas.StoredEvent, more bool, err error)
+	// Sequence returns [streams.ErrGone] where the leader does not hold seq.
+	Sequence(ctx context.Context, shard streams.Shard, seq uint64) (*jetstream.RawStreamMsg, error)
+}
+
+// Config is what a [Service] needs. Zero means the default.
+type Config struct {
+	Conn   *nats.Conn     // required
+	Log    Log            // required
+	Layout streams.Layout // required
+	Store  Store          // required
+
+	Logger     *slog.Logger          // default: discards
+	Registerer prometheus.Registerer // default: metrics are kept and not shown
+	Version    string                // of the service, semantic; default: 1.0.0
+
+	QueriesMax    int           // different questions that are answered at once: past it 503; default: 64
+	WaitingMax    int           // requests that are answered at once, equal ones included: past it 503; default: 4,096
+	QueryWithin   time.Duration // how long one question may take; default: 5 s
+	CacheBytesMax int           // newest pages of active chats, in memory; default: 64 MiB
+	CacheFor      time.Duration // how long one is used; far below the log's age limit; default: 1 min
+	TailEventsMax int           // events of a chat that are not stored yet: past it 503; default: 20,000
+	StopWithin    time.Duration // how long questions at hand may take when Run is to end; default: 5 s
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Registerer == nil {
+		c.Registerer = prometheus.NewRegistry()
+	}
+	setDefault(&c.Version, "1.0.0")
+	setDefault(&c.QueriesMax, 64)
+	setDefault(&c.WaitingMax, 4096)
+	setDefault(&c.QueryWithin, 5*time.Second)
+	setDefault(&c.CacheBytesMax, 64<<20)
+	setDefault(&c.CacheFor, time.Minute)
+	setDefault(&c.TailEventsMax, 20_000)
+	setDefault(&c.StopWithin, 5*time.Second)
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Validate reports every fault of c at once.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var faults []error
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	fault(c.Conn == nil, "query: no connection")
+	fault(c.Log == nil, "query: no log")
+	fault(c.Store == nil, "query: no store")
+	fault(c.Layout.Shards < 1 || c.Layout.Shards > streams.ShardsMax, "query: %d shards: between 1 and %d", c.Layout.Shards, streams.ShardsMax)
+	fault(c.QueriesMax < 1 || c.WaitingMax < c.QueriesMax, "query: %d questions and %d requests at once: from 1, requests not below", c.QueriesMax, c.WaitingMax)
+	fault(c.QueryWithin < 0 || c.StopWithin < 0 || c.CacheFor < 0, "query: negative time %s, %s or %s", c.QueryWithin, c.StopWithin, c.CacheFor)
+	fault(c.CacheBytesMax < 1, "query: a cache of %d bytes", c.CacheBytesMax)
+	fault(c.TailEventsMax < 1, "query: a tail of %d events: at least 1", c.TailEventsMax)
+	return errors.Join(faults...)
+}
