@@ -1,0 +1,388 @@
+package edge
+
+import (
+	"context"
+	"sync"
+	"syscall"
+	"time"
+
+	"parley/schemas"
+)
+
+// fanoutLoop owns the writing side of a share of the sessions. A pass takes all
+// that waits, gives every frame to its sessions, and then does one non-blocking
+// write per session that has something: write(2) is most of all work in groups,
+// so what comes in during a pass leaves in one write at the next.
+type fanoutLoop struct {
+	number    int // place in the edge's list of loops
+	metrics   *metrics
+	heartbeat time.Duration
+	onPing    func(*session)
+	now       func() time.Time
+
+	mu      sync.Mutex
+	room    sync.Cond // signalled when inbox was taken
+	inbox   []item
+	stopped bool
+
+	wake chan struct{}
+
+	// The loop's own.
+	sessions []*session
+	dirty    []*session
+	spare    []item   // the other inbox slice
+	buffers  [][]byte // empty outbox buffers, at most buffersMax
+	write    rawWrite
+	helpers  sync.WaitGroup
+}
+
+// item is one thing for a loop to do: hand frame to the sessions in to (a live
+// event of chat at seq, or a frame without seq), or to one session, or a call.
+type item struct {
+	frame wireFrame
+	chat  schemas.Chat
+	seq   uint64
+	to    []*session // never changed once queued
+	one   *session
+	do    func(*fanoutLoop)
+}
+
+const (
+	// inboxItemsMax bounds a loop's inbox: past it push waits for the next pass.
+	inboxItemsMax = 1 << 16
+	// buffersMax bounds the empty buffers that a loop keeps, bufferBytesKept each of them.
+	buffersMax      = 1024
+	bufferBytesKept = 64 << 10
+	// helperWriteWithin bounds the write of a session that does not take its bytes.
+	helperWriteWithin = 30 * time.Second
+	sweepEvery        = time.Second
+)
+
+func newFanoutLoop(number int, m *metrics, heartbeat time.Duration, onPing func(*session), now func() time.Time) *fanoutLoop {
+	l := &fanoutLoop{number: number, metrics: m, heartbeat: heartbeat, onPing: onPing, now: now, wake: make(chan struct{}, 1)}
+	l.room.L = &l.mu
+	l.write.init()
+	return l
+}
+
+// push queues items in order. It waits while the inbox is full, so the loop
+// itself must not call it.
+func (l *fanoutLoop) push(items ...item) {
+	l.mu.Lock()
+	for len(l.inbox) >= inboxItemsMax && !l.stopped {
+		l.room.Wait()
+	}
+	l.inbox = append(l.inbox, items...)
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run makes passes until ctx ends and then waits for its helpers.
+func (l *fanoutLoop) run(ctx context.Context) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-l.wake:
+		case <-ticker.C:
+			l.sweepOnce()
+		case <-ctx.Done():
+			l.mu.Lock()
+			l.stopped = true
+			l.mu.Unlock()
+			l.room.Broadcast()
+			l.passOnce()
+			l.helpers.Wait()
+			return
+		}
+		l.passOnce()
+	}
+}
+
+func (l *fanoutLoop) passOnce() {
+	l.mu.Lock()
+	items := l.inbox
+	l.inbox = l.spare[:0]
+	l.mu.Unlock()
+	l.room.Broadcast()
+
+	delivered := 0
+	for i := range items {
+		it := &items[i]
+		switch {
+		case it.do != nil:
+			it.do(l)
+		case it.one != nil:
+			l.append(it.one, it.frame)
+		default:
+			for _, s := range it.to {
+				if l.admits(s, it) {
+					l.append(s, it.frame)
+					delivered++
+				}
+			}
+		}
+	}
+	clear(items)
+	l.spare = items
+
+	for i, s := range l.dirty {
+		s.out.dirty = false
+		l.flush(s)
+		l.dirty[i] = nil
+	}
+	l.dirty = l.dirty[:0]
+	l.metrics.deliveries.Add(float64(delivered))
+}
+
+// admits tells whether a live frame may go to the session now.
+func (l *fanoutLoop) admits(s *session, it *item) bool {
+	if !s.out.welcomed {
+		return false
+	}
+	if s.out.gates == nil || it.seq == 0 {
+		return true
+	}
+	g, ok := s.out.gates[it.chat]
+	switch {
+	case !ok:
+		return true
+	case g.held:
+		g.skipped = max(g.skipped, it.seq)
+		return false
+	case it.seq <= g.floor:
+		return false
+	}
+	l.dropGate(s, it.chat) // live events are past what was read from the log
+	return true
+}
+
+func (l *fanoutLoop) dropGate(s *session, chat schemas.Chat) {
+	delete(s.out.gates, chat)
+	if len(s.out.gates) == 0 {
+		s.out.gates = nil
+	}
+}
+
+// append adds a frame to what waits for the session.
+func (l *fanoutLoop) append(s *session, frame wireFrame) {
+	o := &s.out
+	if o.closed {
+		return
+	}
+	if !o.dirty {
+		o.dirty = true
+		l.dirty = append(l.dirty, s)
+	}
+	if o.single == nil && o.buf == nil {
+		o.single = frame
+		return
+	}
+	if o.buf == nil {
+		o.buf = append(l.takeBuffer(), o.single...)
+		o.single = nil
+	}
+	if len(o.buf)+len(frame) > outboxBytesMax {
+		s.closing.Store(true)
+		l.closeSession(s, schemas.CloseSlow, "too slow: resume at once")
+		return
+	}
+	o.buf = append(o.buf, frame...)
+}
+
+// flush writes what waits for the session, as far as the kernel takes it now.
+// The rest is a helper's.
+func (l *fanoutLoop) flush(s *session) {
+	o := &s.out
+	pending := o.buf
+	if pending == nil {
+		pending = o.single
+	}
+	if o.writing || len(pending) == 0 {
+		return
+	}
+	n := 0
+	if s.raw != nil {
+		var err error
+		if n, err = l.write.once(s.raw, pending); err != nil {
+			l.abandon(s)
+			return
+		}
+	}
+	l.metrics.writes.Inc()
+	if n == len(pending) {
+		if o.buf != nil {
+			l.giveBuffer(o.buf)
+		}
+		o.single, o.buf = nil, nil
+		l.emptied(s)
+		return
+	}
+	l.startHelper(s, pending[n:])
+}
+
+// startHelper has a goroutine of its own write rest, in its deadline; meanwhile
+// frames gather in the outbox.
+func (l *fanoutLoop) startHelper(s *session, rest []byte) {
+	s.out.single, s.out.buf, s.out.writing = nil, nil, true
+	l.metrics.helpers.Inc()
+	within := helperWriteWithin
+	if s.out.closed {
+		within = lingerWithin
+	}
+	l.helpers.Go(func() {
+		conn := s.conn.NetConn()
+		_ = conn.SetWriteDeadline(time.Now().Add(within)) // a closed connection fails the write below
+		_, err := conn.Write(rest)
+		l.push(item{do: func(l *fanoutLoop) {
+			s.out.writing = false
+			switch {
+			case err != nil:
+				l.abandon(s)
+			case s.out.single == nil && s.out.buf == nil:
+				l.emptied(s)
+			default:
+				l.flush(s)
+			}
+		}})
+	})
+}
+
+// emptied follows when nothing waits for the session any more.
+func (l *fanoutLoop) emptied(s *session) {
+	if s.out.closed {
+		s.hangUp()
+	}
+	l.signalRoom(s)
+}
+
+func (l *fanoutLoop) signalRoom(s *session) {
+	if s.out.room != nil {
+		close(s.out.room)
+		s.out.room = nil
+	}
+}
+
+// awaitRoom has room closed when nothing waits for the session, or nothing will ever go out.
+func (l *fanoutLoop) awaitRoom(s *session, room chan struct{}) {
+	o := &s.out
+	if o.closed || !o.writing && o.single == nil && o.buf == nil {
+		close(room)
+		return
+	}
+	o.room = room
+}
+
+// closeSession makes a close frame the session's last. What waits goes out
+// before it, but for a session that is too slow: there the frame replaces it.
+func (l *fanoutLoop) closeSession(s *session, code schemas.CloseCode, reason string) {
+	o := &s.out
+	if o.closed {
+		return
+	}
+	if code == schemas.CloseSlow {
+		o.single, o.buf = nil, nil
+	}
+	l.append(s, closeFrame(code, reason))
+	o.closed = true
+	l.metrics.closed(code)
+	if o.writing {
+		// The helper may hold its frame for long: shorten its time.
+		_ = s.conn.NetConn().SetWriteDeadline(time.Now().Add(lingerWithin))
+	}
+}
+
+// abandon ends a connection that cannot be written. The read loop notices.
+func (l *fanoutLoop) abandon(s *session) {
+	o := &s.out
+	o.closed, o.single, o.buf = true, nil, nil
+	s.closing.Store(true)
+	_ = s.conn.NetConn().Close()
+	l.signalRoom(s)
+}
+
+// sweepOnce pings, and closes what is silent or expired.
+func (l *fanoutLoop) sweepOnce() {
+	now := l.now().Unix()
+	silence := int64(l.heartbeat.Seconds() * 2.5)
+	for _, s := range l.sessions {
+		switch {
+		case s.closing.Load():
+		case now >= s.expiresAt.Load():
+			s.closing.Store(true)
+			l.closeSession(s, schemas.CloseExpired, "the token's time is over")
+		case now-s.heardAt.Load() > silence:
+			s.closing.Store(true)
+			l.closeSession(s, schemas.CloseSilent, "silent for too long")
+		case now >= s.out.pingAt:
+			s.out.pingAt = now + int64(l.heartbeat.Seconds())
+			l.append(s, pingFrame)
+			l.onPing(s)
+		}
+	}
+}
+
+// attach takes a session over; detach lets it go.
+func (l *fanoutLoop) attach(s *session) {
+	s.out.index = len(l.sessions)
+	l.sessions = append(l.sessions, s)
+}
+
+func (l *fanoutLoop) detach(s *session) {
+	last := len(l.sessions) - 1
+	moved := l.sessions[last]
+	l.sessions[s.out.index], moved.out.index = moved, s.out.index
+	l.sessions[last] = nil
+	l.sessions = l.sessions[:last]
+	s.out.closed, s.out.single, s.out.buf, s.out.gates = true, nil, nil, nil
+	l.signalRoom(s)
+}
+
+func (l *fanoutLoop) takeBuffer() []byte {
+	if n := len(l.buffers); n > 0 {
+		b := l.buffers[n-1]
+		l.buffers = l.buffers[:n-1]
+		return b
+	}
+	return make([]byte, 0, 4<<10)
+}
+
+func (l *fanoutLoop) giveBuffer(b []byte) {
+	if len(l.buffers) < buffersMax && cap(b) <= bufferBytesKept {
+		l.buffers = append(l.buffers, b[:0])
+	}
+}
+
+// rawWrite does non-blocking writes without an allocation each.
+type rawWrite struct {
+	call func(fd uintptr) bool
+	data []byte
+	n    int
+	err  error
+}
+
+func (w *rawWrite) init() {
+	w.call = func(fd uintptr) bool {
+		w.n, w.err = syscall.Write(int(fd), w.data)
+		return true // done, whatever came: never wait for room here
+	}
+}
+
+// once writes what the kernel takes of data now, which may be nothing.
+func (w *rawWrite) once(conn syscall.RawConn, data []byte) (int, error) {
+	w.data = data
+	err := conn.Write(w.call)
+	w.data = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case w.err == syscall.EAGAIN || w.err == syscall.EINTR:
+		return 0, nil
+	case w.err != nil:
+		return 0, w.err
+	}
+	return w.n, nil
+}

@@ -1,0 +1,281 @@
+package edge
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"parley/schemas"
+	"parley/streams"
+)
+
+const (
+	// healsMax bounds the heals in flight of one live loop; past it the user's sessions are told to resync.
+	healsMax = 64
+	// healTries and healAgainAfter: a replica may be seconds behind what is known to exist.
+	healTries      = 3
+	healAgainAfter = time.Second
+
+	// resyncSpread is over how long the sessions of a loop are told to resync after a disturbance.
+	resyncSpread = 5 * time.Second
+	resyncSteps  = 50
+)
+
+// heal reads what lies between a user's cursor and target from the log. Live
+// events of the chat are dropped meanwhile: the log has them too.
+func (v *liveLoop) heal(u *user, chat schemas.Chat, c cursor, target uint64, cause string) {
+	v.edge.metrics.heals.WithLabelValues(cause).Inc()
+	c.seen = max(c.seen, target)
+	if v.heals >= healsMax {
+		v.giveUp(u, chat, c)
+		return
+	}
+	c.healing = true
+	u.setCursor(chat, c)
+	v.heals++
+	v.edge.tasks.Go(func() {
+		events := v.readGap(v.edge.ctx, chat, c.last, c.seen)
+		v.call(func() {
+			v.heals--
+			v.healed(u, chat, events)
+		})
+	})
+}
+
+// readGap returns the events after a cursor, asking again while target is not among them.
+func (v *liveLoop) readGap(ctx context.Context, chat schemas.Chat, last, target uint64) []schemas.StoredEvent {
+	for try := 1; ; try++ {
+		events, _, err := v.edge.logReader.After(ctx, chat, last, schemas.ResumeEventsMax, schemas.ResumeBytesMax)
+		if err == nil && len(events) > 0 && events[len(events)-1].Seq >= target {
+			return events
+		}
+		if err != nil && ctx.Err() == nil {
+			v.edge.log.Warn("heal from log", "chat", chat, "after", last, "try", try, "error", err)
+		}
+		if try == healTries || !sleep(ctx, healAgainAfter) {
+			return events
+		}
+	}
+}
+
+// healed delivers what a heal read and goes on where live events take over.
+func (v *liveLoop) healed(u *user, chat schemas.Chat, events []schemas.StoredEvent) {
+	c := u.cursors[chat]
+	c.healing = false
+	before := c.last
+	for i := range events {
+		if ev := &events[i]; ev.Seq > c.last {
+			c.last = ev.Seq
+			v.deliver(u, item{frame: backfilledFrame(chat, ev), chat: chat, seq: ev.Seq})
+		}
+	}
+	switch {
+	case c.seen <= c.last:
+		c.seen = 0
+		u.setCursor(chat, c)
+	case c.last > before: // more came while it was read
+		v.heal(u, chat, c, c.seen, "gap")
+	default:
+		v.giveUp(u, chat, c)
+	}
+}
+
+// giveUp goes on after a gap that could not be read; only the clients know what they hold.
+func (v *liveLoop) giveUp(u *user, chat schemas.Chat, c cursor) {
+	u.setCursor(chat, cursor{last: c.seen})
+	v.resync(u)
+}
+
+func (v *liveLoop) resync(u *user) {
+	v.mu.Lock()
+	n := len(u.sessions)
+	v.mu.Unlock()
+	v.edge.metrics.resyncs.Add(float64(n))
+	v.deliver(u, item{frame: resyncFrame})
+}
+
+// askRepair has the loop repair what may have been missed: NATS was away, or a
+// channel was full.
+func (v *liveLoop) askRepair() {
+	select {
+	case v.repairs <- struct{}{}:
+	default:
+	}
+}
+
+// held is one chat that a user's sessions have been sent something of.
+type held struct {
+	user *user
+	chat schemas.Chat
+}
+
+// repair reads every chat that the loop's users have been sent from the log, and
+// tells all their sessions to resync.
+func (v *liveLoop) repair() {
+	if v.repairing {
+		v.repairAgain = true
+		return
+	}
+	v.repairing = true
+	users := v.everyUser()
+	var chats []held
+	for _, u := range users {
+		for chat := range u.cursors {
+			chats = append(chats, held{u, chat})
+		}
+	}
+	v.edge.tasks.Go(func() {
+		if err := v.repairChats(v.edge.ctx, chats); err != nil && v.edge.ctx.Err() == nil {
+			v.edge.log.Warn("repair chats from the log", "chats", len(chats), "error", err) // the sessions resync all the same
+		}
+		v.resyncAll(v.edge.ctx, users)
+		v.call(func() {
+			v.repairing = false
+			if v.repairAgain {
+				v.repairAgain = false
+				v.repair()
+			}
+		})
+	})
+}
+
+func (v *liveLoop) everyUser() []*user {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	users := make([]*user, 0, len(v.users))
+	for _, u := range v.users {
+		users = append(users, u)
+	}
+	return users
+}
+
+// repairChats takes the last seq of each chat from the log as a hint of what was missed.
+func (v *liveLoop) repairChats(ctx context.Context, chats []held) error {
+	for some := range slices.Chunk(chats, streams.MultiLastMax) {
+		names := make([]schemas.Chat, len(some))
+		for i, h := range some {
+			names[i] = h.chat
+		}
+		lasts, err := v.edge.logReader.Lasts(ctx, names)
+		if err != nil {
+			return err
+		}
+		for _, h := range some {
+			if last, ok := lasts[h.chat]; ok {
+				v.call(func() { v.handleStored(h.user, h.chat, streams.Stored{Seq: last, Hint: true}, nil) })
+			}
+		}
+	}
+	return nil
+}
+
+// resyncAll spreads the resyncs: each makes its client read.
+func (v *liveLoop) resyncAll(ctx context.Context, users []*user) {
+	for some := range slices.Chunk(users, len(users)/resyncSteps+1) {
+		v.call(func() {
+			for _, u := range some {
+				v.resync(u)
+			}
+		})
+		if !sleep(ctx, resyncSpread/resyncSteps) {
+			return
+		}
+	}
+}
+
+const (
+	// echoWithin is how long the echo of an acknowledged send may take.
+	echoWithin     = time.Second
+	echoCheckEvery = 250 * time.Millisecond
+	// echoesMax bounds the sends whose echo is awaited per live loop; past it the oldest is no longer watched.
+	echoesMax = 1 << 16
+	// hintsPerSecond bounds an edge's hints.
+	hintsPerSecond = 100
+	// channelBehind: with more messages waiting the loop itself may be late, not the echo.
+	channelBehind = 1024
+)
+
+// echoWatch remembers acknowledged sends until their event came back from the
+// log. A leader that dies between storing and republishing leaves no other trace.
+type echoWatch struct {
+	mu     sync.Mutex
+	queue  []echo // by time
+	hinted map[schemas.Chat]time.Time
+}
+
+type echo struct {
+	user *user
+	chat schemas.Chat
+	seq  uint64
+	at   time.Time
+}
+
+// expectEcho is called when a send of u was acknowledged.
+func (v *liveLoop) expectEcho(u *user, chat schemas.Chat, seq uint64, now time.Time) {
+	v.echoes.mu.Lock()
+	defer v.echoes.mu.Unlock()
+	if len(v.echoes.queue) >= echoesMax {
+		v.echoes.queue = v.echoes.queue[1:]
+	}
+	v.echoes.queue = append(v.echoes.queue, echo{u, chat, seq, now})
+}
+
+// due takes the echoes that had their time.
+func (w *echoWatch) due(now time.Time) []echo {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for n < len(w.queue) && now.Sub(w.queue[n].at) >= echoWithin {
+		n++
+	}
+	due := w.queue[:n:n]
+	w.queue = w.queue[n:]
+	if len(w.queue) == 0 {
+		w.queue = nil
+	}
+	return due
+}
+
+// checkEchoes publishes a hint for each chat whose echo did not come: its
+// receivers, here and on other edges, then read the log.
+func (v *liveLoop) checkEchoes(now time.Time) {
+	if len(v.channel) > channelBehind {
+		return
+	}
+	w := &v.echoes
+	for chat, at := range w.hinted {
+		if now.Sub(at) >= echoWithin {
+			delete(w.hinted, chat)
+		}
+	}
+	for _, e := range w.due(now) {
+		c, known := e.user.cursors[e.chat]
+		if known && (c.last >= e.seq || c.healing && c.seen >= e.seq) {
+			continue
+		}
+		if _, inFlight := w.hinted[e.chat]; inFlight || !v.edge.hintLimit.AllowN(now, 1) {
+			continue
+		}
+		if w.hinted == nil {
+			w.hinted = make(map[schemas.Chat]time.Time)
+		}
+		w.hinted[e.chat] = now
+		v.edge.metrics.hints.Inc()
+		if err := v.edge.conn.PublishMsg(streams.Hint(e.chat, e.seq)); err != nil {
+			v.edge.log.Warn("publish hint", "chat", e.chat, "seq", e.seq, "error", err)
+		}
+	}
+}
+
+// sleep waits for d, or until ctx ends and it returns false.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

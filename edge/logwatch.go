@@ -1,0 +1,87 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"parley/schemas"
+	"parley/streams"
+)
+
+const (
+	watchLogEvery  = 5 * time.Second
+	watchLogWithin = 4 * time.Second
+	// lagAlarm is the persist lag from which the edge complains in its log.
+	lagAlarm = time.Hour
+)
+
+// shardState is what an edge last saw of a shard's stream.
+type shardState struct {
+	first  uint64 // lowest sequence that the log still holds
+	behind bool   // the oldest unpersisted event is near the log's age limit
+}
+
+// watchLogLoop looks at the chat streams now and then. The log forgets by age,
+// whether or not its events were persisted: so before it would forget what was
+// not, edges refuse sends.
+func (e *Edge) watchLogLoop(ctx context.Context) {
+	for {
+		for _, shard := range e.layout.All() {
+			if err := e.watchLogOnce(ctx, shard); err != nil && ctx.Err() == nil {
+				e.log.Warn("watch log", "stream", shard.Stream(), "error", err)
+			}
+		}
+		if !sleep(ctx, watchLogEvery) {
+			return
+		}
+	}
+}
+
+func (e *Edge) watchLogOnce(ctx context.Context, shard streams.Shard) error {
+	ctx, cancel := context.WithTimeout(ctx, watchLogWithin)
+	defer cancel()
+	stream, err := e.js.Stream(ctx, shard.Stream())
+	if err != nil {
+		return fmt.Errorf("read stream: %w", err)
+	}
+	info := stream.CachedInfo()
+	lag, err := e.persistLag(ctx, shard, info.State.FirstSeq, info.State.LastSeq)
+	if err != nil {
+		return err
+	}
+	e.metrics.persistLag.WithLabelValues(shard.Token).Set(lag.Seconds())
+	if lag > lagAlarm {
+		e.log.Error("persist is far behind the log", "stream", shard.Stream(), "lag", lag.Round(time.Second))
+	}
+	behind := info.Config.MaxAge > 0 && lag > info.Config.MaxAge*5/7
+	e.shards[shard].Store(&shardState{first: info.State.FirstSeq, behind: behind})
+	return nil
+}
+
+// persistLag is the age of a shard's oldest event that persist has not acknowledged.
+func (e *Edge) persistLag(ctx context.Context, shard streams.Shard, first, last uint64) (time.Duration, error) {
+	consumer, err := e.js.Consumer(ctx, shard.Stream(), streams.PersistConsumer)
+	if err != nil {
+		return 0, fmt.Errorf("read consumer %s: %w", streams.PersistConsumer, err)
+	}
+	next := max(consumer.CachedInfo().AckFloor.Stream+1, first)
+	if next > last {
+		return 0, nil
+	}
+	msg, err := e.logReader.Sequence(ctx, shard, next)
+	switch {
+	case errors.Is(err, streams.ErrGone): // deleted or just expired: a later look finds another
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	return max(e.now().Sub(msg.Time), 0), nil
+}
+
+// logReaches tells whether the log still holds everything of a chat after a seq.
+func (e *Edge) logReaches(chat schemas.Chat, after uint64) bool {
+	state := e.shards[e.layout.Shard(chat)].Load()
+	return state != nil && (state.first <= after+1 || state.first <= e.layout.FirstSeq() && e.layout.Generation == streams.FirstGeneration)
+}

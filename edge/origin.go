@@ -1,0 +1,45 @@
+package edge
+
+import (
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"parley/schemas"
+)
+
+// originAllowed takes browsers' requests from the server's own pages and from
+// the configured origins, and requests of other programs, which have no origin.
+func (e *Edge) originAllowed(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true
+	}
+	if u, err := url.Parse(origin); err == nil && strings.EqualFold(u.Host, r.Host) {
+		return true
+	}
+	for _, allowed := range e.cfg.Origins {
+		if strings.EqualFold(origin, strings.TrimSuffix(allowed, "/")) {
+			return true
+		}
+	}
+	return false
+}
+
+// writeError answers an HTTP request with the error object of the protocol.
+func writeError(w http.ResponseWriter, status int, err *schemas.Error) {
+	body, encodeErr := json.Marshal(err)
+	if encodeErr != nil {
+		panic("encode error: " + encodeErr.Error()) // a string and a number
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(err.RetryAfter))))
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client may be gone
+}

@@ -1,0 +1,238 @@
+package edge
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"parley/schemas"
+	"parley/streams"
+)
+
+const (
+	// logReach is how many sequences of a shard a resume reads over; what lies
+	// further back comes from the store, where a chat's events stand together.
+	logReach = 100_000
+	// resumeChunkBytes of frames are queued before a resume waits for room.
+	resumeChunkBytes = 256 << 10
+	// openTries bounds how often a chat's tail is read because live events passed meanwhile.
+	openTries = 10
+	// secondLookAfter: a replica that lags may not have had a chat's last event yet.
+	secondLookAfter = time.Second
+)
+
+// resume sends a session what it missed. Its chats' live events are held since
+// before the welcome (see gate), and let through chat by chat as each is done.
+type resume struct {
+	edge    *Edge
+	session *session
+	bytes   int // sent so far, of all chats
+	chunk   int // queued since there was room
+	result  schemas.Resumed
+}
+
+// run ends with the frame resumed, whatever came.
+func (r *resume) run(ctx context.Context, held map[schemas.Chat]uint64) {
+	r.result = schemas.Resumed{T: schemas.TResumed, Reset: []schemas.ResetChat{}}
+	chats := make([]schemas.Chat, 0, len(held))
+	for chat := range held {
+		if chat.HasDirectMember(r.session.user.name) {
+			chats = append(chats, chat)
+		} else {
+			r.reset(chat, schemas.ResetNotMember)
+		}
+	}
+	slices.SortFunc(chats, func(a, b schemas.Chat) int { return cmp.Compare(a.String(), b.String()) })
+	var current map[schemas.Chat]uint64
+	if len(chats) > 0 {
+		current = r.chats(ctx, chats, held)
+	}
+	r.session.push(jsonFrame(r.result))
+	if len(current) > 0 && r.edge.logReader.Replicated() && sleep(ctx, secondLookAfter) {
+		r.lookAgain(ctx, current)
+	}
+}
+
+// chats resumes each of chats and returns those that seemed to be current.
+func (r *resume) chats(ctx context.Context, chats []schemas.Chat, held map[schemas.Chat]uint64) (current map[schemas.Chat]uint64) {
+	lasts, err := r.edge.logReader.Lasts(ctx, chats)
+	if err != nil {
+		r.edge.log.Warn("resume: read lasts", "user", r.session.user.name, "chats", len(chats), "error", err)
+		for _, chat := range chats {
+			r.reset(chat, schemas.ResetGap)
+		}
+		return nil
+	}
+	current = make(map[schemas.Chat]uint64)
+	for _, chat := range chats {
+		after := held[chat]
+		last, inLog := lasts[chat]
+		switch {
+		case inLog && last == after, !inLog && r.edge.logReaches(chat, after) && !r.ahead(ctx, chat, after):
+			current[chat] = after
+			r.edge.metrics.resumes.WithLabelValues("current").Inc()
+			r.open(ctx, chat, after, after)
+		case (inLog && last < after || !inLog && r.edge.logReaches(chat, after)) && r.ahead(ctx, chat, after):
+			r.reset(chat, schemas.ResetAhead)
+		default:
+			r.chat(ctx, chat, after, last)
+		}
+	}
+	return current
+}
+
+// ahead asks the log's leader whether a seq is really above a chat's last.
+func (r *resume) ahead(ctx context.Context, chat schemas.Chat, seq uint64) bool {
+	last, inLog, err := r.edge.logReader.Last(ctx, chat)
+	return err == nil && (inLog && last < seq || !inLog && seq > 0)
+}
+
+// chat sends the events after a seq: from the store as long as the log does not
+// reach back so far, then from the log until its end.
+func (r *resume) chat(ctx context.Context, chat schemas.Chat, after, last uint64) {
+	var events []schemas.StoredEvent
+	bytes, more := 0, true
+	at := after
+	for more {
+		var page []schemas.StoredEvent
+		var err error
+		if r.edge.logReaches(chat, at) && last-min(at, last) <= logReach {
+			page, more, err = r.edge.logReader.After(ctx, chat, at, schemas.ResumeEventsMax+1, schemas.ResumeBytesMax)
+		} else {
+			page, more, err = r.edge.askHistory(ctx, chat, at, schemas.PageEventsMax)
+		}
+		if err != nil {
+			r.edge.log.Warn("resume: read chat", "chat", chat, "after", at, "error", err)
+			r.reset(chat, schemas.ResetGap)
+			return
+		}
+		for i := range page {
+			bytes += len(page[i].JSON)
+		}
+		events = append(events, page...)
+		if len(events) > schemas.ResumeEventsMax || bytes > schemas.ResumeBytesMax || r.bytes+bytes > schemas.ResumeTotalBytesMax {
+			r.reset(chat, schemas.ResetGap)
+			return
+		}
+		if len(page) == 0 {
+			break
+		}
+		at = page[len(page)-1].Seq
+	}
+	if len(events) > 0 {
+		r.result.Chats++
+		r.edge.metrics.resumes.WithLabelValues("replayed").Inc()
+	}
+	r.send(ctx, chat, events)
+	r.open(ctx, chat, after, at)
+}
+
+// send queues events as ordinary frames and waits for room now and then.
+func (r *resume) send(ctx context.Context, chat schemas.Chat, events []schemas.StoredEvent) {
+	for i := range events {
+		frame := backfilledFrame(chat, &events[i])
+		r.bytes += len(events[i].JSON)
+		r.chunk += len(frame)
+		r.session.push(frame)
+		if r.chunk >= resumeChunkBytes {
+			r.awaitRoom(ctx)
+		}
+	}
+}
+
+func (r *resume) awaitRoom(ctx context.Context) {
+	r.chunk = 0
+	room := make(chan struct{})
+	r.session.loop.push(item{do: func(l *fanoutLoop) { l.awaitRoom(r.session, room) }})
+	select {
+	case <-room:
+	case <-ctx.Done():
+	}
+}
+
+// open lets a chat's live events through behind what was sent up to seq. What
+// passed meanwhile is read from the log first.
+func (r *resume) open(ctx context.Context, chat schemas.Chat, after, seq uint64) {
+	for range openTries {
+		if r.tryOpen(ctx, chat, seq, seq > after) {
+			return
+		}
+		events, _, err := r.edge.logReader.After(ctx, chat, seq, schemas.ResumeEventsMax, schemas.ResumeBytesMax)
+		if err != nil {
+			r.edge.log.Warn("resume: read tail", "chat", chat, "after", seq, "error", err)
+		}
+		if len(events) == 0 {
+			if !sleep(ctx, healAgainAfter) { // seen live, and not yet on the replica that answered
+				return
+			}
+			continue
+		}
+		r.send(ctx, chat, events)
+		seq = events[len(events)-1].Seq
+	}
+	r.forceOpen(chat)
+	r.session.push(resyncFrame)
+}
+
+// tryOpen asks the fan-out loop to open the chat's gate, which it does only if
+// nothing above seq was held back. With floor, live events up to seq are dropped after.
+func (r *resume) tryOpen(ctx context.Context, chat schemas.Chat, seq uint64, floor bool) bool {
+	opened := make(chan bool, 1)
+	s := r.session
+	s.loop.push(item{do: func(l *fanoutLoop) {
+		g := s.out.gates[chat]
+		switch {
+		case g == nil: // detached
+		case g.skipped > seq:
+			opened <- false
+			return
+		case floor:
+			g.held, g.floor = false, seq
+		default:
+			l.dropGate(s, chat)
+		}
+		opened <- true
+	}})
+	select {
+	case ok := <-opened:
+		return ok
+	case <-ctx.Done():
+		return true
+	}
+}
+
+func (r *resume) forceOpen(chat schemas.Chat) {
+	s := r.session
+	s.loop.push(item{do: func(l *fanoutLoop) { l.dropGate(s, chat) }})
+}
+
+// reset tells that a chat got nothing, and lets its live events through.
+func (r *resume) reset(chat schemas.Chat, reason schemas.ResetReason) {
+	r.edge.metrics.resumes.WithLabelValues(string(reason)).Inc()
+	r.result.Reset = append(r.result.Reset, schemas.ResetChat{Chat: chat, Reason: reason})
+	r.forceOpen(chat)
+}
+
+// lookAgain finds what a replica that lagged did not show, and has it healed as
+// if a live event had told of it.
+func (r *resume) lookAgain(ctx context.Context, current map[schemas.Chat]uint64) {
+	lasts, err := r.edge.logReader.Lasts(ctx, slices.Collect(maps.Keys(current)))
+	if err != nil {
+		r.edge.log.Warn("resume: look again", "user", r.session.user.name, "error", err)
+		r.session.push(resyncFrame)
+		return
+	}
+	u := r.session.user
+	for chat, after := range current {
+		if last := lasts[chat]; last > after {
+			u.live.call(func() {
+				if _, known := u.cursors[chat]; !known {
+					u.setCursor(chat, cursor{last: after})
+				}
+				u.live.handleStored(u, chat, streams.Stored{Seq: last, Hint: true}, nil)
+			})
+		}
+	}
+}

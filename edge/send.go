@@ -1,0 +1,179 @@
+package edge
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"parley/schemas"
+	"parley/streams"
+)
+
+const (
+	// natsGrace is how long NATS may be away before sends are refused at once.
+	natsGrace = 2 * time.Second
+	// retryEventsMax bounds how many events of a chat a retried send is searched in.
+	retryEventsMax  = 100_000
+	retryPageEvents = 1000
+)
+
+// handleSend publishes a send to its chat's log; [session.acked] answers it.
+func (e *Edge) handleSend(ctx context.Context, s *session, ref schemas.Ref, send *schemas.Send, readAt time.Time) *schemas.Error {
+	if !send.Chat.HasDirectMember(s.user.name) {
+		return notMember(s.user.name, send.Chat)
+	}
+	if err := s.user.takeSend(e.cfg.UserRate, e.cfg.UserBurst, readAt); err != nil {
+		return err
+	}
+	shard := e.layout.Shard(send.Chat)
+	if err := e.takesSends(shard); err != nil {
+		return err
+	}
+	if send.Retry {
+		found, err := e.findSent(ctx, s.user.name, send)
+		if err != nil {
+			return err
+		}
+		if found > 0 {
+			s.acked(ref, send, streams.PubAck{Seq: found, Duplicate: true})
+			return nil
+		}
+	}
+	data, err := schemas.EncodeEvent(&schemas.Event{
+		Type: send.Type, ID: send.ID, From: s.user.name, Body: send.Body,
+		ReplyTo: send.ReplyTo, Thread: send.Thread, Mentions: send.Mentions,
+	})
+	if err != nil {
+		e.log.Error("encode send", "user", s.user.name, "chat", send.Chat, "error", err)
+		return schemas.Errorf(schemas.Internal, "the message could not be encoded")
+	}
+	e.publisher.Publish(ctx, streams.Publication{
+		Subject: shard.Timeline(send.Chat),
+		MsgID:   messageID(s.user.name, send),
+		Data:    data,
+		ReadAt:  readAt,
+		Done: func(ack streams.PubAck, err error) {
+			if err != nil {
+				e.refuse(s, schemas.Frame{T: schemas.TSend, Ref: ref, Send: send}, e.publishError(send, err))
+				return
+			}
+			s.acked(ref, send, ack)
+		},
+	})
+	return nil
+}
+
+// acked answers a send that the log has, and awaits its echo.
+func (s *session) acked(ref schemas.Ref, send *schemas.Send, ack streams.PubAck) {
+	e := s.user.live.edge
+	now := e.now()
+	result := "ack"
+	if ack.Duplicate {
+		result = "duplicate"
+	} else {
+		s.user.live.expectEcho(s.user, send.Chat, ack.Seq, now)
+	}
+	e.metrics.sends.WithLabelValues(result).Inc()
+	s.push(ackFrame(ref, send.ID, send.Chat, ack, now))
+}
+
+// messageID makes the same send the same message to the log, whatever edge it comes through.
+func messageID(user schemas.User, send *schemas.Send) string {
+	sum := sha256.Sum256([]byte(send.Chat.String() + "/" + user.String() + "/" + send.ID.String()))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+func (e *Edge) publishError(send *schemas.Send, err error) *schemas.Error {
+	switch {
+	case errors.Is(err, streams.ErrLogFull):
+		e.log.Error("log takes no more", "chat", send.Chat, "error", err)
+		return &schemas.Error{Code: schemas.Overloaded, Message: "the log takes no more messages now", RetryAfter: 5}
+	case errors.Is(err, streams.ErrNotStored):
+		return &schemas.Error{Code: schemas.Unavailable, Message: "the log did not acknowledge in time: send again with retry", RetryAfter: 1}
+	default:
+		e.log.Error("publish", "chat", send.Chat, "error", err)
+		return schemas.Errorf(schemas.Internal, "the log refused the message")
+	}
+}
+
+// takesSends refuses what could not be kept: see [Edge.watchLogLoop].
+func (e *Edge) takesSends(shard streams.Shard) *schemas.Error {
+	if since := e.natsAwaySince.Load(); since != 0 && e.now().Sub(time.Unix(0, since)) > natsGrace {
+		return &schemas.Error{Code: schemas.Unavailable, Message: "the log cannot be reached: send again with retry", RetryAfter: 2}
+	}
+	if e.draining.Load() {
+		return &schemas.Error{Code: schemas.Unavailable, Message: "this node is draining: resume elsewhere", RetryAfter: 1}
+	}
+	if state := e.shards[shard].Load(); state != nil && state.behind {
+		return &schemas.Error{Code: schemas.Overloaded, Message: "the permanent store is too far behind the log", RetryAfter: 30}
+	}
+	return nil
+}
+
+// takeSend takes one from the user's rate, shared by all its sessions here.
+func (u *user) takeSend(perSecond float64, burst int, now time.Time) *schemas.Error {
+	if perSecond < 0 {
+		return nil
+	}
+	u.mu.Lock()
+	if u.sends == nil {
+		u.sends = rate.NewLimiter(rate.Limit(perSecond), burst)
+	}
+	limiter := u.sends
+	u.mu.Unlock()
+	if limiter.AllowN(now, 1) {
+		return nil
+	}
+	wait := (1 - limiter.TokensAt(now)) / perSecond
+	return &schemas.Error{Code: schemas.RateLimited, Message: "too many messages: a user may send " + formatRate(perSecond) + " a second", RetryAfter: max(wait, 0.01)}
+}
+
+// findSent looks in a chat's log after the seq that the client knew for an
+// earlier try of its send, and returns that one's seq, or 0. What is younger
+// than the dedup window the log itself recognizes, so a replica that lags does no harm.
+func (e *Edge) findSent(ctx context.Context, user schemas.User, send *schemas.Send) (uint64, *schemas.Error) {
+	after, fromLog := send.After, e.logReaches(send.Chat, send.After)
+	for looked := 0; looked < retryEventsMax; {
+		var events []schemas.StoredEvent
+		var more bool
+		var err error
+		if fromLog {
+			events, more, err = e.logReader.After(ctx, send.Chat, after, retryPageEvents, schemas.ResumeBytesMax)
+		} else {
+			events, more, err = e.askHistory(ctx, send.Chat, after, schemas.PageEventsMax)
+		}
+		if err != nil {
+			e.log.Warn("look for an earlier try", "chat", send.Chat, "error", err)
+			return 0, &schemas.Error{Code: schemas.Unavailable, Message: "the log could not be read: send again with retry", RetryAfter: 1}
+		}
+		for i := range events {
+			if isTry(events[i].JSON, user, send.ID) {
+				return events[i].Seq, nil
+			}
+		}
+		if !more || len(events) == 0 {
+			return 0, nil
+		}
+		looked += len(events)
+		after = events[len(events)-1].Seq
+	}
+	return 0, schemas.Errorf(schemas.Conflict, "more than %d events came after seq %d: read the history and decide", retryEventsMax, send.After)
+}
+
+func isTry(event []byte, user schemas.User, id schemas.ID) bool {
+	if !bytes.Contains(event, []byte(id.String())) {
+		return false
+	}
+	ev, err := schemas.DecodeEvent(event)
+	return err == nil && ev.From == user && ev.ID == id
+}
+
+// notMember answers alike for a chat of others and one that does not exist.
+func notMember(user schemas.User, chat schemas.Chat) *schemas.Error {
+	return schemas.Errorf(schemas.NotMember, "%s is not a member of %s", user, chat)
+}
