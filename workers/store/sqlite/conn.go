@@ -103,7 +103,14 @@ func (c *conn) enterWAL(within time.Duration) error {
 	}
 }
 
-func (c *conn) close() error { return c.raw.Close() }
+// close rolls back what is open. The statements go first: SQLite keeps a
+// connection that has any alive, with its transaction and its locks.
+func (c *conn) close() (err error) {
+	for _, st := range c.stmts {
+		err = errors.Join(err, st.Close())
+	}
+	return errors.Join(err, c.raw.Close())
+}
 
 // prepared returns the statement of text. Its texts are constants of this package.
 func (c *conn) prepared(text string) (statement, error) {

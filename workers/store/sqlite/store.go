@@ -127,7 +127,7 @@ func Open(ctx context.Context, path string, opts ...Option) (*Store, error) {
 		closing: make(chan struct{}),
 		written: make(chan struct{}),
 	}
-	go s.writeLoop(&writer{conn: c, open: func() (*conn, error) { return openConn(path, writeMode, cfg) }})
+	go s.writeLoop(&writer{conn: c, open: func() (*conn, error) { return openConn(path, writeMode, s.cfg) }})
 	return s, nil
 }
 

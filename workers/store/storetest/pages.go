@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,8 +13,10 @@ import (
 	"parley/workers/store"
 )
 
-// byName lets cmp compare the names of schemas, which have no exported fields.
+// byName lets cmp compare the names of schemas, which have no exported fields,
+// and JSON at once rather than byte by byte.
 var byName = cmp.Options{
+	cmp.Comparer(bytes.Equal),
 	cmp.Comparer(func(a, b schemas.User) bool { return a == b }),
 	cmp.Comparer(func(a, b schemas.ID) bool { return a == b }),
 	cmp.Comparer(func(a, b schemas.Chat) bool { return a == b }),
@@ -25,13 +28,13 @@ func wantPage(all []store.Event, rng store.Range) (page []store.Event, more bool
 	if !rng.Forward {
 		slices.Reverse(all)
 	}
-	bytes := 0
+	size := 0
 	for _, e := range all {
 		if rng.Forward && e.Seq <= rng.After || !rng.Forward && rng.Before > 0 && e.Seq >= rng.Before {
 			continue
 		}
-		bytes += len(e.JSON)
-		if len(page) == rng.Limit || len(page) > 0 && bytes > schemas.PageBytesMax {
+		size += len(e.JSON)
+		if len(page) == rng.Limit || len(page) > 0 && size > schemas.PageBytesMax {
 			more = true
 			break
 		}
