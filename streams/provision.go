@@ -93,6 +93,10 @@ func (p *provisioner) once(ctx context.Context) (Layout, error) {
 		return Layout{}, err
 	}
 	settings := p.settings(existing, layout)
+	// Nothing is touched before everything is known to fit.
+	if err := p.check(ctx, existing, layout, settings); err != nil {
+		return Layout{}, err
+	}
 	for _, cfg := range declaredStreams(layout, settings) {
 		if err := p.ensureStream(ctx, cfg, existing[cfg.Name]); err != nil {
 			return Layout{}, err
@@ -106,6 +110,32 @@ func (p *provisioner) once(ctx context.Context) (Layout, error) {
 		}
 	}
 	return layout, nil
+}
+
+// check reports everything that exists and cannot become what is declared.
+func (p *provisioner) check(ctx context.Context, existing streamInfos, layout Layout, settings Settings) error {
+	var faults []error
+	for _, want := range declaredStreams(layout, settings) {
+		if info := existing[want.Name]; info != nil {
+			faults = append(faults, p.checkStream(ctx, want, info))
+		}
+	}
+	for _, shard := range layout.All() {
+		if existing[shard.Stream()] == nil {
+			continue
+		}
+		for _, want := range declaredConsumers(settings) {
+			consumer, err := p.js.Consumer(ctx, shard.Stream(), want.Durable)
+			switch {
+			case errors.Is(err, jetstream.ErrConsumerNotFound):
+			case err != nil:
+				faults = append(faults, fmt.Errorf("look at consumer %s of %s: %w", want.Durable, shard.Stream(), err))
+			default:
+				faults = append(faults, checkConsumer(shard.Stream(), want, consumer.CachedInfo().Config))
+			}
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // layout is that of the streams that exist, or a new one. A missing shard of a
@@ -172,6 +202,59 @@ func (p *provisioner) shrink() bool {
 	return true
 }
 
+func (p *provisioner) checkStream(ctx context.Context, want jetstream.StreamConfig, info *jetstream.StreamInfo) error {
+	if fixed := compareStreams(info.Config, want).fixed(); len(fixed) > 0 {
+		return fmt.Errorf("%w: stream %s has %s: run the Parley that made it, or use another NATS account; or, if its events may be lost, delete the stream yourself",
+			ErrIncompatible, want.Name, fixed)
+	}
+	// A stream removes what is over its byte limit, even one that discards what is new.
+	if want.MaxBytes < int64(info.State.Bytes) {
+		return fmt.Errorf("%w: stream %s holds %d bytes, more than the %d it should be limited to: ask for more, or wait until events have reached their age",
+			ErrIncompatible, want.Name, info.State.Bytes, want.MaxBytes)
+	}
+	if want.MaxAge > 0 && (want.MaxAge < info.Config.MaxAge || info.Config.MaxAge == 0) {
+		return p.checkAge(ctx, want)
+	}
+	return nil
+}
+
+// checkAge refuses an age at which events would go that persist has not stored.
+func (p *provisioner) checkAge(ctx context.Context, want jetstream.StreamConfig) error {
+	consumer, err := p.js.Consumer(ctx, want.Name, PersistConsumer)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at consumer %s of %s: %w", PersistConsumer, want.Name, err)
+	}
+	stream, err := p.js.Stream(ctx, want.Name)
+	if err != nil {
+		return fmt.Errorf("look at stream %s: %w", want.Name, err)
+	}
+	next := consumer.CachedInfo().AckFloor.Stream + 1
+	oldest, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(">"))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for the oldest event of %s that is not stored: %w", want.Name, err)
+	}
+	if age := time.Since(oldest.Time); age > want.MaxAge {
+		return fmt.Errorf("%w: stream %s should keep events for %v, but one of %v ago is not in the permanent store: let the workers catch up first",
+			ErrIncompatible, want.Name, want.MaxAge, age.Round(time.Millisecond))
+	}
+	return nil
+}
+
+func checkConsumer(stream string, want, have jetstream.ConsumerConfig) error {
+	fixed := compareConsumers(have, want).fixed()
+	if len(fixed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: consumer %s of %s has %s: stop what uses it, delete it (`nats consumer rm %[3]s %[2]s`), and provision again: it then begins at the oldest event",
+		ErrIncompatible, want.Durable, stream, fixed)
+}
+
 func (p *provisioner) ensureStream(ctx context.Context, want jetstream.StreamConfig, info *jetstream.StreamInfo) error {
 	if info == nil {
 		_, err := p.js.CreateStream(ctx, want)
@@ -181,40 +264,8 @@ func (p *provisioner) ensureStream(ctx context.Context, want jetstream.StreamCon
 	if len(ds) == 0 {
 		return nil
 	}
-	if fixed := ds.fixed(); len(fixed) > 0 {
-		return fmt.Errorf("%w: stream %s has %s: run the Parley that made it, or use another NATS account; or, if its events may be lost, delete the stream yourself",
-			ErrIncompatible, want.Name, fixed)
-	}
-	if err := p.checkNothingLost(ctx, want, info); err != nil {
-		return err
-	}
 	_, err := p.js.UpdateStream(ctx, updatedStream(info.Config, want))
 	return streamError("update ("+ds.String()+")", want, err)
-}
-
-// checkNothingLost refuses a lower limit that would take away events: of bytes
-// always, of age those that are not in the permanent store.
-func (p *provisioner) checkNothingLost(ctx context.Context, want jetstream.StreamConfig, info *jetstream.StreamInfo) error {
-	if want.MaxBytes < int64(info.State.Bytes) {
-		return fmt.Errorf("%w: stream %s holds %d bytes, more than the %d it should be limited to: ask for more, or wait until events have reached their age",
-			ErrIncompatible, want.Name, info.State.Bytes, want.MaxBytes)
-	}
-	if want.MaxAge == 0 || want.MaxAge >= info.Config.MaxAge && info.Config.MaxAge != 0 || info.State.Msgs == 0 ||
-		time.Since(info.State.FirstTime) < want.MaxAge {
-		return nil
-	}
-	consumer, err := p.js.Consumer(ctx, want.Name, PersistConsumer)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("look at consumer %s of %s: %w", PersistConsumer, want.Name, err)
-	}
-	if lag := consumer.CachedInfo(); lag.NumPending > 0 || lag.NumAckPending > 0 {
-		return fmt.Errorf("%w: stream %s should keep events for %v, but %d are not stored permanently yet: let the workers catch up first",
-			ErrIncompatible, want.Name, want.MaxAge, lag.NumPending+uint64(lag.NumAckPending))
-	}
-	return nil
 }
 
 // streamError explains what the server refused.
@@ -253,9 +304,9 @@ func (p *provisioner) ensureConsumer(ctx context.Context, stream string, want je
 	if len(ds) == 0 {
 		return nil
 	}
-	if fixed := ds.fixed(); len(fixed) > 0 {
-		return fmt.Errorf("%w: consumer %s of %s has %s: stop the workers, delete it (`nats consumer rm %[3]s %[2]s`), and provision again: persist goes on where the store stands",
-			ErrIncompatible, want.Durable, stream, fixed)
+	// Another provisioner may have made it since everything was checked.
+	if err := checkConsumer(stream, want, have); err != nil {
+		return err
 	}
 	want.Metadata = have.Metadata
 	if _, err := p.js.UpdateConsumer(ctx, stream, want); err != nil {

@@ -50,6 +50,8 @@ func (n *node) start(ctx context.Context) error {
 		return fmt.Errorf("%s: %w: correct nats.conf", n.name, err)
 	}
 	log := &serverLog{log: n.cfg.Log.With("node", n.name)}
+	log.starting.Store(true)
+	defer log.starting.Store(false)
 	srv.SetLoggerV2(log, false, false, false)
 	srv.Start()
 	n.srv = srv

@@ -3,6 +3,7 @@ package streamstest
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -26,7 +27,11 @@ type Options struct {
 	NoSync bool
 	// NoProvision leaves the server empty.
 	NoProvision bool
-	DataDir     string // default: a directory of the test
+	// Administrator gives the worker's user every right, for tests that break
+	// what Parley has no right to break.
+	Administrator bool
+	StoreBytesMax int64  // of the disk that each node may use; default: what is free
+	DataDir       string // default: a directory of the test
 	// Log shows the server's warnings. default: the test's log
 	Log *slog.Logger
 }
@@ -72,7 +77,14 @@ func Start(t testing.TB, options Options) *Env {
 	}
 	conf := Conf(t)
 	if options.NoSync {
-		conf = withoutSync(t, conf)
+		conf = replace(t, conf, syncAlways, `sync_interval: "2m"`)
+	}
+	if options.StoreBytesMax > 0 {
+		conf = replace(t, conf, "jetstream {\n", fmt.Sprintf("jetstream {\n  max_file_store: %d\n", options.StoreBytesMax))
+	}
+	if options.Administrator {
+		const password = "password: $PARLEY_NATS_WORKER_PASSWORD"
+		conf = replace(t, conf, password, password+" }\n{ user: nobody, password: $PARLEY_NATS_WORKER_PASSWORD")
 	}
 	if options.DataDir == "" {
 		options.DataDir = t.TempDir()
@@ -117,13 +129,14 @@ func testSettings(options Options) streams.Settings {
 	return s
 }
 
-func withoutSync(t testing.TB, conf string) string {
+const syncAlways = "sync_interval: always"
+
+func replace(t testing.TB, conf, old, new string) string {
 	t.Helper()
-	const always = "sync_interval: always"
-	if !strings.Contains(conf, always) {
-		t.Fatalf("nats.conf does not say %q", always)
+	if strings.Count(conf, old) != 1 {
+		t.Fatalf("nats.conf does not say %q exactly once", old)
 	}
-	return strings.Replace(conf, always, `sync_interval: "2m"`, 1)
+	return strings.Replace(conf, old, new, 1)
 }
 
 // Connect connects as component and closes the connection when the test ends.
