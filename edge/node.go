@@ -97,4 +97,3 @@ func (e *Edge) drainSessions() {
 		v.mu.Unlock()
 	}
 }
-

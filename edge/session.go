@@ -39,16 +39,16 @@ type session struct {
 // outbox is what a session is still to be written. Its fields belong to the
 // session's fan-out loop.
 type outbox struct {
-	welcomed bool          // the welcome is queued: live events may follow
-	dirty    bool          // in the pass's list of sessions to write
-	closed   bool          // takes nothing more
-	single   wireFrame     // the only frame that waits, not copied
-	buf      []byte        // frames that wait, when there are several; at most outboxBytesMax
-	writing  bool          // a helper goroutine is writing: the loop must not
-	index    int           // place in the loop's list of sessions
-	pingAt   int64         // unix seconds of the next ping
+	welcomed bool                   // the welcome is queued: live events may follow
+	dirty    bool                   // in the pass's list of sessions to write
+	closed   bool                   // takes nothing more
+	single   wireFrame              // the only frame that waits, not copied
+	buf      []byte                 // frames that wait, when there are several; at most outboxBytesMax
+	writing  bool                   // a helper goroutine is writing: the loop must not
+	index    int                    // place in the loop's list of sessions
+	pingAt   int64                  // unix seconds of the next ping
 	gates    map[schemas.Chat]*gate // chats whose live events are held or filtered; nil for most
-	room     chan struct{} // closed when nothing waits any more; the resume's, nil for most
+	room     chan struct{}          // closed when nothing waits any more; the resume's, nil for most
 }
 
 // gate keeps a chat's live events from a session while the session is sent

@@ -43,6 +43,15 @@ func LoadOrCreatePasswords(dir string) (Passwords, error) {
 	return passwords, passwords.Save(dir, "")
 }
 
+// ReadPasswords returns the passwords kept in dir; they are empty where it has none.
+func ReadPasswords(dir string) (Passwords, error) {
+	text, err := os.ReadFile(filepath.Join(dir, PasswordsFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Passwords{}, fmt.Errorf("read passwords: %w: make the file readable, or set them in the environment", err)
+	}
+	return parsePasswords(text), nil
+}
+
 // Save writes the passwords to dir. Where address (host:port) is given, the file
 // also sets NATS_URL, so that the nats CLI connects there as operator.
 func (p Passwords) Save(dir, address string) error {

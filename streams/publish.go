@@ -111,8 +111,12 @@ func (p *Publisher) Publish(ctx context.Context, pub Publication) {
 	s := &p.slots[index]
 	s.pub, s.busy = pub, true
 	s.generation++
-	p.attemptLocked(index)
+	s.attemptAt = time.Now().Add(attemptWithin)
+	generation := s.generation
 	p.mu.Unlock()
+	if err := p.attempt(pub, index, generation); err != nil {
+		p.againSoon(index, generation)
+	}
 }
 
 func (p *Publisher) acquire(ctx context.Context, deadline time.Time) (index int, ok bool) {
@@ -136,20 +140,22 @@ func (p *Publisher) acquire(ctx context.Context, deadline time.Time) (index int,
 	return 0, false
 }
 
-// attemptLocked publishes the slot's message. Without a connection it fails at
-// once, since there is no reconnect buffer, and the sweep tries again.
-func (p *Publisher) attemptLocked(index int) {
-	s := &p.slots[index]
-	err := p.conn.PublishMsg(&nats.Msg{
-		Subject: s.pub.Subject,
-		Reply:   p.replyPrefix + strconv.Itoa(index) + "-" + strconv.FormatUint(s.generation, 10),
-		Header:  nats.Header{jetstream.MsgIDHeader: {s.pub.MsgID}},
-		Data:    s.pub.Data,
+// attempt hands one try to NATS. Without a connection it fails at once, since
+// there is no reconnect buffer, and the sweep tries again.
+func (p *Publisher) attempt(pub Publication, index int, generation uint64) error {
+	return p.conn.PublishMsg(&nats.Msg{
+		Subject: pub.Subject,
+		Reply:   p.replyPrefix + strconv.Itoa(index) + "-" + strconv.FormatUint(generation, 10),
+		Header:  nats.Header{jetstream.MsgIDHeader: {pub.MsgID}},
+		Data:    pub.Data,
 	})
-	if err != nil {
+}
+
+func (p *Publisher) againSoon(index int, generation uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := &p.slots[index]; s.busy && s.generation == generation {
 		s.attemptAt = time.Now().Add(attemptBackoff)
-	} else {
-		s.attemptAt = time.Now().Add(attemptWithin)
 	}
 }
 
@@ -159,14 +165,12 @@ func (p *Publisher) handleReply(m *nats.Msg) {
 		return
 	}
 	ack, err := parsePubAck(m)
-	p.mu.Lock()
-	s := &p.slots[index]
-	if !s.busy || s.generation != generation {
-		p.mu.Unlock()
+	if errors.Is(err, errAgain) {
+		p.againSoon(index, generation)
 		return
 	}
-	if errors.Is(err, errAgain) {
-		s.attemptAt = time.Now().Add(attemptBackoff)
+	p.mu.Lock()
+	if s := &p.slots[index]; !s.busy || s.generation != generation {
 		p.mu.Unlock()
 		return
 	}
@@ -210,7 +214,10 @@ func (p *Publisher) sweepOnce(now time.Time) (given []func(PubAck, error)) {
 		case now.Sub(s.pub.ReadAt) >= PublishWithin:
 			given = append(given, p.releaseLocked(i))
 		case now.After(s.attemptAt):
-			p.attemptLocked(i)
+			s.attemptAt = now.Add(attemptWithin)
+			if err := p.attempt(s.pub, i, s.generation); err != nil {
+				s.attemptAt = now.Add(attemptBackoff)
+			}
 		}
 	}
 	return given

@@ -122,6 +122,7 @@ func (s *shard) roundOnce(ctx, work context.Context) error {
 	if err := s.ack(work, prefix.ack); err != nil {
 		return err
 	}
+	s.metrics.lag.set(s.shard.Token, time.Time{}) // the next round tells of what waits
 	return prefix.cut
 }
 

@@ -24,7 +24,6 @@ type newestStored struct {
 	more  bool       // the store has older events
 	limit int        // how many were asked for
 	head  store.Head // of a moment before the page was read
-	begun bool       // the chat has a head
 	at    time.Time
 }
 
@@ -59,11 +58,11 @@ func (s *Service) cached(chat schemas.Chat) *newestStored {
 // load reads the newest stored page of chat, and keeps it.
 func (s *Service) load(ctx context.Context, chat schemas.Chat, limit int) (*newestStored, error) {
 	e := &newestStored{limit: limit, at: time.Now()}
-	var err error
-	if e.head, e.begun, err = s.cfg.Store.Head(ctx, chat); err != nil {
+	head, begun, err := s.cfg.Store.Head(ctx, chat)
+	if err != nil {
 		return nil, fmt.Errorf("read head of %s: %w", chat, err)
 	}
-	if e.begun {
+	if e.head = head; begun {
 		// Below the head's seq: what is stored meanwhile comes from the log.
 		events, more, err := s.cfg.Store.Page(ctx, chat, store.Range{Before: e.head.LastSeq + 1, Limit: limit})
 		if err != nil {

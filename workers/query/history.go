@@ -69,6 +69,9 @@ func (s *Service) newest(ctx context.Context, q question, e *newestStored) (*ans
 	} else {
 		s.metrics.hits.Inc()
 	}
+	if q.before > 0 && q.before <= e.head.LastSeq+1 {
+		return s.older(ctx, q) // it was stored since
+	}
 	tail := newestTail{limit: q.limit}
 	if last > e.head.LastSeq {
 		err := s.walkTail(ctx, q.chat, e.head.LastSeq, e.head.LastN, last, func(ev schemas.StoredEvent) bool {

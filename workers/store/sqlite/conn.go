@@ -141,15 +141,11 @@ func (c *conn) bind(values ...driver.Value) []driver.NamedValue {
 // exec runs a statement. It has no context: for one that can end, the driver
 // starts a goroutine per statement, and none here runs for long.
 func (c *conn) exec(text string, values ...driver.Value) error {
-	return c.execArgs(text, c.bind(values...))
-}
-
-func (c *conn) execArgs(text string, args []driver.NamedValue) error {
 	st, err := c.prepared(text)
 	if err != nil {
 		return err
 	}
-	_, err = st.ExecContext(context.Background(), args)
+	_, err = st.ExecContext(context.Background(), c.bind(values...))
 	return err
 }
 

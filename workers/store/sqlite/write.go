@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"database/sql/driver"
-	"strings"
 
 	"parley/schemas"
 	"parley/workers/store"
@@ -90,12 +89,4 @@ func writeMembers(c *conn, chat schemas.Chat, since int64) error {
 		return nil
 	}
 	return c.exec(insertChatByUser, second.String(), chat.String(), since, store.RoleMember, since)
-}
-
-// severalRows repeats the row of an INSERT's VALUES.
-func severalRows(insert string, n int) string {
-	start := strings.Index(insert, "VALUES (") + len("VALUES ")
-	end := strings.Index(insert, "ON CONFLICT")
-	row := strings.TrimSpace(insert[start:end])
-	return insert[:start] + strings.Repeat(row+",", n-1) + row + " " + insert[end:]
 }

@@ -1,0 +1,200 @@
+package bench
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"parley/schemas"
+	"parley/streams"
+)
+
+// run is one run of workloads.
+type run struct {
+	cfg     Config
+	sizes   sizes
+	target  *Target
+	name    string // tells this run's users and messages from those of others
+	results []Result
+}
+
+// Run measures and writes the results to cfg.Out: a table at the end, or each
+// as a line of JSON once it is there. It ends at the first workload that fails.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	r := &run{cfg: cfg, sizes: cfg.sizes(), target: cfg.Target, name: strings.ToLower(rand.Text()[:6])}
+	failed := r.workloads(ctx)
+	if r.cfg.Start != nil && r.target != nil && r.target.Stop != nil {
+		failed = errors.Join(failed, r.target.Stop())
+	}
+	if !cfg.JSON && len(r.results) > 0 {
+		failed = errors.Join(failed, writeTable(cfg.Out, r.results))
+	}
+	return failed
+}
+
+func (r *run) workloads(ctx context.Context) error {
+	var served string
+	for _, name := range r.cfg.Workloads {
+		if err := r.serve(ctx, served, name); err != nil {
+			return err
+		}
+		served = name
+		if err := r.target.quiet(ctx); err != nil {
+			return err
+		}
+		r.progress("%s", name)
+		before := len(r.results)
+		if err := r.workload(ctx, name); err != nil {
+			return fmt.Errorf("workload %s: %w", name, err)
+		}
+		for _, result := range r.results[before:] {
+			if r.cfg.JSON {
+				if err := writeJSONLine(r.cfg.Out, result); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// serve starts the server, and a new one for the connections after the messages:
+// what those left in its memory would blur what a connection takes.
+func (r *run) serve(ctx context.Context, before, next string) error {
+	ofConnections := func(name string) bool { return name == idleWorkload || name == stormWorkload }
+	if r.cfg.Start == nil || r.target != nil && (ofConnections(before) || !ofConnections(next)) {
+		return nil
+	}
+	if r.target != nil && r.target.Stop != nil {
+		if err := r.target.Stop(); err != nil {
+			return fmt.Errorf("stop the server: %w", err)
+		}
+		r.target = nil
+	}
+	r.progress("starting a server")
+	target, err := r.cfg.Start(ctx, StartOptions{NATSNodes: r.cfg.NATSNodes, SessionsMax: r.sizes.sessionsMax()})
+	if err != nil {
+		return fmt.Errorf("start a server: %w", err)
+	}
+	r.target = target
+	return nil
+}
+
+func (r *run) workload(ctx context.Context, name string) error {
+	switch name {
+	case ceilingWorkload:
+		return r.ceiling(ctx)
+	case directWorkload:
+		for _, inFlight := range r.sizes.inFlight {
+			if err := r.direct(ctx, inFlight); err != nil {
+				return err
+			}
+		}
+		return nil
+	case fanoutWorkload:
+		for _, sessions := range r.sizes.fanouts {
+			if err := r.fanout(ctx, sessions); err != nil {
+				return err
+			}
+		}
+		return nil
+	case latencyWorkload:
+		return r.latency(ctx)
+	case historyWorkload:
+		return r.history(ctx)
+	case idleWorkload:
+		return r.idle(ctx)
+	default:
+		return r.storm(ctx)
+	}
+}
+
+func (r *run) progress(format string, args ...any) {
+	fmt.Fprintf(r.cfg.Progress, "bench: "+format+"\n", args...)
+}
+
+func (r *run) add(result Result) {
+	r.results = append(r.results, result)
+	r.progress("%s %s: %.0f %s/s, p50 %.2f ms, p99 %.2f ms %s", result.Workload, result.Case, result.Rate, result.Unit, result.P50, result.P99, result.remark())
+}
+
+// user returns this run's user of that name.
+func (r *run) user(format string, args ...any) schemas.User {
+	user, err := schemas.ParseUser("bench-" + r.name + "-" + fmt.Sprintf(format, args...))
+	if err != nil {
+		panic(err) // the names are ours
+	}
+	return user
+}
+
+// log connects to NATS as an edge does.
+func (r *run) log(ctx context.Context) (*nats.Conn, jetstream.JetStream, streams.Layout, error) {
+	conn, err := streams.Connect(ctx, r.target.NATS)
+	if err != nil {
+		return nil, nil, streams.Layout{}, err
+	}
+	js, err := jetstream.New(conn)
+	if err == nil {
+		var layout streams.Layout
+		if layout, err = streams.LoadLayout(ctx, js); err == nil {
+			return conn, js, layout, nil
+		}
+	}
+	conn.Close()
+	return nil, nil, streams.Layout{}, err
+}
+
+// measurement is what happened between two moments.
+type measurement struct {
+	elapsed       time.Duration
+	operations    uint64
+	deliveries    uint64
+	cpuSeconds    float64
+	residentBytes float64 // at its end
+}
+
+// counts are read at both ends of a measurement.
+type counts struct {
+	operations, deliveries uint64
+}
+
+// measure waits for the warm-up and then measures for the run's duration.
+// while is called with true at its beginning and with false at its end.
+func (r *run) measure(ctx context.Context, read func() counts, while func(bool)) (measurement, error) {
+	if err := sleep(ctx, r.cfg.Warmup); err != nil {
+		return measurement{}, err
+	}
+	before, err := r.target.scrape(ctx)
+	if err != nil {
+		return measurement{}, err
+	}
+	began, first := time.Now(), read()
+	while(true)
+	err = sleep(ctx, r.cfg.Duration)
+	while(false)
+	if err != nil {
+		return measurement{}, err
+	}
+	elapsed, last := time.Since(began), read()
+	after, err := r.target.scrape(ctx)
+	if err != nil {
+		return measurement{}, err
+	}
+	return measurement{
+		elapsed:       elapsed,
+		operations:    last.operations - first.operations,
+		deliveries:    last.deliveries - first.deliveries,
+		cpuSeconds:    after[cpuSeries] - before[cpuSeries],
+		residentBytes: after[residentSeries],
+	}, nil
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"parley/clients/web"
+	"parley/edge"
+	"parley/schemas"
+	"parley/streams"
+	"parley/workers/store/sqlite"
+)
+
+const (
+	secretFile = "auth.secret"
+	storeFile  = "parley.db"
+	natsDir    = "nats"
+
+	provisionWithin = 60 * time.Second
+	devTokenTTL     = 24 * time.Hour
+)
+
+// devCommand runs the whole server in one process.
+type devCommand struct {
+	Listen     string        `help:"Address for clients and the web page." default:"127.0.0.1:8080"`
+	Admin      string        `help:"Address for operators: health, metrics, profiles." default:"127.0.0.1:8081"`
+	NATSListen string        `name:"nats-listen" help:"Address of the NATS server, for the nats CLI." default:"127.0.0.1:4222"`
+	NATSNodes  int           `name:"nats-nodes" help:"NATS servers in the process: 1, or 3 for a cluster with three replicas of every stream." default:"1" enum:"1,3"`
+	Data       string        `help:"Directory of all data." default:"./data"`
+	Shards     int           `help:"Chat streams, fixed when the data directory is new; 0: 8, or what is there." default:"0"`
+	MaxAge     time.Duration `help:"How long the log keeps events; 0: 24h, or what is there." default:"0"`
+	AuthSecret string        `help:"Key of HS256 tokens; without it, one is made and kept in the data directory."`
+	limitFlags
+}
+
+func (c *devCommand) Run(p *process) error {
+	secret, passwords, err := c.prepareData()
+	if err != nil {
+		return err
+	}
+	var running *edge.Edge
+	a, err := startAdmin(c.Admin, func(context.Context) error { return edgeReady(running) })
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	listener, err := listen("listen", c.Listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+
+	server, err := streams.StartServer(p.ctx, streams.ServerConfig{
+		Conf: natsConf, Listen: c.NATSListen, DataDir: filepath.Join(c.Data, natsDir),
+		Nodes: c.NATSNodes, Passwords: passwords, Log: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	defer server.Shutdown()
+	if err := passwords.Save(c.Data, server.Address()); err != nil {
+		return err
+	}
+	connect := func(component streams.Component) streams.ConnectConfig {
+		return streams.ConnectConfig{Component: component, URLs: server.URLs(), Password: passwords.Of(component), Log: p.log}
+	}
+	settings := streams.Settings{Shards: c.Shards, Replicas: c.NATSNodes, MaxAge: c.MaxAge}
+	if err := provision(p.ctx, connect(streams.WorkerComponent), settings); err != nil {
+		return err
+	}
+	st, err := openAndMigrate(p.ctx, filepath.Join(c.Data, storeFile))
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+
+	config := edge.Config{
+		Node: devNode(), Listener: listener, NATS: connect(streams.EdgeComponent), Replicas: c.NATSNodes,
+		Auth: edge.AuthConfig{Secret: secret, Log: p.log}, Page: c.page(secret), Log: p.log, Metrics: a.metrics,
+	}
+	c.apply(&config)
+	if running, err = edge.New(p.ctx, config); err != nil {
+		return err
+	}
+	w := workers{nats: connect(streams.WorkerComponent), replicas: c.NATSNodes, store: st, metrics: a.metrics}
+	fmt.Fprintf(p.stdout, "ready %s\n", publicURL(listener))
+	return c.serve(p, running, &w)
+}
+
+// serve runs the edge and the workers. The workers outlive the edge, so that
+// its last requests are answered.
+func (c *devCommand) serve(p *process, e *edge.Edge, w *workers) error {
+	workersCtx, stopWorkers := context.WithCancel(context.WithoutCancel(p.ctx))
+	edgeCtx, stopEdge := context.WithCancel(p.ctx)
+	defer stopEdge()
+	worked := make(chan error, 1)
+	go func() {
+		defer stopEdge()
+		worked <- w.run(&process{ctx: workersCtx, stdout: p.stdout, stderr: p.stderr, log: p.log})
+	}()
+	err := e.Run(edgeCtx)
+	stopWorkers()
+	return errors.Join(err, <-worked)
+}
+
+func devNode() schemas.ID {
+	id, err := schemas.ParseID("dev")
+	if err != nil {
+		panic(err) // a constant
+	}
+	return id
+}
+
+// prepareData makes the data directory and the secrets in it.
+func (c *devCommand) prepareData() (secret []byte, passwords streams.Passwords, err error) {
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return nil, passwords, fmt.Errorf("make data directory: %w: choose another with --data", err)
+	}
+	if secret, err = loadOrCreateSecret(c.Data, c.AuthSecret); err != nil {
+		return nil, passwords, err
+	}
+	passwords, err = streams.LoadOrCreatePasswords(c.Data)
+	return secret, passwords, err
+}
+
+// loadOrCreateSecret returns the given secret, or the one kept in the data directory.
+func loadOrCreateSecret(data, given string) ([]byte, error) {
+	if given != "" {
+		return []byte(given), nil
+	}
+	path := filepath.Join(data, secretFile)
+	text, err := os.ReadFile(path)
+	switch {
+	case err == nil && strings.TrimSpace(string(text)) != "":
+		return []byte(strings.TrimSpace(string(text))), nil
+	case err == nil:
+		return nil, fmt.Errorf("read secret %s: it is empty: remove it to have a new one made", path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("read secret: %w: make it readable, or choose another directory with --data", err)
+	}
+	var key [32]byte
+	rand.Read(key[:])
+	secret := hex.EncodeToString(key[:])
+	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
+		return nil, fmt.Errorf("keep secret: %w: choose another directory with --data", err)
+	}
+	return []byte(secret), nil
+}
+
+// page is the web page of a dev server, which gives everybody a token.
+func (c *devCommand) page(secret []byte) http.Handler {
+	return web.Handler(func(user schemas.User) (string, time.Time, error) {
+		now := time.Now()
+		token, err := edge.MintToken(secret, user, now, devTokenTTL)
+		return token, now.Add(devTokenTTL).Truncate(time.Second), err
+	})
+}
+
+// provision makes the streams with a connection of its own.
+func provision(ctx context.Context, connect streams.ConnectConfig, settings streams.Settings) error {
+	ctx, cancel := context.WithTimeout(ctx, provisionWithin)
+	defer cancel()
+	conn, err := streams.Connect(ctx, connect)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return fmt.Errorf("open JetStream: %w", err)
+	}
+	_, err = streams.Provision(ctx, js, settings)
+	return err
+}
+
+func openAndMigrate(ctx context.Context, path string) (*sqlite.Store, error) {
+	st, err := sqlite.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if err := st.Migrate(ctx); err != nil {
+		st.Close()
+		return nil, err
+	}
+	return st, nil
+}

@@ -1,0 +1,258 @@
+package persist_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"parley/streams"
+	"parley/workers/dead"
+	"parley/workers/persist"
+	"parley/workers/store"
+)
+
+func TestEventsAreStoredInTheLogsOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.say(500, 10)
+	p := w.start(nil)
+	w.say(500, 10)
+	w.wantStored()
+	w.wantAcked()
+	waitFor(t, "all events are counted", func() bool { return p.metric("events_total") == 1000 })
+	p.wantMetric("takeovers_total", 2)
+	p.wantMetric("lost_total", 0)
+	p.wantMetric("holes_total", 0)
+	p.stop()
+	w.say(10, 3)
+	w.start(nil)
+	w.wantStored()
+}
+
+func TestRedeliveredEventsAreSkippedAndAcknowledged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.say(300, 3)
+	w.start(nil)
+	w.wantStored()
+	w.wantAcked()
+	// The same owner is given all of it again.
+	if _, err := w.JetStream.ResetConsumerToSequence(t.Context(), w.Layout.At(0).Stream(), streams.PersistConsumer, w.Layout.FirstSeq()); err != nil {
+		t.Fatal(err)
+	}
+	w.say(10, 3)
+	w.wantStored()
+	w.wantAcked()
+}
+
+func TestAckThatIsLostCostsOnlyARedelivery(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	var failures atomic.Int32
+	w.say(300, 3)
+	p := w.start(func(cfg *persist.Config) {
+		cfg.JetStream = &faultyJetStream{JetStream: cfg.JetStream, failAck: func() bool { return failures.Add(1) <= 3 }}
+		cfg.BatchEventsMax = 50
+	})
+	w.wantStored()
+	w.wantAcked()
+	if p.metric("takeovers_total") < 2 {
+		t.Error("an ack was lost, and the shard was not begun again")
+	}
+}
+
+// A commit whose outcome is unknown was written: the next try finds the row moved.
+func TestCommitThatWasWrittenAndFailedIsNotDoneTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	var calls atomic.Int32
+	w.say(300, 3)
+	w.start(func(cfg *persist.Config) {
+		cfg.BatchEventsMax = 50
+		cfg.Store = &faultyStore{Store: cfg.Store, afterCommit: func(context.Context) error {
+			if calls.Add(1)%2 == 1 {
+				return fmt.Errorf("answer lost: %w", store.ErrUnavailable)
+			}
+			return nil
+		}}
+	})
+	w.wantStored()
+	w.wantAcked()
+}
+
+func TestHiddenMessagesAreReadFromTheLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.say(300, 7)
+	p := w.start(func(cfg *persist.Config) {
+		cfg.JetStream = &faultyJetStream{JetStream: cfg.JetStream, hide: func(seq uint64) bool { return seq%7 == 3 }}
+	})
+	w.say(301, 7) // the last is not hidden: 2^40 + 600 is 4 modulo 7 or it would wait for one more
+	for w.last[w.Layout.At(0)]%7 == 3 {
+		w.say(1, 7)
+	}
+	w.wantStored()
+	if p.metric("holes_total") == 0 {
+		t.Error("no hole was counted")
+	}
+	p.wantMetric("gone_total", 0)
+}
+
+func TestSequencesThatAreGoneAreSkippedAndCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	var gone []uint64
+	short := func(id string) {
+		gone = append(gone, w.publish(chatNo(0), eventJSON(id), jetstream.WithMsgTTL(time.Second)))
+	}
+	short("first")
+	short("second")
+	w.say(20, 2)
+	short("third")
+	short("fourth")
+	short("fifth")
+	w.say(20, 2)
+	for _, seq := range gone {
+		waitFor(t, fmt.Sprintf("%d is gone", seq), func() bool {
+			_, err := w.log().Sequence(context.Background(), w.Layout.At(0), seq)
+			return errors.Is(err, streams.ErrGone)
+		})
+	}
+	p := w.start(nil)
+	w.wantStored()
+	w.wantAcked()
+	p.wantMetric("lost_total", 2) // before the log's first
+	p.wantMetric("gone_total", 3) // within the log
+	p.wantMetric("dead_letters_total", 0)
+}
+
+func TestPoisonGoesToDeadAndTheChatGoesOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.say(20, 2)
+	seq := w.publish(chatNo(0), []byte(`{"type":"message","id":"no.good"}`))
+	w.say(20, 2)
+	var refuse atomic.Bool
+	refuse.Store(true)
+	p := w.start(func(cfg *persist.Config) {
+		cfg.JetStream = &faultyJetStream{JetStream: cfg.JetStream, refuseDead: &refuse}
+	})
+	// While DEAD cannot be written, nothing goes past the event.
+	waitFor(t, "DEAD was refused", func() bool { return p.logs.lines("write dead letter") > 0 })
+	waitFor(t, "what is before it is stored", func() bool { return w.committed(w.Layout.At(0)) > 0 })
+	if got := w.committed(w.Layout.At(0)); got != seq-1 {
+		t.Errorf("committed up to %d, want %d: before the poison", got, seq-1)
+	}
+	refuse.Store(false)
+	w.wantStored()
+	w.wantAcked()
+	p.wantMetric("dead_letters_total", 1)
+	for letter, err := range dead.List(t.Context(), w.JetStream, streams.PersistConsumer) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if letter.Seq != seq || letter.Subject != w.Layout.At(0).Timeline(chatNo(0)) || letter.Stream != w.Layout.At(0).Stream() ||
+			string(letter.Data) != `{"type":"message","id":"no.good"}` || letter.Reason == "" || letter.Time.IsZero() {
+			t.Errorf("letter is %+v", letter)
+		}
+	}
+}
+
+func TestEventThatTheStoreRefusesIsFoundAmongOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.say(100, 3)
+	w.publish(chatNo(1), eventJSON("bad"))
+	w.say(100, 3)
+	p := w.start(func(cfg *persist.Config) {
+		cfg.Store = &faultyStore{Store: cfg.Store, beforeCommit: func(_ context.Context, b store.Batch) error {
+			if hasID(b, "bad") {
+				return fmt.Errorf("no room for it: %w", store.ErrBatch)
+			}
+			return nil
+		}}
+	})
+	w.wantStored()
+	w.wantAcked()
+	p.wantMetric("dead_letters_total", 1)
+	p.wantMetric("events_total", 200)
+}
+
+func TestStoreThatIsDownIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	var down atomic.Bool
+	fail := func() error {
+		if down.Load() {
+			return fmt.Errorf("disk is full: %w", store.ErrUnavailable)
+		}
+		return nil
+	}
+	p := w.start(func(cfg *persist.Config) {
+		cfg.Store = &faultyStore{Store: cfg.Store,
+			beforeCommitted: func(context.Context) error { return fail() },
+			beforeCommit:    func(context.Context, store.Batch) error { return fail() },
+		}
+	})
+	w.say(100, 5)
+	w.wantStored()
+	down.Store(true)
+	w.say(100, 5)
+	waitFor(t, "the store is seen as down", func() bool { return p.metric("store_up") == 0 })
+	waitFor(t, "the lag rises", func() bool { return p.metric("lag_seconds") > 0 })
+	down.Store(false)
+	w.wantStored()
+	w.wantAcked()
+	waitFor(t, "the store is seen as up", func() bool { return p.metric("store_up") == 1 })
+	if n := p.logs.lines("store does not serve"); n != 1 {
+		t.Errorf("the failure was logged %d times, want once", n)
+	}
+}
+
+func TestStopWithTheStoreDownEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.say(10, 1)
+	p := w.start(func(cfg *persist.Config) {
+		cfg.Store = &faultyStore{Store: cfg.Store, beforeCommit: func(context.Context, store.Batch) error { return store.ErrUnavailable }}
+	})
+	waitFor(t, "the store is seen as down", func() bool { return p.metric("store_up") == 0 })
+	p.stop()
+	w.start(nil)
+	w.wantStored()
+}
+
+func TestStopAndStartUnderLoad(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	for range 3 {
+		p := w.start(func(cfg *persist.Config) { cfg.BatchEventsMax = 100 })
+		w.say(700, 10)
+		waitFor(t, "something more is stored", func() bool { return p.metric("events_total") > 0 })
+		p.stop()
+		w.say(300, 10)
+	}
+	w.start(nil)
+	w.wantStored()
+	w.wantAcked()
+}
+
+func TestStoreOfAnotherLogIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	ahead := w.Layout.FirstSeq() + 1000
+	if err := w.store.Commit(t.Context(), store.Batch{Shard: w.Layout.At(0).Token, Committed: ahead}); err != nil {
+		t.Fatal(err)
+	}
+	p := w.start(nil)
+	w.say(3, 1)
+	waitFor(t, "it is logged", func() bool { return p.logs.lines("the log ends at") > 0 })
+	if got := w.committed(w.Layout.At(0)); got != ahead {
+		t.Errorf("committed is %d, want the %d as it was", got, ahead)
+	}
+}

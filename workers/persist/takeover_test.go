@@ -1,0 +1,94 @@
+package persist_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+
+	"parley/workers/persist"
+	"parley/workers/store"
+)
+
+// An owner is paused with a full window: the next takes over once the pin is
+// over, and then the first wakes.
+func TestPausedOwnerHarmsNothing(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		pause func(*faultyStore, *gate)
+	}{
+		{"before it compares the row", func(s *faultyStore, g *gate) {
+			var calls atomic.Int32
+			s.beforeCommitted = func(context.Context) error {
+				if calls.Add(1) == 2 { // the first is the takeover
+					g.pass()
+				}
+				return nil
+			}
+		}},
+		{"between the row and the commit", func(s *faultyStore, g *gate) {
+			s.beforeCommit = func(context.Context, store.Batch) error { g.pass(); return nil }
+		}},
+		{"between the commit and the ack", func(s *faultyStore, g *gate) {
+			s.afterCommit = func(context.Context) error { g.pass(); return nil }
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 1)
+			w.say(2500, 5)
+			g := newGate()
+			first := w.start(func(cfg *persist.Config) {
+				s := &faultyStore{Store: cfg.Store}
+				test.pause(s, g)
+				cfg.Store = s
+			})
+			<-g.reached
+			second := w.start(nil)
+			w.wantStored()
+			close(g.open)
+			w.say(500, 5)
+			w.wantStored()
+			waitFor(t, "the first knows that it is no owner", func() bool { return first.metric("pending") == 0 })
+			w.say(500, 5)
+			w.wantStored()
+			w.wantAcked()
+			if second.metric("takeovers_total") == 0 {
+				t.Error("the second never took over")
+			}
+		})
+	}
+}
+
+// The first wakes while the second, with a window of its own, is behind it: the
+// first commits and acknowledges beyond what the second has committed.
+func TestPausedOwnerWakesAheadOfTheNext(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.say(2500, 5)
+	firstGate, secondGate := newGate(), newGate()
+	first := w.start(func(cfg *persist.Config) {
+		cfg.Store = &faultyStore{Store: cfg.Store, beforeCommit: func(context.Context, store.Batch) error { firstGate.pass(); return nil }}
+	})
+	<-firstGate.reached
+	var commits atomic.Int32
+	second := w.start(func(cfg *persist.Config) {
+		cfg.BatchEventsMax = 300
+		cfg.Store = &faultyStore{Store: cfg.Store, beforeCommit: func(context.Context, store.Batch) error {
+			if commits.Add(1) == 2 {
+				secondGate.pass()
+			}
+			return nil
+		}}
+	})
+	<-secondGate.reached // it has committed 300 and holds the next 300
+	close(firstGate.open)
+	waitFor(t, "the first has committed its window", func() bool { return first.metric("events_total") >= 2000 })
+	close(secondGate.open)
+	w.say(500, 5)
+	w.wantStored()
+	w.wantAcked()
+	if second.metric("takeovers_total") == 0 {
+		t.Error("the second never took over")
+	}
+}
