@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"parley/workers/store"
@@ -43,23 +42,16 @@ func (s *Store) Commit(ctx context.Context, b store.Batch) error {
 	}
 	select {
 	case err := <-c.outcome:
-		if err != nil {
-			return classify(what, err)
-		}
-		return nil
-	case <-s.written:
-		// The writer has ended: it answered before, or never will.
-		select {
-		case err := <-c.outcome:
-			if err != nil {
-				return classify(what, err)
-			}
-			return nil
-		default:
-			return classify(what, errClosed)
-		}
+		return classify(what, err)
 	case <-ctx.Done():
 		return classify(what, ctx.Err())
+	case <-s.written: // it was answered before the writer ended, or never will be
+	}
+	select {
+	case err := <-c.outcome:
+		return classify(what, err)
+	default:
+		return classify(what, errClosed)
 	}
 }
 
@@ -121,7 +113,7 @@ func (w *writer) commitGroup(group []*commit) {
 		return
 	}
 	err := w.commitOnce(live)
-	if len(live) > 1 && errors.Is(classify("", err), store.ErrBatch) {
+	if len(live) > 1 && isBatchFault(err) {
 		for i := range live {
 			live[i].outcome <- w.commitOnce(live[i : i+1])
 		}

@@ -18,20 +18,30 @@ var errClosed = errors.New("it was closed")
 // it by an operator's hand.
 func classify(what string, err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: %w", what, err)
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrBatch),
 		errors.Is(err, store.ErrSchemaNewer), errors.Is(err, store.ErrSchemaOlder),
 		errors.Is(err, store.ErrSchemaChanged):
 		return fmt.Errorf("%s: %w", what, err)
-	}
-	switch primaryCode(err) {
-	case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG:
+	case isBatchFault(err):
 		return fmt.Errorf("%s: %w: %w", what, store.ErrBatch, err)
-	case sqlite3.SQLITE_NOTADB:
-		return fmt.Errorf("%s: %w: it is no SQLite file: move it away or name another: %w", what, store.ErrUnavailable, err)
+	case primaryCode(err) == sqlite3.SQLITE_NOTADB:
+		return fmt.Errorf("%s: %w: it is no SQLite file, move it away or name another: %w", what, store.ErrUnavailable, err)
 	default:
 		return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, err)
+	}
+}
+
+// isBatchFault tells whether a row of the batch caused err.
+func isBatchFault(err error) bool {
+	switch primaryCode(err) {
+	case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -104,7 +104,7 @@ func TestFaultyBatchFailsAlone(t *testing.T) {
 	group := commitsOf(t.Context(), &good[0], &bad, &good[1])
 	w.commitGroup(group)
 	for i, want := range []error{nil, store.ErrBatch, nil} {
-		if err := <-group[i].outcome; err == nil != (want == nil) || want != nil && !errors.Is(classify("", err), want) {
+		if err := classify("commit", <-group[i].outcome); !errors.Is(err, want) {
 			t.Errorf("commit %d: %v, want %v", i, err, want)
 		}
 	}
