@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -147,11 +146,4 @@ func (r *Result) compare(to *Result, ratio func(*Result) float64) {
 		return
 	}
 	r.Ratio, r.RatioOf = ratio(to), to.Workload
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return strconv.Itoa(n) + " " + what + "s"
 }

@@ -44,10 +44,10 @@ type StartOptions struct {
 
 // Target is a server to measure.
 type Target struct {
-	WebSocketURL string // ws://host:port/v1/ws
-	AdminURL     string // http://host:port: /metrics and /debug/free
+	WebSocketURL string                // ws://host:port/v1/ws
+	AdminURL     string                // http://host:port: /metrics and /debug/free
 	NATS         streams.ConnectConfig // as the edge connects
-	StorePath    string // default: unknown, and history is not compared
+	StorePath    string                // default: unknown, and history is not compared
 	Token        func(schemas.User) (string, error)
 	Stop         func() error // default: nothing to stop
 }

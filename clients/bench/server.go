@@ -16,8 +16,6 @@ const (
 	cpuSeries         = "process_cpu_seconds_total"
 	residentSeries    = "process_resident_memory_bytes"
 	connectionsSeries = "parley_edge_connections"
-	sendsSeries       = "parley_edge_sends_total"
-	deliveriesSeries  = "parley_edge_deliveries_total"
 	historySeries     = "parley_edge_history_total"
 )
 

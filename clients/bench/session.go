@@ -235,3 +235,6 @@ func (s *session) write(frames []byte) error {
 }
 
 func (s *session) close() { s.net.Close() }
+
+// isClosed tells whether a read ended because this side closed the connection.
+func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }

@@ -1,0 +1,207 @@
+package bench
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"parley/schemas"
+)
+
+func testUser(t *testing.T, name string) schemas.User {
+	t.Helper()
+	user, err := schemas.ParseUser(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user
+}
+
+// decodeClientFrame takes a masked frame apart as a server does.
+func decodeClientFrame(t *testing.T, frame []byte) schemas.Frame {
+	t.Helper()
+	payload, header := frame, 2
+	switch frame[1] & 0x7F {
+	case 126:
+		header = 4
+	case 127:
+		header = 10
+	}
+	payload = payload[header+4:]
+	decoded, err := schemas.DecodeFrame(payload)
+	if err != nil {
+		t.Fatalf("%v: %s", err, payload)
+	}
+	return decoded
+}
+
+func TestSendFrameIsWhatAnEdgeTakes(t *testing.T) {
+	t.Parallel()
+	alice, bob := testUser(t, "alice"), testUser(t, "bob")
+	for _, textBytes := range []int{1, 64, 70_000} {
+		f := newSendFrame(alice, schemas.DirectChat(alice, bob), "d16", textBytes)
+		for _, n := range []uint64{1, 999_999_999_999} {
+			frame := decodeClientFrame(t, f.append(nil, 15, n))
+			if frame.Ref.Value != refBase+15 || frame.Send == nil {
+				t.Fatalf("ref %v, send %v", frame.Ref, frame.Send)
+			}
+			event, err := schemas.EncodeEvent(&schemas.Event{Type: frame.Send.Type, ID: frame.Send.ID, From: alice, Body: frame.Send.Body})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(event, f.event(n)) {
+				t.Fatalf("the edge stores %.200s\nceiling       %.200s", event, f.event(n))
+			}
+			if got, ok := messageNumber(event); !ok || got != n {
+				t.Fatalf("message number %d, want %d, in %.200s", got, n, event)
+			}
+		}
+	}
+}
+
+func TestNumberAfter(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		payload string
+		want    uint64
+		ok      bool
+	}{
+		{`{"t":"ack","ref":1000000015,"seq":1099511627781}`, 1099511627781, true},
+		{`{"seq":7`, 7, true},
+		{`{"seq":}`, 0, false},
+		{`{"prev":3}`, 0, false},
+		{``, 0, false},
+	} {
+		if got, ok := numberAfter([]byte(tc.payload), seqName); got != tc.want || ok != tc.ok {
+			t.Errorf("%s: %d %v, want %d %v", tc.payload, got, ok, tc.want, tc.ok)
+		}
+	}
+}
+
+func TestSessionChecksWhatComes(t *testing.T) {
+	t.Parallel()
+	event := func(seq string) string { return `{"t":"event","chat":"direct.a.b","seq":` + seq + `,"prev":0}` }
+	for _, tc := range []struct {
+		name   string
+		frames []string
+		want   string // part of the error that the last frame makes; empty: none
+	}{
+		{"rising", []string{event("1"), event("3")}, ""},
+		{"doubled", []string{event("3"), event("3")}, "doubled"},
+		{"falling", []string{event("3"), event("2")}, "out of order"},
+		{"refused", []string{`{"t":"error","code":"rate_limited"}`}, "rate_limited"},
+		{"resync", []string{`{"t":"resync"}`}, "resync"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			var stream []byte
+			for _, frame := range tc.frames {
+				stream = appendUnmasked(stream, opText, []byte(frame))
+			}
+			s := &session{reader: frameReader{src: bytes.NewReader(stream), buf: make([]byte, 256)}}
+			var err error
+			for range tc.frames {
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _, err = s.next()
+			}
+			if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+				t.Fatalf("error %v, want …%s…", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestQuantilesAreNearTheTrueOnes(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	var h histogram
+	if h.quantile(0.99) != 0 {
+		t.Fatal("a quantile of nothing is not 0")
+	}
+	all := make([]time.Duration, 10_000)
+	for i := range all {
+		all[i] = time.Duration(random.ExpFloat64() * float64(3*time.Millisecond))
+		h.add(all[i])
+	}
+	slices.Sort(all)
+	for _, q := range []float64{0.01, 0.5, 0.9, 0.99, 0.999, 1} {
+		want := all[int(q*float64(len(all)))-1]
+		got := h.quantile(q)
+		if got < want-time.Microsecond || float64(got) > float64(want+2*time.Microsecond)*1.016 {
+			t.Errorf("quantile %v is %v, want %v", q, got, want)
+		}
+	}
+}
+
+func TestBucketsHaveNoHoles(t *testing.T) {
+	t.Parallel()
+	for bucket := range bucketsMax - 1 {
+		end := bucketEnd(bucket)
+		if got := bucketOf(end); got != bucket {
+			t.Fatalf("%v is in bucket %d, want %d", end, got, bucket)
+		}
+		if got := bucketOf(end + time.Microsecond); got != bucket+1 {
+			t.Fatalf("%v is in bucket %d, want %d", end+time.Microsecond, got, bucket+1)
+		}
+	}
+	if got := bucketOf(1000 * time.Hour); got != bucketsMax-1 {
+		t.Fatalf("1000 h are in bucket %d, want the last", got)
+	}
+}
+
+func TestParseSeries(t *testing.T) {
+	t.Parallel()
+	s, err := parseSeries(strings.NewReader("# HELP x y\nprocess_cpu_seconds_total 1.25\nparley_edge_sends_total{result=\"ack\"} 3\nparley_edge_sends_total{result=\"a b\"} 4\nbig 1.5e+06\n\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]float64{cpuSeries: 1.25, "parley_edge_sends_total": 7, "big": 1.5e6} {
+		if s[name] != want {
+			t.Errorf("%s is %v, want %v", name, s[name], want)
+		}
+	}
+	for _, broken := range []string{"x", "x y", " 1"} {
+		if _, err := parseSeries(strings.NewReader(broken)); err == nil {
+			t.Errorf("%q is taken for a sample", broken)
+		}
+	}
+}
+
+func TestTableHasALineForEachResult(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	results := []Result{
+		{Workload: "direct", Case: "16 in flight", Rate: 3000, Unit: "acked", Ratio: 0.83, RatioOf: "ceiling"},
+		{Workload: "idle", Rate: 2000, Unit: "opened", BytesPerConnection: 11 * 1024},
+	}
+	if err := writeTable(&out, results); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"3000 acked/s", "0.83 of ceiling", "11.0 KiB per connection"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+func TestValidateReportsEveryFault(t *testing.T) {
+	t.Parallel()
+	err := Config{Workloads: []string{"nope"}, TextBytes: -1}.Validate()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"running one", "nowhere", `"nope"`, "text bytes -1"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in %v", want, err)
+		}
+	}
+	if err := (Config{Target: &Target{}, Out: io.Discard}).Validate(); err != nil {
+		t.Error(err)
+	}
+}
