@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -24,6 +25,13 @@ var (
 const (
 	codeNoSuitablePeers  jetstream.ErrorCode = 10005
 	codeStorageExhausted jetstream.ErrorCode = 10047
+)
+
+// A cluster that has just started elects the leader of each stream within about 10 s.
+const (
+	leaderWithin  = 30 * time.Second
+	leaderAttempt = 2 * time.Second
+	leaderPoll    = 100 * time.Millisecond
 )
 
 // provisionTries bounds how often a provisioner yields to another one that
@@ -318,16 +326,55 @@ func (p *provisioner) ensureConsumer(ctx context.Context, stream string, want je
 // streamInfos are the streams that exist, by name.
 type streamInfos map[string]*jetstream.StreamInfo
 
+// listStreams asks for each stream by itself: a cluster's list leaves out those
+// that have no leader yet, and after a restart they would look lost.
 func listStreams(ctx context.Context, js jetstream.JetStream) (streamInfos, error) {
 	existing := make(streamInfos)
-	lister := js.ListStreams(ctx)
-	for info := range lister.Info() {
-		existing[info.Config.Name] = info
+	names := js.StreamNames(ctx)
+	for name := range names.Name() {
+		existing[name] = nil
 	}
-	if err := lister.Err(); err != nil {
+	if err := names.Err(); err != nil {
 		return nil, fmt.Errorf("list streams: %w: is JetStream running?", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, leaderWithin)
+	defer cancel()
+	for name := range existing {
+		info, err := streamInfo(ctx, js, name)
+		if err != nil {
+			return nil, err
+		}
+		existing[name] = info
+	}
 	return existing, nil
+}
+
+// streamInfo waits for the stream to have a leader. It returns nil for a stream
+// that was deleted meanwhile.
+func streamInfo(ctx context.Context, js jetstream.JetStream, name string) (*jetstream.StreamInfo, error) {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, leaderAttempt)
+		stream, err := js.Stream(attempt, name)
+		cancel()
+		var api *jetstream.APIError
+		switch {
+		case err == nil:
+			return stream.CachedInfo(), nil
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			return nil, nil
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("look at stream %s: no leader answers: are enough servers of the cluster running?", name)
+		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		case errors.As(err, &api) && api.Code == 503:
+			// It answers at once that it has no leader.
+			select {
+			case <-ctx.Done():
+			case <-time.After(leaderPoll):
+			}
+		default:
+			return nil, fmt.Errorf("look at stream %s: %w", name, err)
+		}
+	}
 }
 
 // layout is what the chat streams of the highest generation say of themselves;
@@ -335,7 +382,7 @@ func listStreams(ctx context.Context, js jetstream.JetStream) (streamInfos, erro
 func (existing streamInfos) layout() (Layout, error) {
 	var newest Layout
 	for name, info := range existing {
-		if !strings.HasPrefix(name, "CHAT_") {
+		if info == nil || !strings.HasPrefix(name, "CHAT_") {
 			continue
 		}
 		layout, ok := parseLayout(info.Config.Metadata)

@@ -167,7 +167,8 @@ func (s *Server) waitReady(ctx context.Context) error {
 	}
 }
 
-// notReady says what is still to be waited for. A cluster with a node stopped is
+// notReady says what is still to be waited for, or nothing, which ends the start
+// of every node. A cluster with a node stopped is
 // ready when the others are.
 func (s *Server) notReady() string {
 	s.mu.Lock()
@@ -191,6 +192,11 @@ func (s *Server) notReady() string {
 	}
 	if running > 0 && !leader {
 		return "the cluster has no leader that knows all nodes"
+	}
+	for _, n := range s.nodes {
+		if n.srv != nil {
+			n.log.changing.Store(false)
+		}
 	}
 	return ""
 }
@@ -274,6 +280,11 @@ func (s *Server) Shutdown() {
 func (s *Server) stopNodes() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, n := range s.nodes {
+		if n.srv != nil {
+			n.log.changing.Store(true) // before any of them loses another
+		}
+	}
 	var stopped sync.WaitGroup
 	for _, n := range s.nodes {
 		stopped.Go(n.stop)

@@ -1,8 +1,10 @@
 package streams
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,11 +13,12 @@ import (
 )
 
 // serverLog brings the server's log into slog. Its notices, dozens at each
-// start, are shown at debug level; warnings and errors always.
+// start, are shown at debug level; warnings and errors always, but for those
+// that every orderly start and stop has.
 type serverLog struct {
 	log *slog.Logger
-	// starting is true until the server is ready.
-	starting atomic.Bool
+	// changing is true while nodes start or stop.
+	changing atomic.Bool
 
 	mu    sync.Mutex
 	cause string // the first fatal message
@@ -27,19 +30,15 @@ func (l *serverLog) Noticef(format string, v ...any) {
 	l.log.Debug("NATS: " + fmt.Sprintf(format, v...))
 }
 
-func (l *serverLog) Warnf(format string, v ...any) {
-	l.log.Warn("NATS: " + fmt.Sprintf(format, v...))
-}
+func (l *serverLog) Warnf(format string, v ...any)  { l.print(slog.LevelWarn, format, v...) }
+func (l *serverLog) Errorf(format string, v ...any) { l.print(slog.LevelError, format, v...) }
 
-// Errorf leaves out one error: nodes of a cluster that start together try their
-// routes before the others listen.
-func (l *serverLog) Errorf(format string, v ...any) {
+func (l *serverLog) print(level slog.Level, format string, v ...any) {
 	message := fmt.Sprintf(format, v...)
-	if l.starting.Load() && strings.HasPrefix(message, "Error trying to connect to route") {
-		l.log.Debug("NATS: " + message)
-		return
+	if l.changing.Load() && expected(message) {
+		level = slog.LevelDebug
 	}
-	l.log.Error("NATS: " + message)
+	l.log.Log(context.Background(), level, "NATS: "+message)
 }
 
 // Fatalf keeps the message for the error that the start returns. A server that
@@ -61,4 +60,19 @@ func (l *serverLog) fatal() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.cause
+}
+
+// expected tells the messages of every start and stop. Nodes that start together
+// try their routes before the others listen and have no leader at first; those
+// that stop together lose each other, and a leader that stops gives its streams away.
+func expected(message string) bool {
+	return slices.ContainsFunc([]string{
+		"Plaintext passwords detected",
+		"Error trying to connect to route",
+		"Waiting for routing to be established",
+		"JetStream has not established contact with a meta leader",
+		"Metalayer blocking snapshot",
+		"Failed to install snapshot",
+		"Error flushing",
+	}, func(text string) bool { return strings.Contains(message, text) })
 }

@@ -32,6 +32,7 @@ type node struct {
 	routeSecret string
 
 	srv *server.Server // nil while stopped
+	log *serverLog     // of srv
 }
 
 func (n *node) address() string { return net.JoinHostPort(n.host, strconv.Itoa(n.port)) }
@@ -49,13 +50,12 @@ func (n *node) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w: correct nats.conf", n.name, err)
 	}
-	log := &serverLog{log: n.cfg.Log.With("node", n.name)}
-	log.starting.Store(true)
-	defer log.starting.Store(false)
-	srv.SetLoggerV2(log, false, false, false)
+	n.log = &serverLog{log: n.cfg.Log.With("node", n.name)}
+	n.log.changing.Store(true)
+	srv.SetLoggerV2(n.log, false, false, false)
 	srv.Start()
 	n.srv = srv
-	if err := n.waitListening(ctx, log); err != nil {
+	if err := n.waitListening(ctx); err != nil {
 		n.stop()
 		return err
 	}
@@ -106,9 +106,9 @@ func (n *node) definePasswords() string {
 	return text.String()
 }
 
-func (n *node) waitListening(ctx context.Context, log *serverLog) error {
+func (n *node) waitListening(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if fatal := log.fatal(); fatal != "" {
+		if fatal := n.log.fatal(); fatal != "" {
 			return n.startError(fatal)
 		}
 		if n.srv.ReadyForConnections(readyPoll) {
@@ -166,6 +166,7 @@ func (n *node) stop() {
 	if n.srv == nil {
 		return
 	}
+	n.log.changing.Store(true)
 	n.srv.Shutdown()
 	n.srv.WaitForShutdown()
 	n.srv = nil
