@@ -69,6 +69,7 @@ func (s *shard) pullError(err error) error {
 		return nil
 	case errors.Is(err, jetstream.ErrPinIDMismatch):
 		s.drop()
+		s.lastPin = ""
 		return nil
 	}
 	return fmt.Errorf("pull from %s: %w", s.shard.Stream(), err)

@@ -28,15 +28,17 @@ type shard struct {
 	shard streams.Shard
 	log   *slog.Logger
 
-	// found at the first round, and again after an error
+	// found at the first round
 	consumer jetstream.Consumer
 	group    string // the consumer's priority group
 
 	// what is known since the last takeover
-	pin   string // "" until a message came: the next one is a takeover
+	pin   string // "" while this is no owner: the next message is a takeover
 	row   uint64 // the shard's row in the store
 	next  uint64 // the lowest sequence not committed; all below are, or are gone
 	heads headCache
+
+	lastPin string // the last that this process had; the server may still hold it
 }
 
 func newShard(p *Persister, s streams.Shard) *shard {
@@ -65,7 +67,6 @@ func (s *shard) shardLoop(ctx, work context.Context) {
 			continue
 		}
 		s.drop()
-		s.consumer = nil
 		if ctx.Err() != nil {
 			return
 		}
@@ -91,6 +92,11 @@ func newBackOff(longest time.Duration) *backoff.ExponentialBackOff {
 func (s *shard) roundOnce(ctx, work context.Context) error {
 	if err := s.findConsumer(ctx); err != nil {
 		return err
+	}
+	if s.pin == "" {
+		if err := s.claim(work); err != nil {
+			return err
+		}
 	}
 	first, err := s.pullFirst(ctx)
 	if err != nil {
@@ -142,33 +148,79 @@ func (s *shard) findConsumer(ctx context.Context) error {
 	return nil
 }
 
-// takeOver begins a time of ownership where the store says that the shard is.
-// The message that told of the pin is dropped: the reset brings it again.
-func (s *shard) takeOver(ctx context.Context, pin string) error {
-	row, err := s.cfg.Store.Committed(ctx, s.shard.Token)
+// claim is for who is no owner, or gave up as one after an error. Messages that
+// were delivered and never committed would come again only after AckWait: until
+// then no message tells who is pinned. So where this process still holds the pin
+// it begins anew; and where nobody does, the consumer is set back to what the
+// store has, so that the server has something to pin somebody for.
+func (s *shard) claim(ctx context.Context) error {
+	info, err := s.consumer.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("read state of consumer %s of %s: %w", streams.PersistConsumer, s.shard.Stream(), err)
+	}
+	pinned := ""
+	for _, group := range info.PriorityGroups {
+		if group.Group == s.group {
+			pinned = group.PinnedClientID
+		}
+	}
+	if pinned != "" {
+		if pinned != s.lastPin {
+			return nil // another's
+		}
+		return s.takeOver(ctx, pinned)
+	}
+	row, next, err := s.position(ctx)
+	if err != nil || info.Delivered.Stream < next {
+		return err
+	}
+	s.log.Info("nobody owns the shard, and not all that was delivered is stored", "delivered", info.Delivered.Stream, "committed", row)
+	return s.reset(ctx, next)
+}
+
+// position returns the shard's row in the store, and the sequence that is to be
+// committed next: that after it, or the log's first where that is higher.
+func (s *shard) position(ctx context.Context) (row, next uint64, err error) {
+	row, err = s.cfg.Store.Committed(ctx, s.shard.Token)
 	if err != nil {
 		s.storeFailed(err)
-		return fmt.Errorf("read row of shard %s: %w", s.shard.Token, err)
+		return 0, 0, fmt.Errorf("read row of shard %s: %w", s.shard.Token, err)
 	}
 	first, last, err := s.cfg.Log.Bounds(ctx, s.shard)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	if row > last {
-		return fmt.Errorf("store has shard %s up to %d and the log ends at %d: this store is another log's, or the log was lost and needs a new generation",
+		return 0, 0, fmt.Errorf("store has shard %s up to %d and the log ends at %d: this store is another log's, or the log was lost and needs a new generation",
 			s.shard.Token, row, last)
 	}
-	next := max(row+1, s.cfg.Layout.FirstSeq())
-	if next < first {
-		s.countLost(next, first)
-		next = first
-	}
+	return row, max(row+1, s.cfg.Layout.FirstSeq(), first), nil
+}
+
+func (s *shard) reset(ctx context.Context, next uint64) error {
 	if _, err := s.cfg.JetStream.ResetConsumerToSequence(ctx, s.shard.Stream(), streams.PersistConsumer, next); err != nil {
 		return fmt.Errorf("reset consumer of %s to %d: %w", s.shard.Stream(), next, err)
 	}
-	if s.pin = pin; pin == "" {
+	return nil
+}
+
+// takeOver begins a time of ownership where the store says that the shard is.
+// The message that told of the pin is dropped: the reset brings it again.
+func (s *shard) takeOver(ctx context.Context, pin string) error {
+	if pin == "" {
 		return fmt.Errorf("a message of %s came without a pin", s.shard.Stream())
 	}
+	row, next, err := s.position(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.reset(ctx, next); err != nil {
+		return err
+	}
+	if begin := max(row+1, s.cfg.Layout.FirstSeq()); begin < next {
+		s.countLost(begin, next)
+	}
+	s.pin, s.lastPin = pin, pin
 	s.row, s.next = row, next
 	s.heads.clear()
 	s.metrics.takeovers.Inc()
