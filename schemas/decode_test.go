@@ -128,6 +128,8 @@ func TestDecodeFrameRefuses(t *testing.T) {
 		{"duplicate in body", body(`{"kind":"text","text":"a","text":"b"}`), BadFrame, false},
 		{"duplicate deep in body", body(`{"kind":"text","text":"a","x":[{"y":{"z":1,"z":2}}]}`), BadFrame, false},
 		{"duplicate deep in an ignored member", `{"t":"ping","x":[[{"y":1,"y":1}]]}`, BadFrame, false},
+		{"duplicate of a long name", `{"` + strings.Repeat("é", 9000) + `":1,"` + strings.Repeat("é", 9000) + `":1}`, BadFrame, false},
+		{"duplicate of a long name, a byte on", `{"x` + strings.Repeat("é", 9000) + `":1,"x` + strings.Repeat("é", 9000) + `":1}`, BadFrame, false},
 		{"chat resumed twice", `{"t":"hello","token":"x","resume":{"direct.a.b":1,"direct.a.b":2}}`, BadFrame, false},
 		{"T", `{"T":"ping"}`, BadFrame, true},
 		{"T beside t", `{"t":"ping","T":"ping"}`, BadFrame, false},

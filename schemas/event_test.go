@@ -103,6 +103,7 @@ func TestDecodeEventRefuses(t *testing.T) {
 		`{"type":"message","id":"m","from":"a","body":{}} {}`,
 		`{"type":"message","id":"m","from":"a","body":{"x":"` + "\n" + `"}}`,
 		`{"type":"` + strings.Repeat("\\n", 1000) + `","id":5}`,
+		`{"` + strings.Repeat("x", 9000) + `":1,"` + strings.Repeat("x", 9000) + `":1}`,
 	} {
 		ev, err := DecodeEvent([]byte(data))
 		if err == nil {
