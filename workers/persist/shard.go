@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"parley/streams"
@@ -53,7 +52,9 @@ func newShard(p *Persister, s streams.Shard) *shard {
 // shardLoop runs rounds until ctx ends. After an error it waits, longer each
 // time, and begins like a new owner.
 func (s *shard) shardLoop(ctx, work context.Context) {
-	defer s.leave(work)
+	// The pin is not given up but ends by itself, within streams.PinnedTTL: who has
+	// the right to unpin could unpin another's.
+	defer s.drop()
 	wait := newBackOff(s.cfg.RetryMax)
 	failing := false
 	for ctx.Err() == nil {
@@ -262,22 +263,4 @@ func (s *shard) drop() {
 func (s *shard) atRest() {
 	s.metrics.lag.set(s.shard.Token, time.Time{})
 	s.metrics.pending.WithLabelValues(s.shard.Token).Set(0)
-}
-
-// leave gives the pin up, so that another process need not wait for its end.
-func (s *shard) leave(ctx context.Context) {
-	owned := s.pin != ""
-	s.drop()
-	if !owned || s.consumer == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	stream, err := s.cfg.JetStream.Stream(ctx, s.shard.Stream())
-	if err == nil {
-		err = stream.UnpinConsumer(ctx, streams.PersistConsumer, s.group)
-	}
-	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		s.log.Info("could not give up the pin: it ends by itself", "err", err)
-	}
 }
