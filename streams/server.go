@@ -59,6 +59,9 @@ type Server struct {
 	cfg  ServerConfig
 	lock *dirLock
 
+	endWatch context.CancelFunc
+	watch    sync.WaitGroup // watchLoop
+
 	mu    sync.Mutex
 	nodes []*node
 }
@@ -87,6 +90,9 @@ func StartServer(ctx context.Context, cfg ServerConfig) (*Server, error) {
 		s := &Server{cfg: cfg, lock: lock}
 		err := s.start(ctx)
 		if err == nil {
+			watchCtx, cancel := context.WithCancel(context.Background())
+			s.endWatch = cancel
+			s.watch.Go(func() { s.watchLoop(watchCtx) })
 			return s, nil
 		}
 		s.stopNodes()
@@ -273,6 +279,8 @@ func (s *Server) Leader(stream string) int {
 
 // Shutdown stops every node in order and returns when they are gone.
 func (s *Server) Shutdown() {
+	s.endWatch()
+	s.watch.Wait()
 	s.stopNodes()
 	s.lock.unlock()
 }

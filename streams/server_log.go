@@ -19,6 +19,9 @@ type serverLog struct {
 	log *slog.Logger
 	// changing is true while nodes start or stop.
 	changing atomic.Bool
+	// broken is true once a stream could not be written: the server then answers
+	// no publish of it any more, not even when the disk has room again.
+	broken atomic.Bool
 
 	mu    sync.Mutex
 	cause string // the first fatal message
@@ -30,8 +33,19 @@ func (l *serverLog) Noticef(format string, v ...any) {
 	l.log.Debug("NATS: " + fmt.Sprintf(format, v...))
 }
 
-func (l *serverLog) Warnf(format string, v ...any)  { l.print(slog.LevelWarn, format, v...) }
-func (l *serverLog) Errorf(format string, v ...any) { l.print(slog.LevelError, format, v...) }
+func (l *serverLog) Warnf(format string, v ...any) { l.print(slog.LevelWarn, format, v...) }
+
+// Errorf looks for what a server tells nobody but its log. After that, each
+// publish would be an error of its own.
+func (l *serverLog) Errorf(format string, v ...any) {
+	if l.broken.Load() && strings.HasPrefix(format, "JetStream failed to store a msg") {
+		return
+	}
+	if strings.Contains(format, "critical write error") || strings.Contains(format, "will be DISABLED") {
+		l.broken.Store(true)
+	}
+	l.print(slog.LevelError, format, v...)
+}
 
 func (l *serverLog) print(level slog.Level, format string, v ...any) {
 	message := fmt.Sprintf(format, v...)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -33,6 +34,9 @@ type node struct {
 
 	srv *server.Server // nil while stopped
 	log *serverLog     // of srv
+
+	broken    bool      // it is to be revived: see watchLoop
+	revivedAt time.Time // the last try
 }
 
 func (n *node) address() string { return net.JoinHostPort(n.host, strconv.Itoa(n.port)) }
