@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -219,17 +220,7 @@ func (w *workers) run(p *process) error {
 	return runAll(p.ctx, runs...)
 }
 
-func (w *workers) runs(name string) bool {
-	if len(w.only) == 0 {
-		return true
-	}
-	for _, only := range w.only {
-		if only == name {
-			return true
-		}
-	}
-	return false
-}
+func (w *workers) runs(name string) bool { return len(w.only) == 0 || slices.Contains(w.only, name) }
 
 const readyAskWithin = 2 * time.Second
 

@@ -1,0 +1,50 @@
+# The verbs of this repository: `just` lists them. CI calls the same ones.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+staticcheck := "honnef.co/go/tools/cmd/staticcheck@v0.8.2"
+
+# List the verbs.
+default:
+    @just --list --unsorted
+
+# Serve on http://127.0.0.1:8080 with data in ./data.
+dev *flags:
+    go run . dev {{ flags }}
+
+# Run all tests.
+test *flags:
+    go test {{ flags }} ./...
+
+# Run all tests with the race detector.
+race:
+    GOFLAGS=-race go test -timeout 15m ./...
+
+# Check formatting, vet, staticcheck.
+lint:
+    @files=$(gofmt -l .); if [ -n "$files" ]; then echo "not formatted (run gofmt -w):" $files; exit 1; fi
+    go vet ./...
+    go run {{ staticcheck }} ./...
+
+# Fuzz each decoder for a short while.
+fuzz time="10s":
+    for target in $(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed 's/^func //'); do \
+        folder=$(dirname "$(grep -rlE --include='*_test.go' "^func $target\(" . | head -n 1)"); \
+        echo "fuzz $target in $folder"; \
+        go test -run='^$' -fuzz="^$target\$" -fuzztime={{ time }} "$folder"; \
+    done
+
+# Measure (see docs/performance.md); `just bench --short` takes half a minute.
+bench *flags:
+    go run . bench {{ flags }}
+
+# Kill the server many times under load.
+faults rounds="20":
+    go test -run 'Kill|Stopped|Paused' -count=1 -timeout 30m . -fault-rounds {{ rounds }}
+
+# Make the JSON Schemas anew from the Go types.
+schemas:
+    go generate ./schemas
+
+# What CI runs.
+ci: lint race fuzz (bench "--short")
