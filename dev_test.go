@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,7 +20,17 @@ import (
 	"parley/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// programVariable makes the test binary the program itself: tests of processes
+// start it so, and need no build of their own.
+const programVariable = "PARLEY_TEST_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(programVariable) != "" {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // devServer is `parley dev` in this process, on free ports.
 type devServer struct {
