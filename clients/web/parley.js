@@ -285,7 +285,8 @@ export class Parley extends EventTarget {
         this.#repair(timeline, { anew: true });
       }
     }
-    for (const timeline of this.#timelines.values()) {
+    // A copy: using a timeline moves it to the end of the map.
+    for (const timeline of [...this.#timelines.values()]) {
       if (timeline.wanted && !timeline.loaded) this.older(timeline.chat);
     }
     this.#outbox.resume();

@@ -14,7 +14,7 @@ import (
 
 // waitMax bounds every wait for the page: it covers the longest delay between
 // two connections, on a machine that is busy with other tests.
-const waitMax = 60 * time.Second
+const waitMax = 30 * time.Second
 
 // RequireEnv names the variable that makes a missing browser a failure: where
 // tests decide something, a skipped one must not look like a passed one.
@@ -54,11 +54,10 @@ func NewBrowser(t *testing.T) *Browser {
 	allocator, endAllocator := chromedp.NewExecAllocator(t.Context(), options...)
 	ctx, end := chromedp.NewContext(allocator)
 	t.Cleanup(func() {
-		_ = chromedp.Cancel(ctx) // waits for the process; it may be gone
 		end()
-		endAllocator()
+		endAllocator() // waits for the process
 	})
-	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+	if err := attach(ctx, end); err != nil {
 		t.Fatalf("start %s: %v", path, err)
 	}
 	return &Browser{ctx}
@@ -85,15 +84,28 @@ func (b *Browser) Open(t *testing.T, url string) *Tab {
 	t.Helper()
 	ctx, end := chromedp.NewContext(b.ctx)
 	t.Cleanup(end)
+	if err := attach(ctx, end); err != nil {
+		t.Fatalf("open a tab: %v", err)
+	}
 	tab := &Tab{t, ctx}
 	tab.Do("open "+url, chromedp.Navigate(url))
 	return tab
 }
 
+// attach makes what ctx stands for. That lives as long as the context of this
+// first call, so the time limit cannot be a context of its own.
+func attach(ctx context.Context, end context.CancelFunc) error {
+	limit := time.AfterFunc(waitMax, end)
+	defer limit.Stop()
+	return chromedp.Do(ctx)
+}
+
 // Do runs an action, or fails the test.
 func (tab *Tab) Do(what string, action chromedp.Action[chromedp.Void]) {
 	tab.t.Helper()
-	if err := chromedp.Do(tab.ctx, action); err != nil {
+	ctx, cancel := context.WithTimeout(tab.ctx, waitMax)
+	defer cancel()
+	if err := chromedp.Do(ctx, action); err != nil {
 		tab.t.Fatalf("%s: %v", what, err)
 	}
 }
@@ -144,7 +156,9 @@ func (tab *Tab) Text(selector string) string {
 // Eval returns the value of a JavaScript expression; of a promise, what it resolves with.
 func Eval[T any](tab *Tab, expression string) T {
 	tab.t.Helper()
-	value, err := chromedp.Run(tab.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	ctx, cancel := context.WithTimeout(tab.ctx, waitMax)
+	defer cancel()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
 		tab.t.Fatalf("evaluate %s: %v", expression, err)
 	}
