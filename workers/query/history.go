@@ -59,16 +59,22 @@ func (s *Service) newest(ctx context.Context, q question, e *newestStored) (*ans
 	if err != nil {
 		return nil, err
 	}
-	if e != nil && (!e.covers(q.limit) || last > e.head.LastSeq && time.Since(e.at) > tailAge) {
-		e = nil
-	}
-	if e == nil {
-		if e, err = s.load(ctx, q.chat, q.limit); err != nil {
-			return nil, err
-		}
-	} else {
+	if e != nil && e.covers(q.limit) && (last <= e.head.LastSeq || time.Since(e.at) <= tailAge) {
 		s.metrics.hits.Inc()
+		a, err := s.merged(ctx, q, e, last)
+		if !errors.Is(err, errTailTooLong) {
+			return a, err
+		}
+		// The store may be nearer to the log by now.
 	}
+	if e, err = s.load(ctx, q.chat, q.limit); err != nil {
+		return nil, err
+	}
+	return s.merged(ctx, q, e, last)
+}
+
+// merged answers with e's page and what the log has between e's head and last.
+func (s *Service) merged(ctx context.Context, q question, e *newestStored, last uint64) (*answer, error) {
 	if q.before > 0 && q.before <= e.head.LastSeq+1 {
 		return s.older(ctx, q) // it was stored since
 	}

@@ -1,0 +1,272 @@
+package query_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"parley/schemas"
+	"parley/streams"
+	"parley/streams/streamstest"
+	"parley/workers/persist"
+	"parley/workers/query"
+	"parley/workers/store/sqlite"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a server, a store, a history service, and what was said in one chat.
+type world struct {
+	*streamstest.Env
+	t       testing.TB
+	store   *sqlite.Store
+	edge    *nats.Conn
+	edgeJS  jetstream.JetStream
+	metrics *prometheus.Registry
+	chat    schemas.Chat
+	sent    []item
+}
+
+// item is an event of an answer.
+type item struct {
+	Seq, Prev, N uint64
+	ID           string
+}
+
+func newWorld(t testing.TB, change func(*query.Config)) *world {
+	t.Helper()
+	env := streamstest.Start(t, streamstest.Options{NoSync: true, Settings: streams.Settings{Shards: 1}})
+	edge := env.Connect(t, streams.EdgeComponent)
+	alice, _ := schemas.ParseUser("alice")
+	bob, _ := schemas.ParseUser("bob")
+	w := &world{
+		Env: env, t: t, store: openStore(t), edge: edge, edgeJS: streamstest.JetStream(t, edge),
+		metrics: prometheus.NewRegistry(), chat: schemas.DirectChat(alice, bob),
+	}
+	conn := env.Connect(t, streams.WorkerComponent)
+	cfg := query.Config{
+		Conn: conn, Log: streams.NewLog(streamstest.JetStream(t, conn), env.Layout, 1), Layout: env.Layout,
+		Store: w.store, Registerer: w.metrics,
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	service, err := query.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, service.Run)
+	waitFor(t, "the service answers", func() bool {
+		_, err := edge.Request(streams.HistorySubject, []byte(`{}`), time.Second)
+		return err == nil
+	})
+	return w
+}
+
+func openStore(t testing.TB) *sqlite.Store {
+	t.Helper()
+	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "parley.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// run runs until stop is called, or the test ends.
+func run(t testing.TB, run func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := run(ctx); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
+	t.Cleanup(stop)
+	return stop
+}
+
+// persist stores what is said, until stop is called.
+func (w *world) persist() (stop func()) {
+	w.t.Helper()
+	js := streamstest.JetStream(w.t, w.Connect(w.t, streams.WorkerComponent))
+	p, err := persist.New(persist.Config{
+		JetStream: js, Log: streams.NewLog(js, w.Layout, 1), Layout: w.Layout, Store: w.store,
+		WindowMin: 5 * time.Millisecond, WindowMax: 10 * time.Millisecond, PollWithin: 500 * time.Millisecond,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return run(w.t, p.Run)
+}
+
+// persistAll stores all that was said, and no more.
+func (w *world) persistAll() {
+	w.t.Helper()
+	stop := w.persist()
+	defer stop()
+	last := w.sent[len(w.sent)-1].Seq
+	waitFor(w.t, "all is stored", func() bool {
+		head, _, err := w.store.Head(context.Background(), w.chat)
+		return err == nil && head.LastSeq == last
+	})
+}
+
+func waitFor(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(time.Minute)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("gave up waiting until %s", what)
+		}
+	}
+}
+
+func (w *world) subject() string { return w.Layout.Shard(w.chat).Timeline(w.chat) }
+
+// say puts n messages with texts of that size into the chat, one after the other.
+func (w *world) say(n, size int) {
+	w.t.Helper()
+	for range n {
+		id := "m" + strconv.Itoa(len(w.sent))
+		data := `{"type":"message","id":"` + id + `","from":"alice","body":{"kind":"text","text":"` + strings.Repeat("x", size) + `"}}`
+		ack, err := w.edgeJS.Publish(w.t.Context(), w.subject(), []byte(data))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		next := item{Seq: ack.Sequence, N: uint64(len(w.sent) + 1), ID: id}
+		if len(w.sent) > 0 {
+			next.Prev = w.sent[len(w.sent)-1].Seq
+		}
+		w.sent = append(w.sent, next)
+	}
+}
+
+// saySomethingElse makes the chat's sequences not contiguous.
+func (w *world) saySomethingElse() {
+	w.t.Helper()
+	alice, _ := schemas.ParseUser("alice")
+	notes := schemas.DirectChat(alice, alice)
+	if _, err := w.edgeJS.Publish(w.t.Context(), w.Layout.Shard(notes).Timeline(notes),
+		[]byte(`{"type":"message","id":"n","from":"alice","body":{"kind":"text","text":"note"}}`)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+type answer struct {
+	Events []struct {
+		Seq   uint64        `json:"seq"`
+		Prev  uint64        `json:"prev"`
+		Time  time.Time     `json:"time"`
+		N     uint64        `json:"n"`
+		Event schemas.Event `json:"event"`
+	} `json:"events"`
+	More bool `json:"more"`
+}
+
+// ask returns the answer to a request, or the code of its refusal.
+func (w *world) ask(request string) (items []item, more bool, code string) {
+	w.t.Helper()
+	msg, err := w.edge.Request(streams.HistorySubject, []byte(request), 10*time.Second)
+	if err != nil {
+		w.t.Fatalf("request %s: %v", request, err)
+	}
+	return w.read(request, msg)
+}
+
+func (w *world) read(request string, msg *nats.Msg) (items []item, more bool, code string) {
+	w.t.Helper()
+	if code := msg.Header.Get(micro.ErrorCodeHeader); code != "" {
+		if msg.Header.Get(micro.ErrorHeader) == "" {
+			w.t.Errorf("request %s: code %s comes without a sentence", request, code)
+		}
+		return nil, false, code
+	}
+	if !strings.HasPrefix(string(msg.Data), `{"events":[`) {
+		w.t.Errorf("request %s: the answer does not begin with its events: %.80s", request, msg.Data)
+	}
+	var a answer
+	if err := json.Unmarshal(msg.Data, &a, json.RejectUnknownMembers(true)); err != nil {
+		w.t.Fatalf("request %s: %v in %.200s", request, err, msg.Data)
+	}
+	for _, e := range a.Events {
+		if e.Time.IsZero() {
+			w.t.Errorf("request %s: event %d has no time", request, e.Seq)
+		}
+		items = append(items, item{e.Seq, e.Prev, e.N, e.Event.ID.String()})
+	}
+	return items, a.More, ""
+}
+
+// wantRange asks for a range and wants what was said there.
+func (w *world) wantRange(forward bool, bound uint64, limit int) {
+	w.t.Helper()
+	var in []item
+	for _, it := range w.sent {
+		if forward && it.Seq > bound || !forward && (bound == 0 || it.Seq < bound) {
+			in = append(in, it)
+		}
+	}
+	want, wantMore := in, false
+	if len(in) > limit {
+		wantMore = true
+		if want = in[len(in)-limit:]; forward {
+			want = in[:limit]
+		}
+	}
+	request := fmt.Sprintf(`{"chat":%q,"limit":%d}`, w.chat, limit)
+	switch {
+	case forward:
+		request = fmt.Sprintf(`{"chat":%q,"after":%d,"limit":%d}`, w.chat, bound, limit)
+	case bound > 0:
+		request = fmt.Sprintf(`{"chat":%q,"before":%d,"limit":%d}`, w.chat, bound, limit)
+	}
+	got, more, code := w.ask(request)
+	if code != "" {
+		w.t.Fatalf("request %s: refused with %s", request, code)
+	}
+	if len(want) == 0 {
+		want = nil
+	}
+	if diff := cmp.Diff(want, got); diff != "" || more != wantMore {
+		w.t.Fatalf("request %s: more is %v, want %v; events (-want +got):\n%s", request, more, wantMore, diff)
+	}
+}
+
+func (w *world) metric(name string) float64 {
+	families, err := w.metrics.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	sum := 0.0
+	for _, family := range families {
+		if family.GetName() == "parley_query_"+name {
+			for _, m := range family.GetMetric() {
+				sum += m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return sum
+}
