@@ -19,6 +19,11 @@ const (
 	clientPingsMax     = 2
 	connectTimeout     = 5 * time.Second
 
+	// syncQueueMax bounds what waits on one synchronous subscription: more than a
+	// request for many answers brings, at most 1,024 and its end. The library
+	// makes room for all of it at each request, 512 KiB by its default.
+	syncQueueMax = 2048
+
 	reconnectWaitMin = 100 * time.Millisecond
 	reconnectWaitMax = 5 * time.Second
 )
@@ -81,6 +86,7 @@ func (cfg ConnectConfig) options() []nats.Option {
 		nats.PingInterval(clientPingInterval),
 		nats.MaxPingsOutstanding(clientPingsMax),
 		nats.ReconnectBufSize(-1),
+		nats.SyncQueueLen(syncQueueMax),
 		nats.MaxReconnects(-1),
 		// A server that restarts may refuse users for a moment: that is no reason to give up.
 		nats.IgnoreAuthErrorAbort(),
