@@ -326,7 +326,6 @@ func showsText(t *testing.T, s *script) {
 	for i, text := range texts {
 		items = append(items, item(uint64(i+1), uint64(i), "bob", fmt.Sprint("b", i), text))
 	}
-	// item quotes as Go does, which for these texts is as JSON does.
 	s.begin(false, items...)
 	s.wantMessages(texts...)
 	if wide := webtest.Eval[bool](s.tab, `document.querySelector('#log').scrollWidth > document.querySelector('#log').clientWidth`); wide {

@@ -173,8 +173,16 @@ func (p *peer) again(seq uint64, missed ...string) {
 
 // item is an event as it stands in a page; a live one has two members more.
 func item(seq, prev uint64, from, id, text string) string {
-	return fmt.Sprintf(`{"seq":%d,"prev":%d,"time":"2026-11-23T22:56:17.103Z","event":{"type":"message","id":%q,"from":%q,"body":{"kind":"text","text":%q}}}`,
-		seq, prev, id, from, text)
+	return fmt.Sprintf(`{"seq":%d,"prev":%d,"time":"2026-11-23T22:56:17.103Z","event":{"type":"message","id":%q,"from":%q,"body":{"kind":"text","text":%s}}}`,
+		seq, prev, id, from, quote(text))
+}
+
+func quote(text string) string {
+	data, err := json.Marshal(text)
+	if err != nil {
+		panic(err) // the texts are the tests' own
+	}
+	return string(data)
 }
 
 func (p *peer) event(item string) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
@@ -145,6 +146,27 @@ func (tab *Tab) Pending() []string {
 func (tab *Tab) State() string {
 	tab.t.Helper()
 	return Eval[string](tab, `document.querySelector('#state').dataset.state ?? ''`)
+}
+
+// Show gives the tab a size in pixels and a color scheme, light or dark.
+func (tab *Tab) Show(width, height int64, scheme string) {
+	tab.t.Helper()
+	tab.Do("resize", chromedp.EmulateViewport(width, height))
+	tab.Do("color "+scheme, func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {
+		features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
+		_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features})
+		return chromedp.Void{}, err
+	})
+}
+
+// Screenshot returns what the tab shows, as a PNG.
+func (tab *Tab) Screenshot() []byte {
+	tab.t.Helper()
+	picture, err := chromedp.Run(tab.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		tab.t.Fatalf("take a screenshot: %v", err)
+	}
+	return picture
 }
 
 // Text returns the text of an element.

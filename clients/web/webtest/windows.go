@@ -54,7 +54,6 @@ func TwoWindows(t *testing.T, url string, stop, start func()) {
 	if got := alice.Pending(); !slices.Equal(got, []string{third, fourth}) {
 		t.Errorf("without a server alice has pending %q", got)
 	}
-	alice.Reload()
 	start()
 	for _, tab := range []*Tab{alice, bob} {
 		wantState(t, tab, "online")
