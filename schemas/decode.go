@@ -19,6 +19,10 @@ func DecodeFrame(data []byte) (Frame, *Error) {
 	members, syntaxErr := readMembers(data, space[:0])
 	frame, err := decodeEnvelope(members)
 	if syntaxErr != nil {
+		if frame.T == TSend {
+			send, _ := decodeSend(members) // of what could be read, for its ID
+			frame.Send = &Send{ID: send.ID}
+		}
 		return frame, Errorf(BadFrame, "%s", sentence(syntaxErr))
 	}
 	if err != nil {

@@ -393,7 +393,7 @@ func TestDecodeFrameKeepsWhatAnswersNeed(t *testing.T) {
 		"unknown t":         {`{"ref":7,"t":"x"}`, Frame{T: "x", Ref: Ref{7, true}}},
 		"ref after a bad t": {`{"t":5,"ref":7}`, Frame{Ref: Ref{7, true}}},
 		"t after a bad ref": {`{"ref":-7,"t":"ping"}`, Frame{T: TPing}},
-		"broken later on":   {`{"t":"send","ref":7,"id":"m1","chat":}`, Frame{T: TSend, Ref: Ref{7, true}}},
+		"broken later on":   {`{"t":"send","ref":7,"id":"m1","chat":}`, Frame{T: TSend, Ref: Ref{7, true}, Send: &Send{ID: mustID(t, "m1")}}},
 		"id after a fault":  {`{"t":"send","ref":7,"chat":5,"id":"m1"}`, Frame{T: TSend, Ref: Ref{7, true}, Send: &Send{ID: mustID(t, "m1")}}},
 		"id of a bad body":  {send("body", `{}`), Frame{T: TSend, Ref: Ref{7, true}, Send: &Send{ID: mustID(t, "m1")}}},
 		"bad id":            {send("id", `"a.b"`), Frame{T: TSend, Ref: Ref{7, true}, Send: &Send{}}},
