@@ -188,6 +188,7 @@ func New(ctx context.Context, cfg Config) (*Edge, error) {
 		WriteBufferPool:  new(sync.Pool), // gorilla writes nothing here but its own protocol errors
 		Subprotocols:     []string{schemas.Subprotocol},
 		CheckOrigin:      e.originAllowed,
+		Error:            refuseUpgrade,
 	}
 	return e, nil
 }

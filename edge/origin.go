@@ -30,6 +30,16 @@ func (e *Edge) originAllowed(r *http.Request) bool {
 	return false
 }
 
+// refuseUpgrade answers a request that is no WebSocket handshake or of a foreign origin.
+func refuseUpgrade(w http.ResponseWriter, _ *http.Request, status int, reason error) {
+	code := schemas.Invalid
+	if status == http.StatusForbidden {
+		code = schemas.Forbidden
+	}
+	w.Header().Set("Sec-Websocket-Version", "13")
+	writeError(w, status, schemas.Errorf(code, "%s", strings.TrimPrefix(reason.Error(), "websocket: ")))
+}
+
 // writeError answers an HTTP request with the error object of the protocol.
 func writeError(w http.ResponseWriter, status int, err *schemas.Error) {
 	body, encodeErr := json.Marshal(err)
