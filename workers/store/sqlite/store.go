@@ -24,7 +24,7 @@ type config struct {
 	readersMax      int           // default: 4
 	busyTimeout     time.Duration // default: 5 s
 	writeCacheBytes int           // default: 32 MiB
-	pagesMax        int           // default: 0, no bound
+	pagesMax        int           // default: 0, no bound; the file is full past it
 }
 
 // Option changes how a store is opened.
@@ -37,9 +37,6 @@ func ReadersMax(n int) Option { return func(c *config) { c.readersMax = n } }
 // BusyTimeout bounds how long a write waits for another process that writes,
 // say an SQL tool; past it, it ends in store.ErrUnavailable. Default: 5 s.
 func BusyTimeout(d time.Duration) Option { return func(c *config) { c.busyTimeout = d } }
-
-// pagesMax makes the file full at n pages, for tests.
-func pagesMax(n int) Option { return func(c *config) { c.pagesMax = n } }
 
 func newConfig(opts []Option) config {
 	cfg := config{readersMax: 4, busyTimeout: 5 * time.Second, writeCacheBytes: 32 << 20}

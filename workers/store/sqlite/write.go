@@ -76,7 +76,7 @@ func writeChat(c *conn, b *store.ChatBatch) error {
 	return writeMembers(c, b.Chat, int64(b.Events[0].Seq))
 }
 
-// writeMembers lists a direct chat with both its users; notes to oneself once.
+// writeMembers lists a direct chat with both its users; notes to oneself write one row twice.
 func writeMembers(c *conn, chat schemas.Chat, since int64) error {
 	first, second, ok := chat.Users()
 	if !ok {
@@ -84,9 +84,6 @@ func writeMembers(c *conn, chat schemas.Chat, since int64) error {
 	}
 	if err := c.exec(insertChatByUser, first.String(), chat.String(), since, store.RoleMember, since); err != nil {
 		return err
-	}
-	if second == first {
-		return nil
 	}
 	return c.exec(insertChatByUser, second.String(), chat.String(), since, store.RoleMember, since)
 }
