@@ -113,7 +113,13 @@ func (s *shard) densePrefix(ctx context.Context, delivered []entry) prefix {
 	holes := 0
 	for _, e := range delivered {
 		for p.cut == nil && p.upto+1 < e.seq {
-			if holes++; holes > holesMax {
+			if holes++; holes == 1 {
+				// Often another owner has acknowledged what is missing: then it has committed it.
+				if p.cut = s.compareRow(ctx); p.cut != nil {
+					return p
+				}
+			}
+			if holes > holesMax {
 				p.cut = fmt.Errorf("hole in front of %d in %s is longer than %d", e.seq, s.shard.Stream(), holesMax)
 				return p
 			}

@@ -56,12 +56,8 @@ func (s *shard) commitOrWait(ctx, work context.Context, events []event, upto uin
 }
 
 func (s *shard) commitOnce(ctx context.Context, events []event, upto uint64) error {
-	row, err := s.cfg.Store.Committed(ctx, s.shard.Token)
-	if err != nil {
-		return fmt.Errorf("read row of shard %s: %w", s.shard.Token, err)
-	}
-	if row != s.row {
-		return errTakenOver
+	if err := s.compareRow(ctx); err != nil {
+		return err
 	}
 	if err := s.heads.load(ctx, s.cfg.Store, events); err != nil {
 		return err
@@ -77,5 +73,17 @@ func (s *shard) commitOnce(ctx context.Context, events []event, upto uint64) err
 	s.metrics.events.Add(float64(len(events)))
 	s.row, s.next = upto, upto+1
 	s.heads.apply(&batch)
+	return nil
+}
+
+// compareRow returns errTakenOver where the shard's row is not this owner's.
+func (s *shard) compareRow(ctx context.Context) error {
+	row, err := s.cfg.Store.Committed(ctx, s.shard.Token)
+	if err != nil {
+		return fmt.Errorf("read row of shard %s: %w", s.shard.Token, err)
+	}
+	if row != s.row {
+		return errTakenOver
+	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"parley/schemas"
+	"parley/streams"
 	"parley/workers/persist"
 	"parley/workers/store"
 )
@@ -44,6 +45,20 @@ func (s *faultyStore) Commit(ctx context.Context, b store.Batch) error {
 		return s.afterCommit(ctx)
 	}
 	return nil
+}
+
+// faultyLog does not answer the first questions for a sequence.
+type faultyLog struct {
+	persist.Log
+	failures int // only the shard's goroutine asks
+}
+
+func (l *faultyLog) Sequence(ctx context.Context, shard streams.Shard, seq uint64) (*jetstream.RawStreamMsg, error) {
+	if l.failures > 0 {
+		l.failures--
+		return nil, errRefused
+	}
+	return l.Log.Sequence(ctx, shard, seq)
 }
 
 // gate stops whoever passes once it is closed, until it is opened.

@@ -9,7 +9,8 @@
 // and nothing beyond the dense prefix that was committed is ever acknowledged.
 //
 // A round of a shard reads down this package: [Persister.Run], shardLoop,
-// roundOnce, takeOver or collect, densePrefix, commit (fold), ack.
+// roundOnce, claim and takeOver or collect, then persist: densePrefix, commit with
+// fold, ack.
 package persist
 
 import (

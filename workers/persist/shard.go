@@ -116,14 +116,18 @@ func (s *shard) roundOnce(ctx, work context.Context) error {
 	if err != nil {
 		return err
 	}
-	prefix := s.densePrefix(work, delivered)
-	err = s.commit(ctx, work, prefix.events, prefix.upto)
-	if errors.Is(err, errTakenOver) {
-		s.log.Info("another owner went on with the shard", "committed", s.row)
-		s.drop()
-		return nil
+	if err := s.persist(ctx, work, delivered); !errors.Is(err, errTakenOver) {
+		return err
 	}
-	if err != nil {
+	s.log.Info("another owner went on with the shard", "committed", s.row)
+	s.drop()
+	return nil
+}
+
+// persist commits what of delivered is dense, and acknowledges that and no more.
+func (s *shard) persist(ctx, work context.Context, delivered []entry) error {
+	prefix := s.densePrefix(work, delivered)
+	if err := s.commit(ctx, work, prefix.events, prefix.upto); err != nil {
 		return err
 	}
 	if err := s.ack(work, prefix.ack); err != nil {

@@ -14,10 +14,11 @@ import (
 func TestPausedOwnerHarmsNothing(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		name  string
-		pause func(*faultyStore, *gate)
+		name   string
+		stored bool // the first commits its window when it wakes
+		pause  func(*faultyStore, *gate)
 	}{
-		{"before it compares the row", func(s *faultyStore, g *gate) {
+		{"before it compares the row", false, func(s *faultyStore, g *gate) {
 			var calls atomic.Int32
 			s.beforeCommitted = func(context.Context) error {
 				if calls.Add(1) == 2 { // the first is the takeover
@@ -26,10 +27,10 @@ func TestPausedOwnerHarmsNothing(t *testing.T) {
 				return nil
 			}
 		}},
-		{"between the row and the commit", func(s *faultyStore, g *gate) {
+		{"between the row and the commit", true, func(s *faultyStore, g *gate) {
 			s.beforeCommit = func(context.Context, store.Batch) error { g.pass(); return nil }
 		}},
-		{"between the commit and the ack", func(s *faultyStore, g *gate) {
+		{"between the commit and the ack", true, func(s *faultyStore, g *gate) {
 			s.afterCommit = func(context.Context) error { g.pass(); return nil }
 		}},
 	} {
@@ -56,6 +57,15 @@ func TestPausedOwnerHarmsNothing(t *testing.T) {
 			if second.metric("takeovers_total") == 0 {
 				t.Error("the second never took over")
 			}
+			if test.stored != (first.metric("events_total") > 0) {
+				t.Errorf("the first has committed %v events when it woke", first.metric("events_total"))
+			}
+			second.wantMetric("holes_total", 0)
+			// What the first knew of the chats is old when it is the owner again.
+			second.stop()
+			w.say(500, 5)
+			w.wantStored()
+			w.wantAcked()
 		})
 	}
 }
@@ -91,4 +101,6 @@ func TestPausedOwnerWakesAheadOfTheNext(t *testing.T) {
 	if second.metric("takeovers_total") == 0 {
 		t.Error("the second never took over")
 	}
+	// It saw that the first was ahead, and did not read what is committed.
+	second.wantMetric("holes_total", 0)
 }
