@@ -56,6 +56,9 @@ func TestEdgePublishesReadsBackAndHearsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	if layout, err := streams.LoadLayout(ctx, js); err != nil || layout != env.Layout {
+		t.Errorf("loaded layout %v, %v, want %v", layout, err, env.Layout)
+	}
 	shard, subject, last := publishEvents(t, env, 3)
 	if want := env.Layout.FirstSeq() + 2; last != want {
 		t.Errorf("third event has seq %d, want %d", last, want)

@@ -34,9 +34,14 @@ const (
 	leaderPoll    = 100 * time.Millisecond
 )
 
-// provisionTries bounds how often a provisioner yields to another one that
-// works at the same time.
-const provisionTries = 5
+const (
+	// provisionTries bounds how often a provisioner yields to another one that
+	// works at the same time.
+	provisionTries = 5
+	// requestWithin bounds one creation or update. A cluster leaves some unanswered
+	// where two ask for the same at once; asked again it answers.
+	requestWithin = 5 * time.Second
+)
 
 // Provision makes every stream, bucket and consumer that is missing and updates
 // those that differ from settings where nothing is lost by that. Where something
@@ -54,6 +59,7 @@ func Provision(ctx context.Context, js jetstream.JetStream, settings Settings) (
 			return layout, nil
 		case errors.Is(err, errNoRoom) && p.shrink():
 		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) && try < provisionTries:
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && try < provisionTries:
 		default:
 			return Layout{}, fmt.Errorf("provision: %w", err)
 		}
@@ -133,7 +139,7 @@ func (p *provisioner) check(ctx context.Context, existing streamInfos, layout La
 			continue
 		}
 		for _, want := range declaredConsumers(settings) {
-			consumer, err := p.js.Consumer(ctx, shard.Stream(), want.Durable)
+			consumer, err := p.consumer(ctx, shard.Stream(), want.Durable)
 			switch {
 			case errors.Is(err, jetstream.ErrConsumerNotFound):
 			case err != nil:
@@ -228,7 +234,7 @@ func (p *provisioner) checkStream(ctx context.Context, want jetstream.StreamConf
 
 // checkAge refuses an age at which events would go that persist has not stored.
 func (p *provisioner) checkAge(ctx context.Context, want jetstream.StreamConfig) error {
-	consumer, err := p.js.Consumer(ctx, want.Name, PersistConsumer)
+	consumer, err := p.consumer(ctx, want.Name, PersistConsumer)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return nil
 	}
@@ -254,6 +260,12 @@ func (p *provisioner) checkAge(ctx context.Context, want jetstream.StreamConfig)
 	return nil
 }
 
+func (p *provisioner) consumer(ctx context.Context, stream, name string) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestWithin)
+	defer cancel()
+	return p.js.Consumer(ctx, stream, name)
+}
+
 func checkConsumer(stream string, want, have jetstream.ConsumerConfig) error {
 	fixed := compareConsumers(have, want).fixed()
 	if len(fixed) == 0 {
@@ -264,6 +276,8 @@ func checkConsumer(stream string, want, have jetstream.ConsumerConfig) error {
 }
 
 func (p *provisioner) ensureStream(ctx context.Context, want jetstream.StreamConfig, info *jetstream.StreamInfo) error {
+	ctx, cancel := context.WithTimeout(ctx, requestWithin)
+	defer cancel()
 	if info == nil {
 		_, err := p.js.CreateStream(ctx, want)
 		return streamError("create", want, err)
@@ -297,6 +311,8 @@ func streamError(verb string, cfg jetstream.StreamConfig, err error) error {
 }
 
 func (p *provisioner) ensureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) error {
+	ctx, cancel := context.WithTimeout(ctx, requestWithin)
+	defer cancel()
 	consumer, err := p.js.Consumer(ctx, stream, want.Durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		consumer, err = p.js.CreateConsumer(ctx, stream, want)

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -54,18 +53,23 @@ func Passwords() streams.Passwords {
 	}
 }
 
-// Conf returns the text of the repository's nats.conf.
+// Conf returns the text of the repository's nats.conf, found above the directory
+// in which the test runs.
 func Conf(t testing.TB) string {
 	t.Helper()
-	_, file, _, ok := runtime.Caller(0)
-	if !ok {
-		t.Fatal("the path of this source file is unknown")
-	}
-	text, err := os.ReadFile(filepath.Join(filepath.Dir(file), "..", "..", "nats.conf"))
+	dir, err := os.Getwd()
 	if err != nil {
-		t.Fatalf("read nats.conf (tests need the source tree, built without -trimpath): %v", err)
+		t.Fatal(err)
 	}
-	return string(text)
+	for ; ; dir = filepath.Dir(dir) {
+		text, err := os.ReadFile(filepath.Join(dir, "nats.conf"))
+		if err == nil {
+			return string(text)
+		}
+		if dir == filepath.Dir(dir) {
+			t.Fatal("nats.conf is in no directory above the test's: tests need the source tree")
+		}
+	}
 }
 
 // Start starts a server, provisions it as options say, and stops it when the test ends.
