@@ -16,93 +16,169 @@ import (
 // ceilingInFlight is the most that direct has in flight for each pair.
 func (r *run) ceilingInFlight() int { return r.sizes.inFlight[len(r.sizes.inFlight)-1] }
 
+// publications publishes with a fixed number in flight: each slot is published
+// again once it is acknowledged. One goroutine publishes and nats.go's own takes
+// the acks, since whatever the client burns here the server lacks.
+type publications struct {
+	load  *load
+	slots map[*nats.Msg]*publication // never changed once publishing
+	free  chan *publication          // acknowledged; has room for every slot
+	fault chan error                 // the first one
+
+	published, acked, delivered atomic.Uint64
+}
+
+// publication is a slot: a message of one pair, written over before each use.
+type publication struct {
+	msg    *nats.Msg
+	pair   int
+	number *atomic.Uint64 // of the pair's messages
+	frame  *sendFrame
+	sentAt time.Time
+}
+
 // ceiling measures the log alone, with the chats and events of direct.
 func (r *run) ceiling(ctx context.Context) error {
-	inFlight := r.ceilingInFlight()
-	r.progress("ceiling: %d publications in flight", inFlight*r.sizes.pairs)
+	inFlight := r.ceilingInFlight() * r.sizes.pairs
+	r.progress("ceiling: %d publications in flight", inFlight)
 	conn, js, layout, err := r.log(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if js, err = jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(inFlight*r.sizes.pairs)); err != nil {
+	p := r.newPublications(layout)
+	js, err = jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(inFlight+1), jetstream.WithPublishAsyncTimeout(drainWithin),
+		jetstream.WithPublishAsyncAckHandler(p.takeAck), jetstream.WithPublishAsyncErrHandler(p.takeError))
+	if err != nil {
 		return fmt.Errorf("prepare publishing: %w", err)
 	}
-	var acked, published, delivered atomic.Uint64
-	live, err := r.subscribeLive(&delivered)
+	live, err := r.subscribeLive(&p.delivered)
 	if err != nil {
 		return err
 	}
 	defer live.Close()
-
-	l := &load{}
-	group, ctx := errgroup.WithContext(ctx)
-	for i := range r.sizes.pairs {
-		from, _, chat := r.pairUsers(i)
-		frame := newSendFrame(from, chat, "c", r.cfg.TextBytes)
-		subject := layout.Shard(chat).Timeline(chat)
-		var number atomic.Uint64
-		for range inFlight {
-			group.Go(func() error {
-				for !l.stopping.Load() {
-					n := number.Add(1)
-					published.Add(1)
-					began := time.Now()
-					if err := publishOne(ctx, js, subject, frame.event(n), r.messageID(i, n)); err != nil {
-						return err
-					}
-					l.record(began)
-					acked.Add(1)
-				}
-				return nil
-			})
-		}
-	}
+	group, publishing := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.publishLoop(publishing, r, js) })
 	var m measurement
 	group.Go(func() (err error) {
-		defer l.stopping.Store(true)
-		m, err = r.measure(ctx, func() counts { return counts{acked.Load(), delivered.Load()} }, l.measuring.Store)
+		defer p.load.stopping.Store(true)
+		m, err = r.measure(publishing, func() counts { return counts{p.acked.Load(), p.delivered.Load()} }, p.load.measuring.Store)
 		return err
 	})
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(drainWithin); delivered.Load() != published.Load(); {
+	if err := p.drain(ctx); err != nil {
+		return err
+	}
+	result := Result{Workload: ceilingWorkload, Case: fmt.Sprintf("%d in flight", inFlight), Unit: "acked"}
+	result.setLoad(m, &p.load.latencies)
+	r.add(result)
+	return nil
+}
+
+func (r *run) newPublications(layout streams.Layout) *publications {
+	inFlight := r.ceilingInFlight()
+	p := &publications{load: &load{}, slots: map[*nats.Msg]*publication{}, free: make(chan *publication, inFlight*r.sizes.pairs), fault: make(chan error, 1)}
+	for i := range r.sizes.pairs {
+		from, _, chat := r.pairUsers(i)
+		frame, number := newSendFrame(from, chat, "c", r.cfg.TextBytes), new(atomic.Uint64)
+		for range inFlight {
+			slot := &publication{pair: i, number: number, frame: frame, msg: &nats.Msg{
+				Subject: layout.Shard(chat).Timeline(chat), Header: nats.Header{jetstream.MsgIDHeader: {""}},
+			}}
+			p.slots[slot.msg] = slot
+		}
+	}
+	for _, slot := range p.slots {
+		p.free <- slot
+	}
+	return p
+}
+
+// publishLoop keeps every slot in flight until it is to stop.
+func (p *publications) publishLoop(ctx context.Context, r *run, js jetstream.JetStream) error {
+	for !p.load.stopping.Load() {
+		slot, err := p.nextFree(ctx)
+		if err != nil {
+			return err
+		}
+		n := slot.number.Add(1)
+		slot.msg.Data = slot.frame.event(n)
+		slot.msg.Header[jetstream.MsgIDHeader][0] = r.messageID(slot.pair, n)
+		slot.sentAt = time.Now()
+		p.published.Add(1)
+		if _, err := js.PublishMsgAsync(slot.msg); err != nil {
+			return fmt.Errorf("publish to %s: %w", slot.msg.Subject, err)
+		}
+	}
+	return nil
+}
+
+func (p *publications) nextFree(ctx context.Context) (*publication, error) {
+	select {
+	case slot := <-p.free:
+		return slot, nil
+	default:
+	}
+	timer := time.NewTimer(drainWithin)
+	defer timer.Stop()
+	select {
+	case slot := <-p.free:
+		return slot, nil
+	case err := <-p.fault:
+		return nil, err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-timer.C:
+		return nil, fmt.Errorf("none of %d publications was acknowledged within %s", len(p.slots), drainWithin)
+	}
+}
+
+// takeAck and takeError are called by nats.go and must not block.
+func (p *publications) takeAck(_ jetstream.JetStream, msg *nats.Msg, ack *jetstream.PubAck) {
+	slot := p.slots[msg]
+	if ack.Duplicate {
+		p.fail(fmt.Errorf("publish to %s: id %s is taken for a duplicate", msg.Subject, msg.Header.Get(jetstream.MsgIDHeader)))
+	}
+	p.load.record(slot.sentAt)
+	p.acked.Add(1)
+	p.free <- slot
+}
+
+func (p *publications) takeError(_ jetstream.JetStream, msg *nats.Msg, err error) {
+	p.fail(fmt.Errorf("publish to %s: %w", msg.Subject, err))
+}
+
+func (p *publications) fail(err error) {
+	select {
+	case p.fault <- err:
+	default:
+	}
+}
+
+// drain waits until all that was published has been acknowledged and republished.
+func (p *publications) drain(ctx context.Context) error {
+	deadline := time.Now().Add(drainWithin)
+	for p.acked.Load() != p.published.Load() || p.delivered.Load() != p.published.Load() {
+		select {
+		case err := <-p.fault:
+			return err
+		default:
+		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d events were republished, %d published", delivered.Load(), published.Load())
+			return fmt.Errorf("of %d publications %d were acknowledged and %d republished", p.published.Load(), p.acked.Load(), p.delivered.Load())
 		}
 		if err := sleep(ctx, time.Millisecond); err != nil {
 			return err
 		}
 	}
-	result := Result{Workload: ceilingWorkload, Case: fmt.Sprintf("%d in flight", inFlight*r.sizes.pairs), Unit: "acked"}
-	result.setLoad(m, &l.latencies)
-	r.add(result)
 	return nil
 }
 
 // messageID has as many bytes as the edge's.
 func (r *run) messageID(pair int, n uint64) string {
 	return fmt.Sprintf("%6.6s%04d%012d", r.name, pair, n)
-}
-
-func publishOne(ctx context.Context, js jetstream.JetStream, subject string, event []byte, id string) error {
-	msg := &nats.Msg{Subject: subject, Data: event, Header: nats.Header{jetstream.MsgIDHeader: {id}}}
-	future, err := js.PublishMsgAsync(msg, jetstream.WithStallWait(drainWithin))
-	if err != nil {
-		return fmt.Errorf("publish to %s: %w", subject, err)
-	}
-	select {
-	case ack := <-future.Ok():
-		if ack.Duplicate {
-			return fmt.Errorf("publish to %s: id %s is taken for a duplicate", subject, id)
-		}
-		return nil
-	case err := <-future.Err():
-		return fmt.Errorf("publish to %s: %w", subject, err)
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // subscribeLive counts what the streams republish of this run, on a connection of its own, as an edge has.

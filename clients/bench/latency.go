@@ -68,6 +68,7 @@ func (r *run) latency(ctx context.Context) error {
 	result := Result{Workload: latencyWorkload, Case: fmt.Sprintf("%d sends/s", r.sizes.sendRate), Unit: "delivered"}
 	result.setLoad(m, &s.edge)
 	raw := millis(s.raw.quantile(0.99))
+	r.progress("latency: publishing alone has p50 %.2f ms, p99 %.2f ms", millis(s.raw.quantile(0.5)), raw)
 	result.compare(&Result{Workload: fmt.Sprintf("p99 of publishing (%.2f ms)", raw), Rate: raw}, func(raw *Result) float64 { return result.P99 / raw.Rate })
 	r.add(result)
 	return nil

@@ -52,7 +52,7 @@ func (r *Result) remark() string {
 		parts = append(parts, fmt.Sprintf("%.1f KiB per connection", r.BytesPerConnection/1024))
 	}
 	if r.Seconds > 0 {
-		parts = append(parts, fmt.Sprintf("all resumed in %.2f s", r.Seconds))
+		parts = append(parts, fmt.Sprintf("all resumed in %.2f s, %.2f CPU s", r.Seconds, r.CPUSeconds))
 	}
 	if r.RatioOf != "" {
 		parts = append(parts, fmt.Sprintf("%.2f of %s", r.Ratio, r.RatioOf))
