@@ -70,23 +70,29 @@ func (r *resume) chats(ctx context.Context, chats []schemas.Chat, held map[schem
 		after := held[chat]
 		last, inLog := lasts[chat]
 		switch {
-		case inLog && last == after, !inLog && r.edge.logReaches(chat, after) && !r.ahead(ctx, chat, after):
+		case last > after, !inLog && !r.edge.logReaches(chat, after):
+			r.chat(ctx, chat, after, last)
+		case last != after && r.ahead(ctx, chat, after):
+			r.reset(chat, schemas.ResetAhead)
+		default: // as far as the replica that answered knows
 			current[chat] = after
 			r.edge.metrics.resumes.WithLabelValues("current").Inc()
 			r.open(ctx, chat, after, after)
-		case (inLog && last < after || !inLog && r.edge.logReaches(chat, after)) && r.ahead(ctx, chat, after):
-			r.reset(chat, schemas.ResetAhead)
-		default:
-			r.chat(ctx, chat, after, last)
 		}
 	}
 	return current
 }
 
-// ahead asks the log's leader whether a seq is really above a chat's last.
+// ahead asks the log's leader whether a seq is above a chat's last. Where the
+// log holds nothing of the chat, the chat's last may be one that it has
+// forgotten, but none that it never had.
 func (r *resume) ahead(ctx context.Context, chat schemas.Chat, seq uint64) bool {
 	last, inLog, err := r.edge.logReader.Last(ctx, chat)
-	return err == nil && (inLog && last < seq || !inLog && seq > 0)
+	if err != nil || inLog {
+		return err == nil && last < seq
+	}
+	first, last, err := r.edge.logReader.Bounds(ctx, r.edge.layout.Shard(chat))
+	return err == nil && (seq > last || seq >= first)
 }
 
 // chat sends the events after a seq: from the store as long as the log does not

@@ -62,6 +62,7 @@ type Publisher struct {
 	replyPrefix string
 	replies     *nats.Subscription
 	free        chan int // indexes of slots without publication
+	closing     chan struct{}
 	stopSweep   chan struct{}
 	swept       chan struct{}
 
@@ -84,6 +85,7 @@ func NewPublisher(conn *nats.Conn) (*Publisher, error) {
 		conn:        conn,
 		replyPrefix: conn.NewInbox() + ".",
 		free:        make(chan int, publishWindow),
+		closing:     make(chan struct{}),
 		stopSweep:   make(chan struct{}),
 		swept:       make(chan struct{}),
 		slots:       make([]slot, publishWindow),
@@ -125,6 +127,11 @@ func (p *Publisher) acquire(ctx context.Context, deadline time.Time) (index int,
 		return 0, false
 	}
 	select {
+	case <-p.closing:
+		return 0, false
+	default:
+	}
+	select {
 	case index = <-p.free:
 		return index, true
 	default:
@@ -135,6 +142,7 @@ func (p *Publisher) acquire(ctx context.Context, deadline time.Time) (index int,
 	case index = <-p.free:
 		return index, true
 	case <-timer.C:
+	case <-p.closing:
 	case <-ctx.Done():
 	}
 	return 0, false
@@ -223,17 +231,11 @@ func (p *Publisher) sweepOnce(now time.Time) (given []func(PubAck, error)) {
 	return given
 }
 
-// Close waits until nothing is in flight or ctx ends, fails what is left with
-// ErrNotStored, and returns. Publish must not be called any more.
+// Close waits until nothing is in flight or ctx ends, and fails what is left
+// with ErrNotStored, as it does what is published from its beginning on.
 func (p *Publisher) Close(ctx context.Context) {
-	for range p.slots { // all slots are free when all indexes are taken
-		select {
-		case <-p.free:
-			continue
-		case <-ctx.Done():
-		}
-		break
-	}
+	close(p.closing)
+	p.awaitFree(ctx)
 	close(p.stopSweep)
 	<-p.swept
 	// The connection may be gone: then so is the subscription.
@@ -249,6 +251,17 @@ func (p *Publisher) Close(ctx context.Context) {
 	p.mu.Unlock()
 	for _, done := range given {
 		done(PubAck{}, ErrNotStored)
+	}
+}
+
+// awaitFree returns when all slots are free, which is when all their indexes were taken.
+func (p *Publisher) awaitFree(ctx context.Context) {
+	for range p.slots {
+		select {
+		case <-p.free:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
