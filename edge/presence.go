@@ -27,8 +27,8 @@ type presence struct {
 }
 
 type presenceChange struct {
-	key  string
-	gone bool
+	session *session
+	gone    bool
 }
 
 func newPresence(conn *nats.Conn, node schemas.ID, heartbeat time.Duration) *presence {
@@ -41,7 +41,7 @@ func (p *presence) leave(s *session) { p.put(s, true) }
 
 func (p *presence) put(s *session, gone bool) {
 	select {
-	case p.queue <- presenceChange{streams.PresenceKey(s.user.name, s.id), gone}:
+	case p.queue <- presenceChange{s, gone}:
 	default:
 	}
 }
@@ -68,15 +68,16 @@ func (p *presence) run(ctx context.Context) {
 // write publishes to the bucket's stream without waiting for its ack: a put
 // through the KV API could not carry a TTL past its first write.
 func (p *presence) write(change presenceChange) {
+	s := change.session
 	m := &nats.Msg{
-		Subject: "$KV." + streams.PresenceBucket + "." + change.key,
+		Subject: "$KV." + streams.PresenceBucket + "." + streams.PresenceKey(s.user.name, s.id),
 		Header:  nats.Header{jetstream.MsgTTLHeader: {p.ttl.String()}},
 	}
 	if change.gone {
 		m.Header["KV-Operation"] = []string{"PURGE"}
 		m.Header["Nats-Rollup"] = []string{"sub"}
 	} else {
-		m.Data = []byte(`{"node":"` + p.node.String() + `"}`)
+		m.Data = []byte(`{"node":"` + p.node.String() + `","device":"` + s.device.String() + `"}`)
 	}
 	// Without a connection the write is lost, as any is that finds the queue full.
 	_ = p.conn.PublishMsg(m)

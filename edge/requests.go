@@ -42,7 +42,7 @@ func (e *Edge) handleHistory(ctx context.Context, s *session, ref schemas.Ref, h
 			return
 		}
 		e.metrics.histories.WithLabelValues("page").Inc()
-		s.push(pageFrame(ref, history.Chat, answer))
+		s.pushPage(ctx, pageFrame(ref, history.Chat, answer))
 	})
 	return nil
 }

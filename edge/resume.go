@@ -143,18 +143,9 @@ func (r *resume) send(ctx context.Context, chat schemas.Chat, events []schemas.S
 		r.chunk += len(frame)
 		r.session.push(frame)
 		if r.chunk >= resumeChunkBytes {
-			r.awaitRoom(ctx)
+			r.chunk = 0
+			r.session.awaitRoom(ctx)
 		}
-	}
-}
-
-func (r *resume) awaitRoom(ctx context.Context) {
-	r.chunk = 0
-	room := make(chan struct{})
-	r.session.loop.push(item{do: func(l *fanoutLoop) { l.awaitRoom(r.session, room) }})
-	select {
-	case <-room:
-	case <-ctx.Done():
 	}
 }
 

@@ -1,7 +1,9 @@
 package edge
 
 import (
+	"context"
 	"net"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -28,6 +30,7 @@ type session struct {
 	expiresAt atomic.Int64 // unix seconds at which the token's time is over
 	closing   atomic.Bool  // a close frame is on its way: what the client still sends is dropped
 	requests  atomic.Int32 // to workers, in flight; at most requestsMax
+	bulk      sync.Mutex   // held by who waits for room for much
 
 	// The read loop's.
 	badFrames []time.Time // of the last minute, at most BadFramesMax
@@ -48,7 +51,7 @@ type outbox struct {
 	index    int                    // place in the loop's list of sessions
 	pingAt   int64                  // unix seconds of the next ping
 	gates    map[schemas.Chat]*gate // chats whose live events are held or filtered; nil for most
-	room     chan struct{}          // closed when nothing waits any more; the resume's, nil for most
+	room     chan struct{}          // closed when nothing waits any more; of who holds bulk, nil for most
 }
 
 // gate keeps a chat's live events from a session while the session is sent
@@ -69,6 +72,31 @@ const lingerWithin = 2 * time.Second
 
 // push queues one frame for the session.
 func (s *session) push(frame wireFrame) { s.loop.push(item{one: s, frame: frame}) }
+
+// pushPage queues a long answer once nothing else waits: pages that were asked
+// for at once would overflow the outbox of a client that is merely slow.
+func (s *session) pushPage(ctx context.Context, frame wireFrame) {
+	s.bulk.Lock()
+	defer s.bulk.Unlock()
+	s.awaitRoomLocked(ctx)
+	s.push(frame)
+}
+
+// awaitRoom returns when nothing waits for the session, or nothing will go out any more.
+func (s *session) awaitRoom(ctx context.Context) {
+	s.bulk.Lock()
+	defer s.bulk.Unlock()
+	s.awaitRoomLocked(ctx)
+}
+
+func (s *session) awaitRoomLocked(ctx context.Context) {
+	room := make(chan struct{})
+	s.loop.push(item{do: func(l *fanoutLoop) { l.awaitRoom(s, room) }})
+	select {
+	case <-room:
+	case <-ctx.Done():
+	}
+}
 
 // close queues a close frame; the connection ends when it is written or given up.
 func (s *session) close(code schemas.CloseCode, reason string) {
