@@ -1,0 +1,163 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"parley/streams"
+	"parley/workers/store"
+	"parley/workers/store/sqlite"
+)
+
+// A persister that is stopped with a full window is taken over, and when it is
+// woken nothing is skipped, nothing goes back and n is right.
+func TestStoppedPersisterIsTakenOver(t *testing.T) {
+	t.Parallel()
+	p := startParts(t, 1)
+	author := p.author(t, 10)
+	js, log := p.log(t)
+	st := p.reader(t)
+	watch := watchCommitted(t, st)
+	// The one persister is stopped, the other takes over; then they change places.
+	owner, next := p.startWorker(t, "persist"), (*workerChild)(nil)
+	for range *faultRounds {
+		pauseWithWindow(t, p, owner, author, js, st)
+		stopped := committed(t, st)
+		if next == nil {
+			next = p.startWorker(t, "persist")
+		}
+		// It wakes while the other is on its way, or when that one is done.
+		last := lastSeq(t, js)
+		wake := stopped + 1 + rand.Uint64N(last-stopped)
+		awaitCommitted(t, st, wake)
+		owner.signal(t, syscall.SIGCONT)
+		author.say(t, 500)
+		awaitCommitted(t, st, lastSeq(t, js))
+		awaitPulls(t, js, 2)
+		owner, next = next, owner
+	}
+	watch()
+	messages := 0
+	for _, chat := range author.chats {
+		want := readLog(t, log, chat)
+		checkSame(t, chat, "the store", readStore(t, st, chat), want)
+		messages += len(want)
+	}
+	if messages != author.said {
+		t.Errorf("the log has %d messages, %d were said", messages, author.said)
+	}
+	t.Logf("%d rounds, %d messages: 0 skipped, 0 back, n right", *faultRounds, messages)
+}
+
+// windowMin is what a stopped persister holds at least, of at most 2,000.
+const windowMin = 500
+
+// pauseWithWindow stops w while it was given messages that it has not committed,
+// and while it does not hold SQLite's write lock: with that nobody could go on.
+func pauseWithWindow(t testing.TB, p *parts, w *workerChild, author *author, js jetstream.JetStream, st *sqlite.Reader) {
+	t.Helper()
+	for range 100 {
+		// The first messages begin a round; what comes after them, the server
+		// gives to the stopped process as long as its pull lasts.
+		author.say(t, 1+rand.N(200))
+		w.pause(t)
+		author.say(t, 1000)
+		at, delivered := committed(t, st), persistInfo(t, js).Delivered.Stream
+		if delivered >= at+windowMin && storeIsFree(t, p.store) {
+			t.Logf("stopped at %d, with %d delivered and not committed, of %d", at, delivered-at, lastSeq(t, js)-at)
+			return
+		}
+		w.signal(t, syscall.SIGCONT)
+		awaitCommitted(t, st, lastSeq(t, js))
+	}
+	t.Fatal("the persister was never stopped with a window")
+}
+
+func storeIsFree(t testing.TB, path string) bool {
+	t.Helper()
+	st, err := sqlite.Open(t.Context(), path, sqlite.BusyTimeout(200*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	err = st.Migrate(t.Context()) // takes the write lock and changes nothing
+	if err != nil && !errors.Is(err, store.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// watchCommitted looks at the shard's row until the returned function is called:
+// it never goes back.
+func watchCommitted(t testing.TB, st *sqlite.Reader) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		highest := uint64(0)
+		for ctx.Err() == nil {
+			at, err := st.Committed(ctx, "0")
+			if err == nil && at < highest {
+				t.Errorf("the shard's row went back from %d to %d", highest, at)
+			}
+			highest = max(highest, at)
+			select {
+			case <-time.After(5 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	})
+	stop = func() { cancel(); watching.Wait() }
+	t.Cleanup(stop)
+	return stop
+}
+
+// committed returns the last stored sequence, that before the log's first where there is none.
+func committed(t testing.TB, st *sqlite.Reader) uint64 {
+	t.Helper()
+	at, err := st.Committed(t.Context(), "0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return max(at, streams.Layout{Generation: streams.FirstGeneration}.FirstSeq()-1)
+}
+
+func awaitCommitted(t testing.TB, st *sqlite.Reader, seq uint64) {
+	t.Helper()
+	eventuallyWithin(t, childWithin, fmt.Sprintf("the store has all up to %d", seq), func() bool { return committed(t, st) >= seq })
+}
+
+func persistInfo(t testing.TB, js jetstream.JetStream) *jetstream.ConsumerInfo {
+	t.Helper()
+	consumer, err := js.Consumer(t.Context(), "CHAT_0", streams.PersistConsumer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return consumer.CachedInfo()
+}
+
+// awaitPulls returns when n persisters wait for messages: what they held before is done.
+func awaitPulls(t testing.TB, js jetstream.JetStream, n int) {
+	t.Helper()
+	eventuallyWithin(t, childWithin, fmt.Sprintf("%d persisters wait for messages", n), func() bool {
+		return persistInfo(t, js).NumWaiting >= n
+	})
+}
+
+func lastSeq(t testing.TB, js jetstream.JetStream) uint64 {
+	t.Helper()
+	stream, err := js.Stream(t.Context(), "CHAT_0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream.CachedInfo().State.LastSeq
+}
