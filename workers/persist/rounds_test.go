@@ -27,7 +27,6 @@ func TestEventsAreStoredInTheLogsOrder(t *testing.T) {
 	waitFor(t, "all events are counted", func() bool { return p.metric("events_total") == 1000 })
 	p.wantMetric("takeovers_total", 2)
 	p.wantMetric("lost_total", 0)
-	p.wantMetric("holes_total", 0)
 	p.stop()
 	w.say(10, 3)
 	w.start(nil)
