@@ -43,11 +43,12 @@ func (v *liveLoop) heal(u *user, chat schemas.Chat, c cursor, target uint64, cau
 	})
 }
 
-// readGap returns the events after a cursor, asking again while target is not among them.
+// readGap returns the events after a cursor, asking again while neither target
+// is among them nor a full page came, which the next heal goes on from.
 func (v *liveLoop) readGap(ctx context.Context, chat schemas.Chat, last, target uint64) []schemas.StoredEvent {
 	for try := 1; ; try++ {
-		events, _, err := v.edge.logReader.After(ctx, chat, last, schemas.ResumeEventsMax, schemas.ResumeBytesMax)
-		if err == nil && len(events) > 0 && events[len(events)-1].Seq >= target {
+		events, more, err := v.edge.logReader.After(ctx, chat, last, schemas.ResumeEventsMax, schemas.ResumeBytesMax)
+		if err == nil && len(events) > 0 && (more || events[len(events)-1].Seq >= target) {
 			return events
 		}
 		if err != nil && ctx.Err() == nil {
