@@ -31,6 +31,7 @@ type client struct {
 	ended  chan struct{} // closed after frames
 	err    error         // why it ended; to be read after ended
 	refs   uint64
+	seen   map[string]int // frames taken by next, by type
 }
 
 // got is a frame from the server, every member of every type.
@@ -83,7 +84,7 @@ func dialClient(t testing.TB, e *testEdge, dialer websocket.Dialer) *client {
 	if err != nil {
 		t.Fatalf("dial: %v, %+v", err, resp)
 	}
-	c := &client{t: t, conn: conn, frames: make(chan got, 1<<16), ended: make(chan struct{})}
+	c := &client{t: t, conn: conn, frames: make(chan got, 1<<16), ended: make(chan struct{}), seen: make(map[string]int)}
 	t.Cleanup(c.cut)
 	return c
 }
@@ -153,6 +154,7 @@ func (c *client) next() got {
 		if !ok {
 			c.t.Fatalf("the connection ended: %v", c.err)
 		}
+		c.seen[g.T]++
 		return g
 	case <-time.After(failAfter):
 		c.t.Fatal("no frame comes")
@@ -167,6 +169,14 @@ func (c *client) await(t string) got {
 		if g := c.next(); g.T == t {
 			return g
 		}
+	}
+}
+
+// awaitSeen takes frames until one of type t has come, now or before.
+func (c *client) awaitSeen(t string) {
+	c.t.Helper()
+	for c.seen[t] == 0 {
+		c.next()
 	}
 }
 

@@ -30,10 +30,10 @@ type rig struct {
 // testEdge is a running edge.
 type testEdge struct {
 	*Edge
-	addr    string
+	addr     string
 	registry *prometheus.Registry
-	stop    context.CancelFunc
-	stopped chan error
+	stop     context.CancelFunc
+	stopped  chan error
 }
 
 // offsetClock is the real clock, set forward by a test.
