@@ -131,11 +131,6 @@ func TestWorkerPersistsThroughAPinnedGroup(t *testing.T) {
 			if _, err := js.ResetConsumerToSequence(ctx, shard.Stream(), streams.PersistConsumer, first+2); err != nil {
 				t.Fatal(err)
 			}
-			// A pull of before the reset keeps its pin id: look at the consumer anew, as a new worker does.
-			consumer, err = js.Consumer(ctx, shard.Stream(), streams.PersistConsumer)
-			if err != nil {
-				t.Fatal(err)
-			}
 			batch := fetchFrom(t, consumer, first+2, 3)
 			if err := batch[len(batch)-1].DoubleAck(ctx); err != nil {
 				t.Fatal(err)
