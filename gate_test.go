@@ -1,0 +1,112 @@
+//go:build unix
+
+package main
+
+import (
+	"net"
+	"sync"
+	"testing"
+)
+
+// gate is a TCP proxy in front of NATS that can hold back what goes either way.
+type gate struct {
+	address  string
+	toNATS   valve // from clients to NATS
+	fromNATS valve
+}
+
+// startGate forwards to target until the test ends.
+func startGate(t testing.TB, target string) *gate {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{address: listener.Addr().String()}
+	g.toNATS.init()
+	g.fromNATS.init()
+	var open sync.WaitGroup
+	var mu sync.Mutex
+	var conns []net.Conn
+	open.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", target)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			mu.Lock()
+			conns = append(conns, client, server)
+			mu.Unlock()
+			open.Go(func() { g.toNATS.forward(server, client) })
+			open.Go(func() { g.fromNATS.forward(client, server) })
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		g.toNATS.open()
+		g.fromNATS.open()
+		mu.Lock()
+		for _, conn := range conns {
+			conn.Close()
+		}
+		mu.Unlock()
+		open.Wait()
+	})
+	return g
+}
+
+// valve lets bytes through while it is open.
+type valve struct {
+	mu      sync.Mutex
+	changed *sync.Cond
+	shut    bool
+	held    int // bytes that were read while it was shut
+}
+
+func (v *valve) init() { v.changed = sync.NewCond(&v.mu) }
+
+func (v *valve) close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.shut, v.held = true, 0
+}
+
+func (v *valve) open() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.shut = false
+	v.changed.Broadcast()
+}
+
+// heldBytes tells how much a shut valve holds back.
+func (v *valve) heldBytes() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.held
+}
+
+// forward copies until either side ends, and then ends both.
+func (v *valve) forward(to, from net.Conn) {
+	defer to.Close()
+	defer from.Close()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buffer)
+		v.mu.Lock()
+		if v.shut {
+			v.held += n
+		}
+		for v.shut {
+			v.changed.Wait()
+		}
+		v.mu.Unlock()
+		if _, writeErr := to.Write(buffer[:n]); err != nil || writeErr != nil {
+			return
+		}
+	}
+}
