@@ -70,7 +70,7 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connect to NATS at %s: it refuses user %s: set %s to the password that the server was started with",
 			strings.Join(cfg.URLs, ","), cfg.Component, cfg.Component.PasswordVariable())
 	case err != nil:
-		return nil, fmt.Errorf("connect to NATS at %s as %s: %w: is the server running there?",
+		return nil, fmt.Errorf("connect to NATS at %s as %s: %w: start the server there, or name another with --nats",
 			strings.Join(cfg.URLs, ","), cfg.Component, err)
 	}
 	return nc, nil

@@ -331,7 +331,7 @@ func listenError(listen, reason string) error {
 	if strings.Contains(reason, "in use") {
 		reason = "the port is in use"
 	}
-	return fmt.Errorf("listen on %s: %s: stop what runs there, or choose another address for NATS", listen, reason)
+	return fmt.Errorf("listen on %s: %s: stop what runs there, or choose another address with --nats-listen", listen, reason)
 }
 
 // freePorts returns n different ports that are free now. They are held

@@ -223,7 +223,7 @@ func TestConnectTellsWhatIsWrong(t *testing.T) {
 	}
 	srv.Shutdown()
 	_, err = streams.Connect(testContext(t), streams.ConnectConfig{Component: edge, URLs: srv.URLs(), Password: "edge-secret", Log: cfg.Log})
-	if err == nil || !strings.Contains(err.Error(), "is the server running there?") {
+	if err == nil || !strings.Contains(err.Error(), "start the server there") {
 		t.Errorf("connected to a server that is stopped: %v", err)
 	}
 }
