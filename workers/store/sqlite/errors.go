@@ -30,6 +30,8 @@ func classify(what string, err error) error {
 		return fmt.Errorf("%s: %w: %w", what, store.ErrBatch, err)
 	case primaryCode(err) == sqlite3.SQLITE_NOTADB:
 		return fmt.Errorf("%s: %w: it is no SQLite file, move it away or name another: %w", what, store.ErrUnavailable, err)
+	case primaryCode(err) == sqlite3.SQLITE_CANTOPEN:
+		return fmt.Errorf("%s: %w: its directory has to be there and writable, or name another file: %w", what, store.ErrUnavailable, err)
 	default:
 		return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, err)
 	}
