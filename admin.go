@@ -18,9 +18,10 @@ import (
 // admin serves operators on a port of its own, never the public one: health,
 // readiness, metrics and profiles.
 type admin struct {
-	metrics *prometheus.Registry
-	server  *http.Server
-	served  chan error
+	metrics  *prometheus.Registry
+	listener net.Listener
+	server   *http.Server
+	served   chan error
 }
 
 const adminReadWithin = 10 * time.Second
@@ -32,7 +33,7 @@ func startAdmin(address string, ready func(context.Context) error) (*admin, erro
 	if err != nil {
 		return nil, err
 	}
-	a := &admin{metrics: prometheus.NewRegistry(), served: make(chan error, 1)}
+	a := &admin{metrics: prometheus.NewRegistry(), listener: listener, served: make(chan error, 1)}
 	a.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -58,6 +59,9 @@ func startAdmin(address string, ready func(context.Context) error) (*admin, erro
 	go func() { a.served <- a.server.Serve(listener) }()
 	return a, nil
 }
+
+// address is where it listens, as host:port.
+func (a *admin) address() string { return a.listener.Addr().String() }
 
 // Close ends the requests under way and returns.
 func (a *admin) Close() error {

@@ -164,4 +164,3 @@ func (s benchStore) Newest(ctx context.Context, chat schemas.Chat, limit int) ([
 	}
 	return events, err
 }
-

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -49,8 +50,8 @@ func (c *devCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	var running *edge.Edge
-	a, err := startAdmin(c.Admin, func(context.Context) error { return edgeReady(running) })
+	var running atomic.Pointer[edge.Edge] // nil until it has started
+	a, err := startAdmin(c.Admin, func(context.Context) error { return edgeReady(running.Load()) })
 	if err != nil {
 		return err
 	}
@@ -90,24 +91,25 @@ func (c *devCommand) Run(p *process) error {
 		Auth: edge.AuthConfig{Secret: secret, Log: p.log}, Page: c.page(secret), Log: p.log, Metrics: a.metrics,
 	}
 	c.apply(&config)
-	if running, err = edge.New(p.ctx, config); err != nil {
+	e, err := edge.New(p.ctx, config)
+	if err != nil {
 		return err
 	}
+	running.Store(e)
 	w := workers{nats: connect(streams.WorkerComponent), replicas: c.NATSNodes, store: st, metrics: a.metrics}
-	fmt.Fprintf(p.stdout, "ready %s\n", publicURL(listener))
-	return c.serve(p, running, &w)
+	return c.serve(p, e, &w, func() { fmt.Fprintf(p.stdout, "ready %s\n", publicURL(listener)) })
 }
 
 // serve runs the edge and the workers. The workers outlive the edge, so that
 // its last requests are answered.
-func (c *devCommand) serve(p *process, e *edge.Edge, w *workers) error {
+func (c *devCommand) serve(p *process, e *edge.Edge, w *workers, ready func()) error {
 	workersCtx, stopWorkers := context.WithCancel(context.WithoutCancel(p.ctx))
 	edgeCtx, stopEdge := context.WithCancel(p.ctx)
 	defer stopEdge()
 	worked := make(chan error, 1)
 	go func() {
 		defer stopEdge()
-		worked <- w.run(&process{ctx: workersCtx, stdout: p.stdout, stderr: p.stderr, log: p.log})
+		worked <- w.run(&process{ctx: workersCtx, stdout: p.stdout, stderr: p.stderr, log: p.log}, ready)
 	}()
 	err := e.Run(edgeCtx)
 	stopWorkers()

@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -94,8 +96,8 @@ func (c *edgeCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	var running *edge.Edge
-	a, err := startAdmin(c.Admin, func(context.Context) error { return edgeReady(running) })
+	var running atomic.Pointer[edge.Edge] // nil until it has started
+	a, err := startAdmin(c.Admin, func(context.Context) error { return edgeReady(running.Load()) })
 	if err != nil {
 		return err
 	}
@@ -110,12 +112,14 @@ func (c *edgeCommand) Run(p *process) error {
 		Log:  p.log, Metrics: a.metrics,
 	}
 	c.apply(&config)
-	if running, err = edge.New(p.ctx, config); err != nil {
+	e, err := edge.New(p.ctx, config)
+	if err != nil {
 		listener.Close()
 		return err
 	}
+	running.Store(e)
 	fmt.Fprintf(p.stdout, "ready %s\n", publicURL(listener))
-	return running.Run(p.ctx)
+	return e.Run(p.ctx)
 }
 
 func edgeReady(e *edge.Edge) error {
@@ -172,8 +176,7 @@ func (c *workerCommand) Run(p *process) error {
 	}
 	defer a.Close()
 	w.metrics = a.metrics
-	fmt.Fprintf(p.stdout, "ready http://%s\n", c.Admin)
-	return w.run(p)
+	return w.run(p, func() { fmt.Fprintf(p.stdout, "ready http://%s\n", a.address()) })
 }
 
 // workers are the consumers and services of one process.
@@ -183,10 +186,13 @@ type workers struct {
 	replicas int
 	store    *sqlite.Store
 	metrics  prometheus.Registerer
+
+	conn atomic.Pointer[nats.Conn] // nil until they have started
 }
 
-// run runs the workers until ctx ends or one of them does.
-func (w *workers) run(p *process) error {
+// run runs the workers until ctx ends or one of them does. It calls started once
+// nothing keeps them from starting.
+func (w *workers) run(p *process, started func()) error {
 	w.nats.Log = p.log
 	conn, err := streams.Connect(p.ctx, w.nats)
 	if err != nil {
@@ -217,6 +223,8 @@ func (w *workers) run(p *process) error {
 		}
 		runs = append(runs, service.Run)
 	}
+	w.conn.Store(conn)
+	started()
 	return runAll(p.ctx, runs...)
 }
 
@@ -225,6 +233,12 @@ func (w *workers) runs(name string) bool { return len(w.only) == 0 || slices.Con
 const readyAskWithin = 2 * time.Second
 
 func (w *workers) ready(ctx context.Context) error {
+	switch conn := w.conn.Load(); {
+	case conn == nil:
+		return errors.New("starting")
+	case !conn.IsConnected():
+		return errors.New("NATS is away")
+	}
 	ctx, cancel := context.WithTimeout(ctx, readyAskWithin)
 	defer cancel()
 	return w.store.Ping(ctx)
@@ -245,4 +259,3 @@ func runAll(ctx context.Context, runs ...func(context.Context) error) error {
 	group.Wait()
 	return errors.Join(errs...)
 }
-
