@@ -85,3 +85,13 @@ func (e *Edge) logReaches(chat schemas.Chat, after uint64) bool {
 	state := e.shards[e.layout.Shard(chat)].Load()
 	return state != nil && (state.first <= after+1 || state.first <= e.layout.FirstSeq() && e.layout.Generation == streams.FirstGeneration)
 }
+
+// logCovers tells whether a chat's events after a seq, up to last, are to be
+// read from the log: it holds them all, within at most [logReach] sequences.
+func (e *Edge) logCovers(chat schemas.Chat, after, last uint64) bool {
+	if !e.logReaches(chat, after) {
+		return false
+	}
+	from := max(after+1, e.shards[e.layout.Shard(chat)].Load().first)
+	return last <= from || last-from <= logReach
+}

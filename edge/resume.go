@@ -104,7 +104,7 @@ func (r *resume) chat(ctx context.Context, chat schemas.Chat, after, last uint64
 	for more {
 		var page []schemas.StoredEvent
 		var err error
-		if r.edge.logReaches(chat, at) && last-min(at, last) <= logReach {
+		if r.edge.logCovers(chat, at, last) {
 			page, more, err = r.edge.logReader.After(ctx, chat, at, schemas.ResumeEventsMax+1, schemas.ResumeBytesMax)
 		} else {
 			page, more, err = r.edge.askHistory(ctx, chat, at, schemas.PageEventsMax)
