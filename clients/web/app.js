@@ -9,6 +9,7 @@ const NAME = /^[A-Za-z0-9_-]{1,64}$/;
 const NAME_RULE = 'A name has 1 to 64 of the letters A–Z, digits, _ and -.';
 const PARTNERS_MAX = 200; // the least recent is forgotten
 const TYPING_SHOWN_MS = 5000; // a little more than the time between two typing frames
+const SAVE_MS = 200; // between what is written to the outbox and its copy for a reload
 const OLDER_PX = 300; // so close to the top, the page before is read
 
 const $ = (id) => document.getElementById(id);
@@ -23,6 +24,7 @@ class Session {
     this.unread = new Map(); // partner → messages that came unseen
     this.drafts = new Map(); // partner → what is written and not sent
     this.typingTimer = undefined;
+    this.saveTimer = undefined;
     this.parley = new Parley({ url: socketURL(), token: () => devToken(user), saved: load(`parley.outbox.${user}`) });
     this.parley.addEventListener('state', ({ detail }) => this.showState(detail));
     this.parley.addEventListener('timeline', ({ detail }) => this.timelineChanged(detail));
@@ -129,8 +131,15 @@ class Session {
   }
 
   outboxChanged({ chat }) {
-    save(`parley.outbox.${this.user}`, this.parley.outbox);
+    this.saveTimer ??= setTimeout(() => this.saveOutbox(), SAVE_MS);
     if (chat === this.chat) this.view.showPending(this.parley.outbox.of(chat), this.parley.state === 'online');
+  }
+
+  /** The outbox changes at each step of each send, and may be large: so it is not saved at each. */
+  saveOutbox() {
+    clearTimeout(this.saveTimer);
+    this.saveTimer = undefined;
+    save(`parley.outbox.${this.user}`, this.parley.outbox);
   }
 
   showState({ state, message }) {
@@ -206,6 +215,7 @@ class Session {
   stop() {
     this.partner = null;
     this.parley.stop();
+    this.saveOutbox();
     this.stopTyping();
   }
 }
@@ -304,6 +314,7 @@ $('log').addEventListener('scroll', () => session?.scrolled(), { passive: true }
 $('older').addEventListener('click', () => session.parley.older(session.chat));
 $('newest').addEventListener('click', () => session.view.toEnd());
 addEventListener('hashchange', route);
+addEventListener('pagehide', () => session?.saveOutbox());
 addEventListener('online', () => session?.parley.wake());
 document.addEventListener('visibilitychange', () => {
   if (document.hidden || !session) return;

@@ -4,6 +4,7 @@
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 const day = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' });
+const SHOWN_MAX = 5000; // UTF-16 units of a text shown at first: laying out a whole 100 KB takes half a second
 const NEAR_PX = 80; // so close to the end, a reader is at the end
 
 /** What a body says, in words: this page shows text. */
@@ -26,6 +27,7 @@ export class MessageList {
   #log; // the element that scrolls
   #list; // holds what the log has: messages, and a line per day
   #pending; // holds what is not in the log yet
+  #drawn = new Map(); // id → {item, note}: what #pending holds, in its order
   #me;
   #act; // act(verb, id) is called for 'again' and 'discard'
 
@@ -35,6 +37,7 @@ export class MessageList {
     this.#pending = pending;
     this.#me = me;
     this.#act = act;
+    pending.replaceChildren();
   }
 
   /** Whether the reader sees the newest message. */
@@ -71,10 +74,21 @@ export class MessageList {
     this.#log.scrollTop = this.#log.scrollHeight - fromEnd;
   }
 
-  /** Draws the outbox of the chat: it is short, so it is drawn anew. */
+  /** Draws the outbox of the chat, touching only what differs: it changes at each step of each send. */
   showPending(entries, isOnline) {
     const { isAtEnd } = this;
-    this.#pending.replaceChildren(...entries.map((entry) => this.#pendingItem(entry, isOnline)));
+    const before = this.#drawn;
+    this.#drawn = new Map();
+    for (const entry of entries) {
+      const note = pendingNote(entry, isOnline);
+      const old = before.get(entry.id);
+      before.delete(entry.id);
+      const drawn = old?.note === note ? old : { note, item: this.#pendingItem(entry, note) };
+      this.#drawn.set(entry.id, drawn);
+      if (!old) this.#pending.append(drawn.item);
+      else if (drawn !== old) old.item.replaceWith(drawn.item);
+    }
+    for (const { item } of before.values()) item.remove();
     if (isAtEnd) this.toEnd();
   }
 
@@ -96,17 +110,27 @@ export class MessageList {
 
   #bubble(isMine, from, body, when) {
     const item = element('li', { className: isMine ? 'message mine' : 'message theirs' });
-    const text = element('p', { className: body?.kind === 'text' ? 'text' : 'text other', textContent: words(body), dir: 'auto' });
+    const whole = words(body);
+    const text = element('p', { className: body?.kind === 'text' ? 'text' : 'text other', textContent: beginning(whole), dir: 'auto' });
     const time = element('time', { dateTime: when.toISOString(), textContent: clock.format(when), title: full.format(when) });
-    item.append(element('span', { className: 'unseen', textContent: `${isMine ? 'You' : from}: ` }), text, time);
+    item.append(element('span', { className: 'unseen', textContent: `${isMine ? 'You' : from}: ` }), text);
+    if (whole.length > SHOWN_MAX) {
+      const button = element('button', { type: 'button', textContent: 'Show all of it' });
+      button.onclick = () => {
+        text.textContent = whole;
+        button.remove();
+      };
+      item.append(button);
+    }
+    item.append(time);
     return item;
   }
 
-  #pendingItem(entry, isOnline) {
+  #pendingItem(entry, text) {
     const item = this.#bubble(true, this.#me, entry.body, new Date(entry.at));
-    item.classList.add('pending', entry.state);
-    const note = element('span', { className: 'note', textContent: pendingNote(entry, isOnline) });
-    item.append(note);
+    item.classList.add('pending');
+    item.classList.toggle('failed', entry.state === 'failed');
+    item.append(element('span', { className: 'note', textContent: text }));
     if (entry.state === 'failed') {
       for (const [verb, label] of [['again', 'Try again'], ['discard', 'Discard']]) {
         const button = element('button', { type: 'button', textContent: label });
@@ -116,6 +140,11 @@ export class MessageList {
     }
     return item;
   }
+}
+
+/** The part of text that is shown at first; a character of two units stays whole. */
+function beginning(text) {
+  return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX).replace(/[\uD800-\uDBFF]$/, '')}…` : text;
 }
 
 function pendingNote({ state, error }, isOnline) {

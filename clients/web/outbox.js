@@ -4,7 +4,8 @@
 //  - An entry has its own id from the start. The same id again is the same
 //    send, so trying again can never say a thing twice.
 //  - A second try carries retry and after: the last seq of the chat that was
-//    known at the first try. The server looks from there for the first one.
+//    known at the first try. The server looks from there for the first one,
+//    which takes it a moment: what it refused to take for the rate was no try.
 //  - One send of a chat is on its way at a time: a refusal or a lost
 //    connection cannot reorder what a person wrote.
 //  - An entry leaves when its event comes back, not when it is acknowledged:
@@ -87,10 +88,12 @@ export class Outbox {
     const entry = this.of(chat).find((entry) => entry.state === 'waiting');
     if (!entry) return;
     this.#busy.add(chat);
+    const isFirstTry = entry.after === null;
     let restMs = 0;
     try {
       this.#acked(entry, await this.#link.request(this.#frame(entry)));
     } catch (error) {
+      if (isFirstTry && error.code === 'rate_limited') entry.after = null;
       restMs = this.#refused(entry, error);
     }
     this.#link.changed(chat);

@@ -181,8 +181,13 @@ func keepsOrder(t *testing.T, s *script) {
 	refused := p.want("send")
 	p.say(`{"t":"error","ref":%d,"id":%q,"code":"rate_limited","message":"slower","retryAfter":0.05}`, refused.Ref, refused.ID)
 	again := p.want("send")
+	if again.ID != refused.ID || again.Retry {
+		t.Fatalf("after a refusal for the rate the page sent %+v, want the same again, and no search for it", again)
+	}
+	p.say(`{"t":"error","ref":%d,"id":%q,"code":"unavailable","message":"no answer from the log","retryAfter":0.05}`, again.Ref, again.ID)
+	again = p.want("send")
 	if again.ID != refused.ID || !again.Retry {
-		t.Fatalf("after a refusal the page sent %+v, want the same again", again)
+		t.Fatalf("after a failure the page sent %+v, want a retry of the same", again)
 	}
 	p.ack(again, 21)
 	second := p.want("send")
@@ -322,12 +327,16 @@ func showsText(t *testing.T, s *script) {
 		"שלום, עולם!",
 		strings.Repeat("unbroken", 200),
 	}
+	long := strings.Repeat("x", 4999) + "👍" + strings.Repeat("y", 90_000)
 	var items []string
 	for i, text := range texts {
 		items = append(items, item(uint64(i+1), uint64(i), "bob", fmt.Sprint("b", i), text))
 	}
+	items = append(items, item(99, 0, "bob", "b99", long))
 	s.begin(false, items...)
-	s.wantMessages(texts...)
+	s.wantMessages(append(slices.Clone(texts), long[:4999]+"…")...)
+	webtest.Eval[bool](s.tab, `document.querySelector('#messages button').click(), true`)
+	s.wantMessages(append(texts, long)...)
 	if wide := webtest.Eval[bool](s.tab, `document.querySelector('#log').scrollWidth > document.querySelector('#log').clientWidth`); wide {
 		t.Error("a long word makes the log scroll sideways")
 	}
