@@ -140,17 +140,14 @@ func (l *fanoutLoop) passOnce() {
 
 // admits tells whether a live frame may go to the session now.
 func (l *fanoutLoop) admits(s *session, it *item) bool {
-	if !s.out.welcomed {
-		return false
-	}
 	if s.out.gates == nil || it.seq == 0 {
-		return true
+		return s.out.welcomed
 	}
 	g, ok := s.out.gates[it.chat]
 	switch {
 	case !ok:
-		return true
-	case g.held:
+		return s.out.welcomed
+	case g.held: // before the welcome too
 		g.skipped = max(g.skipped, it.seq)
 		return false
 	case it.seq <= g.floor:
