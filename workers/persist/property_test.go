@@ -23,8 +23,9 @@ var testLayout = streams.Layout{Generation: streams.FirstGeneration, Shards: 1}
 
 // memoryLog is a shard's log; deleted sequences are nil.
 type memoryLog struct {
-	first uint64
-	msgs  []*jetstream.RawStreamMsg
+	first   uint64
+	expired uint64 // all below it is gone
+	msgs    []*jetstream.RawStreamMsg
 }
 
 func (l *memoryLog) Sequence(_ context.Context, shard streams.Shard, seq uint64) (*jetstream.RawStreamMsg, error) {
@@ -35,7 +36,7 @@ func (l *memoryLog) Sequence(_ context.Context, shard streams.Shard, seq uint64)
 }
 
 func (l *memoryLog) Bounds(context.Context, streams.Shard) (first, last uint64, err error) {
-	return l.first, l.first + uint64(len(l.msgs)) - 1, nil
+	return max(l.first, l.expired), l.first + uint64(len(l.msgs)) - 1, nil
 }
 
 // entries are the messages from index i up to j, as the consumer delivers them.
@@ -241,3 +242,54 @@ func TestFoldOpensBucketsAtTheirBounds(t *testing.T) {
 		})
 	}
 }
+
+func TestFoldCountsMessagesAlone(t *testing.T) {
+	t.Parallel()
+	a, _ := schemas.ParseUser("alice")
+	chat := schemas.DirectChat(a, a)
+	var events []event
+	for i, kind := range []schemas.EventType{schemas.Message, "later", schemas.Message, "later"} {
+		events = append(events, event{entry: entry{seq: uint64(10 + i)}, chat: chat, event: &schemas.Event{Type: kind}})
+	}
+	b := fold("0", func(schemas.Chat) store.Head { return store.Head{LastSeq: 9, LastN: 5} }, events, 13).Chats[0]
+	for i, want := range []uint64{6, 6, 7, 7} {
+		if b.Events[i].N != want {
+			t.Errorf("event %d has n %d, want %d", i, b.Events[i].N, want)
+		}
+	}
+	if b.Head.LastN != 7 {
+		t.Errorf("the head has n %d, want 7", b.Head.LastN)
+	}
+}
+
+// The log's beginning expired under a running owner: it goes on at the log's
+// first sequence, without asking for each that is gone.
+func TestHoleThatReachesTheLogsBeginningIsSkippedAtOnce(t *testing.T) {
+	t.Parallel()
+	log := &memoryLog{first: testLayout.FirstSeq(), msgs: make([]*jetstream.RawStreamMsg, 3*holesMax)}
+	p, err := New(Config{JetStream: noJetStream{}, Log: log, Layout: testLayout, Store: rowStore{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newShard(p, testLayout.At(0))
+	s.next = log.first
+	a, _ := schemas.ParseUser("alice")
+	chat := schemas.DirectChat(a, a)
+	last := log.first + 3*holesMax - 1
+	delivered := []entry{{seq: last, subject: s.shard.Timeline(chat), data: []byte(`{"type":"later","id":"m","from":"alice"}`)}}
+	log.expired = last
+	prefix := s.densePrefix(t.Context(), delivered)
+	if prefix.cut != nil || prefix.upto != last || len(prefix.events) != 1 {
+		t.Errorf("the prefix has %d events, reaches %d and is cut by %v; want one at %d", len(prefix.events), prefix.upto, prefix.cut, last)
+	}
+	log.expired = 0
+	prefix = s.densePrefix(t.Context(), delivered)
+	if prefix.cut == nil || prefix.upto != log.first+holesMax-1 {
+		t.Errorf("a hole within the log: the prefix reaches %d and is cut by %v; want %d and a cut", prefix.upto, prefix.cut, log.first+holesMax-1)
+	}
+}
+
+// rowStore has no rows.
+type rowStore struct{ Store }
+
+func (rowStore) Committed(context.Context, string) (uint64, error) { return 0, nil }

@@ -258,7 +258,6 @@ const ackWithin = 2 * time.Second
 // drop forgets what was known: the next message is a takeover, also where the pin stays.
 func (s *shard) drop() {
 	s.pin = ""
-	s.heads.clear()
 	s.metrics.lag.forget(s.shard.Token)
 	s.metrics.pending.DeleteLabelValues(s.shard.Token)
 }

@@ -18,15 +18,8 @@ func TestPausedOwnerHarmsNothing(t *testing.T) {
 		stored bool // the first commits its window when it wakes
 		pause  func(*faultyStore, *gate)
 	}{
-		{"before it compares the row", false, func(s *faultyStore, g *gate) {
-			var calls atomic.Int32
-			s.beforeCommitted = func(context.Context) error {
-				if calls.Add(1) == 2 { // the first is the takeover
-					g.pass()
-				}
-				return nil
-			}
-		}},
+		{"as it takes over", false, func(s *faultyStore, g *gate) { passAt(s, g, 2) }},
+		{"before it compares the row", false, func(s *faultyStore, g *gate) { passAt(s, g, 3) }},
 		{"between the row and the commit", true, func(s *faultyStore, g *gate) {
 			s.beforeCommit = func(context.Context, store.Batch) error { g.pass(); return nil }
 		}},
@@ -104,5 +97,17 @@ func TestPausedOwnerWakesAheadOfTheNext(t *testing.T) {
 	// A few holes may be: a pull that ended while a message was on its way.
 	if holes := second.metric("holes_total"); holes > 500 {
 		t.Errorf("the second read %v sequences one by one", holes)
+	}
+}
+
+// passAt stops at the n-th reading of the shard's row: the first is when nobody
+// owns the shard, the second at the takeover, the third before the commit.
+func passAt(s *faultyStore, g *gate, n int32) {
+	var calls atomic.Int32
+	s.beforeCommitted = func(context.Context) error {
+		if calls.Add(1) == n {
+			g.pass()
+		}
+		return nil
 	}
 }
