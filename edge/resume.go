@@ -65,6 +65,9 @@ func (r *resume) chats(ctx context.Context, chats []schemas.Chat, held map[schem
 		}
 		return nil
 	}
+	if r.edge.logReader.Replicated() {
+		r.raise(ctx, chats, lasts)
+	}
 	current = make(map[schemas.Chat]uint64)
 	for _, chat := range chats {
 		after := held[chat]
@@ -77,10 +80,33 @@ func (r *resume) chats(ctx context.Context, chats []schemas.Chat, held map[schem
 		default: // as far as the replica that answered knows
 			current[chat] = after
 			r.edge.metrics.resumes.WithLabelValues("current").Inc()
-			r.open(ctx, chat, after, after)
+			r.open(ctx, chat, after, after, last)
 		}
 	}
 	return current
+}
+
+// raise raises a replica's lasts to what the user's other sessions were sent: a
+// second look would take that for delivered to this one too.
+func (r *resume) raise(ctx context.Context, chats []schemas.Chat, lasts map[schemas.Chat]uint64) {
+	u := r.session.user
+	sent := make(chan map[schemas.Chat]uint64, 1)
+	u.live.call(func() {
+		seqs := make(map[schemas.Chat]uint64)
+		for _, chat := range chats {
+			if c := u.cursors[chat]; c.last > 0 {
+				seqs[chat] = c.last
+			}
+		}
+		sent <- seqs
+	})
+	select {
+	case seqs := <-sent:
+		for chat, seq := range seqs {
+			lasts[chat] = max(lasts[chat], seq)
+		}
+	case <-ctx.Done():
+	}
 }
 
 // ahead asks the log's leader whether a seq is above a chat's last. Where the
@@ -132,7 +158,7 @@ func (r *resume) chat(ctx context.Context, chat schemas.Chat, after, last uint64
 		r.edge.metrics.resumes.WithLabelValues("replayed").Inc()
 	}
 	r.send(ctx, chat, events)
-	r.open(ctx, chat, after, at)
+	r.open(ctx, chat, after, at, last)
 }
 
 // send queues events as ordinary frames and waits for room now and then.
@@ -150,10 +176,10 @@ func (r *resume) send(ctx context.Context, chat schemas.Chat, events []schemas.S
 }
 
 // open lets a chat's live events through behind what was sent up to seq. What
-// passed meanwhile is read from the log first.
-func (r *resume) open(ctx context.Context, chat schemas.Chat, after, seq uint64) {
+// passed meanwhile, and what is known to exist up to last, is read from the log first.
+func (r *resume) open(ctx context.Context, chat schemas.Chat, after, seq, last uint64) {
 	for range openTries {
-		if r.tryOpen(ctx, chat, seq, seq > after) {
+		if seq >= last && r.tryOpen(ctx, chat, seq, seq > after) {
 			return
 		}
 		events, _, err := r.edge.logReader.After(ctx, chat, seq, schemas.ResumeEventsMax, schemas.ResumeBytesMax)
@@ -161,7 +187,7 @@ func (r *resume) open(ctx context.Context, chat schemas.Chat, after, seq uint64)
 			r.edge.log.Warn("resume: read tail", "chat", chat, "after", seq, "error", err)
 		}
 		if len(events) == 0 {
-			if !sleep(ctx, healAgainAfter) { // seen live, and not yet on the replica that answered
+			if !sleep(ctx, healAgainAfter) { // it exists, and not yet on the replica that answered
 				return
 			}
 			continue
