@@ -89,7 +89,9 @@ func oneLine(s string) string {
 }
 
 // List yields the letters of consumer, or of all where it is "", from the letter
-// with the lowest id up. An error ends it.
+// with the lowest id up. A malformed letter comes with an error and its id; an
+// error without an id ends the list. On a replicated stream the newest letters may
+// be missing for as long as the answering replica lags.
 func List(ctx context.Context, js jetstream.JetStream, consumer string) func(yield func(Letter, error) bool) {
 	subject := streams.DeadPattern
 	if consumer != "" {

@@ -426,6 +426,35 @@ func TestReplicaThatLagsIsAskedAgain(t *testing.T) {
 	w.wantRange(true, 0, 50)
 }
 
+// staleHead tells of an empty chat once: what it was before all was stored.
+type staleHead struct {
+	query.Store
+	told atomic.Bool
+}
+
+func (s *staleHead) Head(ctx context.Context, chat schemas.Chat) (store.Head, bool, error) {
+	if s.told.CompareAndSwap(false, true) {
+		return store.Head{}, false, nil
+	}
+	return s.Store.Head(ctx, chat)
+}
+
+func TestRangeThatIsStoredWhileItIsAskedForKeepsItsBound(t *testing.T) {
+	t.Parallel()
+	var stale *staleHead
+	w := newWorld(t, func(cfg *query.Config) {
+		stale = &staleHead{Store: cfg.Store}
+		stale.told.Store(true)
+		cfg.Store = stale
+	})
+	w.say(20, 5)
+	w.persistAll()
+	stale.told.Store(false)
+	w.wantRange(false, w.sent[10].Seq, 5)
+	stale.told.Store(false)
+	w.wantRange(true, w.sent[19].Seq, 5)
+}
+
 func TestNewestPageOfAQuietChatIsNotReadAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
