@@ -219,9 +219,9 @@ func (v *liveLoop) handleMessage(m *nats.Msg) {
 	}
 	switch kind {
 	case streams.LiveIsTimeline:
-		stored, ok := streams.ParseStored(m.Header)
+		stored, ok := streams.ParseStored(chat, m.Header)
 		if !ok {
-			v.edge.log.Warn("live message without its sequence", "subject", m.Subject)
+			v.edge.log.Warn("live message that the log did not republish", "subject", m.Subject)
 			return
 		}
 		v.handleStored(u, chat, stored, m.Data)

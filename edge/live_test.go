@@ -184,7 +184,7 @@ func (r *rig) hints(t testing.TB, chat string) chan uint64 {
 	nc := r.env.Connect(t, streams.OperatorComponent)
 	hints := make(chan uint64, 1024)
 	if _, err := nc.Subscribe("live."+chat+".timeline", func(m *nats.Msg) {
-		if stored, ok := streams.ParseStored(m.Header); ok && stored.Hint {
+		if stored, ok := streams.ParseStored(testChat(t, chat), m.Header); ok && stored.Hint {
 			hints <- stored.Seq
 		}
 	}); err != nil {

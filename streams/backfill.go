@@ -221,8 +221,10 @@ type Stored struct {
 // HintHeader marks a message on a live timeline that carries no event.
 const HintHeader = "Parley-Hint"
 
-// ParseStored reads the headers of a message on a live timeline.
-func ParseStored(header nats.Header) (Stored, bool) {
+// ParseStored reads the headers of a message on chat's live timeline. It refuses
+// what was republished from another subject than that chat's log: the server
+// puts its answers on whatever subject a request names for them.
+func ParseStored(chat schemas.Chat, header nats.Header) (Stored, bool) {
 	seq, err := strconv.ParseUint(header.Get(jetstream.SequenceHeader), 10, 64)
 	if err != nil {
 		return Stored{}, false
@@ -231,7 +233,7 @@ func ParseStored(header nats.Header) (Stored, bool) {
 		return Stored{Seq: seq, Hint: true}, true
 	}
 	prev, err := strconv.ParseUint(header.Get(jetstream.LastSequenceHeader), 10, 64)
-	if err != nil {
+	if err != nil || !isTimelineOf(chat, header.Get(jetstream.SubjectHeader)) {
 		return Stored{}, false
 	}
 	return Stored{Seq: seq, Prev: prev, Time: header.Get(jetstream.TimeStampHeaer)}, true

@@ -30,17 +30,27 @@ func (s Shard) Timeline(chat schemas.Chat) string {
 
 // TimelineChat returns the chat whose log has subject, the inverse of [Shard.Timeline].
 func TimelineChat(subject string) (schemas.Chat, bool) {
-	rest, ok := strings.CutPrefix(subject, "chat.")
-	if !ok {
-		return schemas.Chat{}, false
-	}
-	_, rest, _ = strings.Cut(rest, ".")
-	name, ok := strings.CutSuffix(rest, timelineSuffix)
+	name, ok := timelineName(subject)
 	if !ok {
 		return schemas.Chat{}, false
 	}
 	chat, err := schemas.ParseChat(name)
 	return chat, err == nil
+}
+
+// isTimelineOf tells whether subject is chat's log in any shard, without an allocation.
+func isTimelineOf(chat schemas.Chat, subject string) bool {
+	name, ok := timelineName(subject)
+	return ok && name == chat.String()
+}
+
+func timelineName(subject string) (chat string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, "chat.")
+	if !ok {
+		return "", false
+	}
+	_, rest, _ = strings.Cut(rest, ".")
+	return strings.CutSuffix(rest, timelineSuffix)
 }
 
 // TimelinePatterns are the subjects that the shard's stream stores.
