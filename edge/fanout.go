@@ -182,12 +182,26 @@ func (l *fanoutLoop) append(s *session, frame wireFrame) {
 		o.buf = append(l.takeBuffer(), o.single...)
 		o.single = nil
 	}
-	if len(o.buf)+len(frame) > outboxBytesMax {
-		s.closing.Store(true)
-		l.closeSession(s, schemas.CloseSlow, "too slow: resume at once")
+	if len(o.buf)+len(frame) > outboxBytesMax && !l.makeRoom(s) {
 		return
 	}
 	o.buf = append(o.buf, frame...)
+}
+
+// makeRoom writes in the middle of a pass what this one pass brought for the
+// session: a burst alone does not make it slow. It returns false where the session ends.
+func (l *fanoutLoop) makeRoom(s *session) bool {
+	o := &s.out
+	if o.writing {
+		s.closing.Store(true)
+		l.closeSession(s, schemas.CloseSlow, "too slow: resume at once")
+		return false
+	}
+	l.flush(s)
+	if o.buf == nil && !o.closed {
+		o.buf = l.takeBuffer()
+	}
+	return !o.closed
 }
 
 // flush writes what waits for the session, as far as the kernel takes it now.

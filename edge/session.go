@@ -62,8 +62,9 @@ type gate struct {
 	floor   uint64 // once open: events up to this seq were sent from the log
 }
 
-// outboxBytesMax bounds what waits for one session. Past it the session is
-// closed with 4008: resuming loses nothing.
+// outboxBytesMax bounds what waits for one session behind what a helper writes,
+// which is no more than that. Past it the session is closed with 4008: resuming
+// loses nothing.
 const outboxBytesMax = 1 << 20
 
 // Goroutines that close a connection give the other side this long to take the
