@@ -23,6 +23,7 @@ class Session {
     this.partners = load(`parley.partners.${user}`) ?? []; // the most recent first
     this.unread = new Map(); // partner → messages that came unseen
     this.drafts = new Map(); // partner → what is written and not sent
+    this.isAtEnd = true; // the newest message was in view when the person last scrolled
     this.typingTimer = undefined;
     this.saveTimer = undefined;
     this.parley = new Parley({ url: socketURL(), token: () => devToken(user), saved: load(`parley.outbox.${user}`) });
@@ -72,6 +73,7 @@ class Session {
     });
     this.view.reset(this.parley.timeline(this.chat).events);
     this.outboxChanged({ chat: this.chat });
+    this.isAtEnd = true;
     this.view.toEnd();
     this.drawTop();
     this.parley.open(this.chat);
@@ -194,8 +196,14 @@ class Session {
 
   scrolled() {
     if (!this.partner) return;
-    if (this.view.isAtEnd) $('newest').hidden = true;
+    this.isAtEnd = this.view.isAtEnd;
+    if (this.isAtEnd) $('newest').hidden = true;
     if ($('log').scrollTop < OLDER_PX) this.parley.older(this.chat);
+  }
+
+  /** A keyboard came up, or the window was turned: who saw the newest message goes on seeing it. */
+  resized() {
+    if (this.partner && this.isAtEnd) this.view.toEnd();
   }
 
   /** What stands above the first message: that there are more, or that this is where it begins. */
@@ -313,6 +321,7 @@ $('text').addEventListener('input', () => {
 $('log').addEventListener('scroll', () => session?.scrolled(), { passive: true });
 $('older').addEventListener('click', () => session.parley.older(session.chat));
 $('newest').addEventListener('click', () => session.view.toEnd());
+new ResizeObserver(() => session?.resized()).observe($('log'));
 addEventListener('hashchange', route);
 addEventListener('pagehide', () => session?.saveOutbox());
 addEventListener('online', () => session?.parley.wake());

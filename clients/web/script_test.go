@@ -123,8 +123,8 @@ type frame struct {
 // want returns the page's next frame, which is to be a t. Typing and pings come when they come.
 func (p *peer) want(t string) frame {
 	p.t.Helper()
+	_ = p.socket.SetReadDeadline(time.Now().Add(frameWithin)) // once: pings would put it off for ever
 	for {
-		_ = p.socket.SetReadDeadline(time.Now().Add(frameWithin))
 		_, data, err := p.socket.ReadMessage()
 		if err != nil {
 			p.t.Fatalf("wait for a %s: %v", t, err)
