@@ -42,6 +42,7 @@ type prefix struct {
 	events []event
 	upto   uint64
 	ack    jetstream.Msg // the highest delivered message that is not above upto
+	holes  int           // sequences that did not come
 	cut    error         // why it ends before all that was delivered; nil where it does not
 }
 
@@ -110,21 +111,8 @@ func newEntry(msg jetstream.Msg, meta *jetstream.MsgMetadata) entry {
 func (s *shard) densePrefix(ctx context.Context, delivered []entry) prefix {
 	slices.SortFunc(delivered, func(a, b entry) int { return cmp.Compare(a.seq, b.seq) })
 	p := prefix{upto: s.next - 1, events: make([]event, 0, len(delivered))}
-	holes := 0
 	for _, e := range delivered {
-		for p.cut == nil && p.upto+1 < e.seq {
-			if holes++; holes == 1 {
-				// Often another owner has acknowledged what is missing: then it has committed it.
-				if p.cut = s.compareRow(ctx); p.cut != nil {
-					return p
-				}
-			}
-			if holes > holesMax {
-				p.cut = fmt.Errorf("hole in front of %d in %s is longer than %d", e.seq, s.shard.Stream(), holesMax)
-				return p
-			}
-			p.cut = s.fillHole(ctx, &p, e.seq)
-		}
+		s.fillBelow(ctx, &p, e.seq)
 		if p.cut == nil && e.seq > p.upto {
 			p.cut = s.take(ctx, &p, e)
 		}
@@ -134,6 +122,21 @@ func (s *shard) densePrefix(ctx context.Context, delivered []entry) prefix {
 		p.ack = e.msg
 	}
 	return p
+}
+
+// fillBelow moves p on to the sequence before end, or cuts it where that cannot be.
+func (s *shard) fillBelow(ctx context.Context, p *prefix, end uint64) {
+	if p.upto+1 < end && p.holes == 0 {
+		// Often another owner has acknowledged what is missing: then it has committed it.
+		p.cut = s.compareRow(ctx)
+	}
+	for p.cut == nil && p.upto+1 < end {
+		if p.holes++; p.holes > holesMax {
+			p.cut = fmt.Errorf("hole in front of %d in %s is longer than %d", end, s.shard.Stream(), holesMax)
+			return
+		}
+		p.cut = s.fillHole(ctx, p, end)
+	}
 }
 
 // fillHole moves p on by the sequence after upto, which the consumer skipped, or

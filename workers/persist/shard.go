@@ -104,10 +104,10 @@ func (s *shard) roundOnce(ctx, work context.Context) error {
 		return err
 	}
 	if first == nil {
-		if s.pin != "" {
-			s.atRest()
+		if s.pin == "" {
+			return nil
 		}
-		return nil
+		return s.atRest(ctx, work)
 	}
 	if pin := first.Headers().Get(pinHeader); s.pin == "" || pin != s.pin {
 		return s.takeOver(work, pin)
@@ -116,7 +116,12 @@ func (s *shard) roundOnce(ctx, work context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.persist(ctx, work, delivered); !errors.Is(err, errTakenOver) {
+	return s.unlessTakenOver(s.persist(ctx, work, delivered))
+}
+
+// unlessTakenOver makes of errTakenOver that this is no owner any more, which is no fault.
+func (s *shard) unlessTakenOver(err error) error {
+	if !errors.Is(err, errTakenOver) {
 		return err
 	}
 	s.log.Info("another owner went on with the shard", "committed", s.row)
@@ -262,8 +267,34 @@ func (s *shard) drop() {
 	s.metrics.pending.DeleteLabelValues(s.shard.Token)
 }
 
-// atRest says that all of the shard is persisted.
-func (s *shard) atRest() {
+// atRest is for an owner to whom nothing came. What was delivered all the same
+// was lost on its way, with nothing behind it to show the hole, and the server
+// would bring it again only after AckWait: it is read from the log. No pull is
+// open here, so that nothing is on its way now.
+func (s *shard) atRest(ctx, work context.Context) error {
+	info, err := s.consumer.Info(work)
+	if err != nil {
+		return fmt.Errorf("read state of consumer %s of %s: %w", streams.PersistConsumer, s.shard.Stream(), err)
+	}
+	if info.Delivered.Stream >= s.next {
+		return s.unlessTakenOver(s.readLost(ctx, work, info.Delivered.Stream))
+	}
 	s.metrics.lag.set(s.shard.Token, time.Time{})
-	s.metrics.pending.WithLabelValues(s.shard.Token).Set(0)
+	s.metrics.pending.WithLabelValues(s.shard.Token).Set(float64(info.NumPending))
+	return nil
+}
+
+// readLost commits what was delivered up to a sequence and did not come. There is
+// no message to acknowledge it by: the reset does.
+func (s *shard) readLost(ctx, work context.Context, delivered uint64) error {
+	s.log.Info("what was delivered did not come: it is read from the log", "from", s.next, "delivered", delivered)
+	p := prefix{upto: s.next - 1}
+	s.fillBelow(work, &p, delivered+1)
+	if err := s.commit(ctx, work, p.events, p.upto); err != nil {
+		return err
+	}
+	if err := s.reset(work, s.next); err != nil {
+		return err
+	}
+	return p.cut
 }
