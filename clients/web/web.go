@@ -13,7 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"path"
 	"strings"
 	"time"
@@ -151,6 +153,9 @@ func handleToken(w http.ResponseWriter, r *http.Request, mint func(schemas.User)
 // readTokenRequest refuses before it reads. The content type matters: a form of
 // another site cannot send it.
 func readTokenRequest(w http.ResponseWriter, r *http.Request) (schemas.User, *schemas.Error) {
+	if !byAddress(r.Host) {
+		return schemas.User{}, schemas.Errorf(schemas.Forbidden, "open this page as localhost or by the server's IP address: a name could be another site's")
+	}
 	if err := http.NewCrossOriginProtection().Check(r); err != nil {
 		return schemas.User{}, schemas.Errorf(schemas.Forbidden, "tokens are for the page of this server only: the request came from another origin")
 	}
@@ -175,6 +180,17 @@ func readTokenRequest(w http.ResponseWriter, r *http.Request) (schemas.User, *sc
 		return schemas.User{}, schemas.Errorf(schemas.Invalid, `the request is to be like {"user":"alice"}`)
 	}
 	return request.User, nil
+}
+
+// byAddress tells whether a request names the server by address. A site whose
+// name is made to resolve to this machine would else count as the server's own.
+func byAddress(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = strings.Trim(host, "[]")
+	}
+	_, err = netip.ParseAddr(name)
+	return err == nil || name == "localhost"
 }
 
 func writeError(w http.ResponseWriter, err *schemas.Error) {

@@ -104,12 +104,12 @@ func TestGivesTokens(t *testing.T) {
 		wantStatus int
 		wantCode   schemas.Code
 	}{
-		"the page itself":        {http.Header{"Content-Type": {jsonType}, "Origin": {"http://example.com"}, "Sec-Fetch-Site": {"same-origin"}}, `{"user":"alice"}`, 200, ""},
-		"an old browser":         {http.Header{"Content-Type": {jsonType}, "Origin": {"http://example.com"}}, `{"user":"alice"}`, 200, ""},
+		"the page itself":        {http.Header{"Content-Type": {jsonType}, "Origin": {"http://127.0.0.1"}, "Sec-Fetch-Site": {"same-origin"}}, `{"user":"alice"}`, 200, ""},
+		"an old browser":         {http.Header{"Content-Type": {jsonType}, "Origin": {"http://127.0.0.1"}}, `{"user":"alice"}`, 200, ""},
 		"a program":              {http.Header{"Content-Type": {jsonType + "; charset=utf-8"}}, `{"user":"alice"}`, 200, ""},
 		"another site":           {http.Header{"Content-Type": {jsonType}, "Origin": {"http://evil.example"}, "Sec-Fetch-Site": {"cross-site"}}, `{"user":"alice"}`, 403, schemas.Forbidden},
 		"a sibling site":         {http.Header{"Content-Type": {jsonType}, "Sec-Fetch-Site": {"same-site"}}, `{"user":"alice"}`, 403, schemas.Forbidden},
-		"an old browser's other": {http.Header{"Content-Type": {jsonType}, "Origin": {"http://example.com:8080"}}, `{"user":"alice"}`, 403, schemas.Forbidden},
+		"an old browser's other": {http.Header{"Content-Type": {jsonType}, "Origin": {"http://127.0.0.1:8080"}}, `{"user":"alice"}`, 403, schemas.Forbidden},
 		"a sandboxed frame":      {http.Header{"Content-Type": {jsonType}, "Origin": {"null"}}, `{"user":"alice"}`, 403, schemas.Forbidden},
 		"a form":                 {http.Header{"Content-Type": {"text/plain"}}, `{"user":"alice"}`, 400, schemas.Invalid},
 		"a bad name":             {http.Header{"Content-Type": {jsonType}}, `{"user":"alice.>"}`, 400, schemas.Invalid},
@@ -121,7 +121,7 @@ func TestGivesTokens(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			request := httptest.NewRequest(http.MethodPost, "http://example.com/dev/token", strings.NewReader(test.body))
+			request := httptest.NewRequest(http.MethodPost, "http://127.0.0.1/dev/token", strings.NewReader(test.body))
 			request.Header = test.header
 			recorder := httptest.NewRecorder()
 			web.Handler(mint).ServeHTTP(recorder, request)
@@ -148,6 +148,24 @@ func TestGivesTokens(t *testing.T) {
 				t.Errorf("answer %s", body)
 			}
 		})
+	}
+}
+
+// A site may have its name resolve to this machine: what its pages ask is of the same origin.
+func TestGivesTokensOnlyByAddress(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]int{
+		"127.0.0.1:8080": 200, "localhost:8080": 200, "[::1]:8080": 200, "192.0.2.7": 200,
+		"evil.example:8080": 403, "evil.example": 403, "127.0.0.1.evil.example": 403, "": 403,
+	} {
+		request := httptest.NewRequest(http.MethodPost, "/dev/token", strings.NewReader(`{"user":"alice"}`))
+		request.Host = host
+		request.Header.Set("Content-Type", "application/json")
+		recorder := httptest.NewRecorder()
+		web.Handler(mint).ServeHTTP(recorder, request)
+		if recorder.Code != want {
+			t.Errorf("host %q: status %d, want %d: %s", host, recorder.Code, want, recorder.Body)
+		}
 	}
 }
 

@@ -1,0 +1,18 @@
+package main
+
+import (
+	"testing"
+
+	"parley/clients/web/webtest"
+)
+
+// TestTwoBrowserWindowsChat runs the page against the whole server, which is
+// stopped and started again in between.
+func TestTwoBrowserWindowsChat(t *testing.T) {
+	t.Parallel()
+	listen := "--listen=" + freeAddress(t)
+	d := startDev(t, "", listen)
+	webtest.TwoWindows(t, d.url,
+		func() { d.Stop(t) },
+		func() { d = startDev(t, d.data, listen) })
+}
