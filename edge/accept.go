@@ -179,7 +179,7 @@ func (e *Edge) newSession(conn *websocket.Conn, identity Identity, hello *schema
 	if tcp, ok := conn.NetConn().(*net.TCPConn); ok {
 		s.raw, _ = tcp.SyscallConn() // nil for a connection that is closed: its writes are the helper's, and fail there
 	}
-	s.heard(now)
+	s.heardAt.Store(now.Unix())
 	s.expiresAt.Store(identity.Expires.Unix())
 	s.out.pingAt = now.Add(e.cfg.Heartbeat).Unix()
 	for chat := range hello.Resume {

@@ -318,14 +318,13 @@ func (l *fanoutLoop) abandon(s *session) {
 // sweepOnce pings, and closes what is silent or expired.
 func (l *fanoutLoop) sweepOnce() {
 	now := l.now().Unix()
-	silence := int64(l.heartbeat.Seconds() * 2.5)
 	for _, s := range l.sessions {
 		switch {
 		case s.closing.Load():
 		case now >= s.expiresAt.Load():
 			s.closing.Store(true)
 			l.closeSession(s, schemas.CloseExpired, "the token's time is over")
-		case now-s.heardAt.Load() > silence:
+		case l.silent(s, now):
 			s.closing.Store(true)
 			l.closeSession(s, schemas.CloseSilent, "silent for too long")
 		case now >= s.out.pingAt:
@@ -334,6 +333,12 @@ func (l *fanoutLoop) sweepOnce() {
 			l.onPing(s)
 		}
 	}
+}
+
+// silent tells whether nothing was heard of a session for 2.5 heartbeats: with
+// the time that a publication has, that is well within what the log recognizes.
+func (l *fanoutLoop) silent(s *session, now int64) bool {
+	return now-s.heardAt.Load() > int64(l.heartbeat.Seconds()*2.5)
 }
 
 // attach takes a session over; detach lets it go.

@@ -121,7 +121,18 @@ func (e *Edge) refuse(s *session, frame schemas.Frame, err *schemas.Error) {
 	}
 }
 
-func (s *session) heard(now time.Time) { s.heardAt.Store(now.Unix()) }
+// heard notes that the client said something. What comes from a client that is
+// silent for too long is not taken, though the fan-out loop has not closed it yet:
+// this process may have been stopped while its sockets filled. A send that
+// waited there can have been said again elsewhere so long ago that the log would
+// not know it for the same.
+func (s *session) heard(now time.Time) {
+	if s.loop.silent(s, now.Unix()) {
+		s.close(schemas.CloseSilent, "silent for too long")
+		return
+	}
+	s.heardAt.Store(now.Unix())
+}
 
 // goodbye says why the read loop ends where the client can still hear it.
 func (s *session) goodbye(err error) {
