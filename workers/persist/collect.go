@@ -186,11 +186,24 @@ func (s *shard) decode(e entry) (event, error) {
 	if err != nil {
 		return event{}, err
 	}
-	ev, err := schemas.DecodeEvent(e.data)
+	ev, err := decodeEvent(chat, e.data)
 	if err != nil {
 		return event{}, err
 	}
 	return event{entry: e, chat: chat, event: ev}, nil
+}
+
+// decodeEvent refuses what an edge would not have let in: whoever got around the
+// edges to write into a chat's log gets no further than that.
+func decodeEvent(chat schemas.Chat, data []byte) (*schemas.Event, error) {
+	ev, err := schemas.DecodeEvent(data)
+	if err != nil {
+		return nil, err
+	}
+	if chat.Kind() == schemas.Direct && !chat.HasDirectMember(ev.From) {
+		return nil, fmt.Errorf("author %s is not a member of %s", ev.From, chat)
+	}
+	return ev, nil
 }
 
 // chatOf returns the chat whose log subject is, if that log belongs into shard.

@@ -51,7 +51,7 @@ func (r *Replayer) Replay(ctx context.Context, l dead.Letter) error {
 	if err != nil {
 		return err
 	}
-	ev, err := schemas.DecodeEvent(l.Data)
+	ev, err := decodeEvent(chat, l.Data)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -179,6 +180,23 @@ func TestPoisonGoesToDeadAndTheChatGoesOn(t *testing.T) {
 		if letter.Seq != seq || letter.Subject != w.Layout.At(0).Timeline(chatNo(0)) || letter.Stream != w.Layout.At(0).Stream() ||
 			string(letter.Data) != `{"type":"message","id":"no.good"}` || letter.Reason == "" || letter.Time.IsZero() {
 			t.Errorf("letter is %+v", letter)
+		}
+	}
+}
+
+func TestEventOfAStrangerIsGivenUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.say(20, 2)
+	seq := w.publish(chatNo(0), []byte(`{"type":"message","id":"m","from":"mallory","body":{"kind":"text","text":"hi"}}`))
+	w.say(20, 2)
+	p := w.start(nil)
+	w.wantStored()
+	w.wantAcked()
+	p.wantMetric("dead_letters_total", 1)
+	for letter, err := range dead.List(t.Context(), w.JetStream, streams.PersistConsumer) {
+		if err != nil || letter.Seq != seq || !strings.Contains(letter.Reason, "mallory") {
+			t.Errorf("letter is %+v, %v; want that of %d, naming mallory", letter, err, seq)
 		}
 	}
 }
