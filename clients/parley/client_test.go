@@ -187,6 +187,7 @@ func TestEventsAreTakenOnceAndInOrder(t *testing.T) {
 	client, conn := newScriptServer(t).dial(Options{OnEvent: rec.event}, helloEmpty)
 	conn.sayEvent(44, 41, "bob", "a") // of a chat of which nothing is held nothing is checked
 	conn.sayEvent(44, 41, "bob", "a")
+	conn.sayEvent(44, 41, "bob", "b") // another event cannot have the same seq
 	conn.sayEvent(43, 41, "bob", "b")
 	conn.sayEvent(46, 0, "bob", "a")    // held by (chat, from, id)
 	conn.sayEvent(47, 46, "alice", "a") // another's a
