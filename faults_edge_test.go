@@ -40,7 +40,7 @@ func TestStoppedEdgeMakesNoSecondMessage(t *testing.T) {
 		{"before it was acknowledged", func(t *testing.T, s *stoppedSend) func() {
 			s.gate.fromNATS.close()
 			s.say(t)
-			eventually(t, "the log has the send", func() bool { return s.stored(t) == 1 })
+			eventually(t, "the log has the send", func() bool { return s.parts.stored(t) == 1 })
 			s.first.pause(t)
 			return s.gate.fromNATS.open
 		}},
@@ -133,14 +133,4 @@ func (s *stoppedSend) awaitFirst(t *testing.T) {
 	if state := s.first.waitExit(t); !state.Success() {
 		t.Errorf("the first edge ended with %s", state)
 	}
-}
-
-func (s *stoppedSend) stored(t *testing.T) uint64 {
-	t.Helper()
-	js, _ := s.parts.log(t)
-	stream, err := js.Stream(t.Context(), "CHAT_0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return stream.CachedInfo().State.Msgs
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"math/rand/v2"
 	"path/filepath"
+	"strconv"
 	"testing"
 )
 
@@ -15,24 +16,55 @@ var faultRounds = flag.Int("fault-rounds", 1, "how often the server is killed un
 // acknowledged is said again and is there once.
 func TestKilledUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
-	d := startDevChild(t, "")
-	load := startLoad(t, 8, 4, d.place(t))
-	for range *faultRounds {
-		load.awaitAcks(t, 50+rand.Int64N(400))
-		d.kill()
-		d.start(t)
-		if rand.N(4) == 0 { // a start that is cut off costs nothing either
-			eventually(t, "the admin port answers, which opens first", func() bool {
-				status, _ := getStatus(d.admin, "/healthz")
-				return status != 0
-			})
-			d.kill()
-			d.start(t)
+	for name, flags := range map[string][]string{"one node": nil, "three nodes": {"--nats-nodes=3", "--shards=2"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := startDevChild(t, "", flags...)
+			load := startLoad(t, 8, 4, d.place(t))
+			for range *faultRounds {
+				load.awaitAcks(t, 50+rand.Int64N(400))
+				d.kill()
+				d.start(t)
+				if rand.N(4) == 0 { // a start that is cut off costs nothing either
+					eventually(t, "the admin port answers, which opens first", func() bool {
+						status, _ := getStatus(d.admin, "/healthz")
+						return status != 0
+					})
+					d.kill()
+					d.start(t)
+				}
+				d.waitReady(t)
+			}
+			load.awaitAcks(t, 100)
+			load.finish(t)
+			messages := load.check(t, d.place(t), d.log(t), filepath.Join(d.data, storeFile))
+			t.Logf("%d rounds, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order", *faultRounds, load.acks.Load(), messages)
+		})
+	}
+}
+
+// The node that leads a shard goes while messages come, and comes back.
+func TestLeaderGoneUnderLoadLosesNothing(t *testing.T) {
+	t.Parallel()
+	p := startPartsOn(t, 3, 2)
+	first, second := p.startEdge(t, "first"), p.startEdge(t, "second")
+	p.startWorker(t, "persist,query")
+	load := startLoad(t, 4, 4, first.place, second.place)
+	for round := range *faultRounds {
+		load.awaitAcks(t, 100)
+		leader := p.env.Server.Leader("CHAT_" + strconv.Itoa(round%2))
+		if leader < 0 {
+			t.Fatal("the shard has no leader")
 		}
-		d.waitReady(t)
+		p.env.Server.StopNode(leader)
+		load.awaitAcks(t, 200)
+		if err := p.env.Server.RestartNode(t.Context(), leader); err != nil {
+			t.Fatal(err)
+		}
 	}
 	load.awaitAcks(t, 100)
 	load.finish(t)
-	messages := load.check(t, d.place(t), d.log(t), filepath.Join(d.data, storeFile))
+	_, log := p.log(t)
+	messages := load.check(t, first.place, log, p.store)
 	t.Logf("%d rounds, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order", *faultRounds, load.acks.Load(), messages)
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -168,29 +169,45 @@ func (l *load) check(t testing.TB, at place, log *streams.Log, storePath string)
 				return len(heard) > 0 && heard[len(heard)-1].seq >= last
 			})
 			checkSame(t, talk.chat, s.user, s.lines(), want)
-			s.checkAcked(t, want)
+			checkAcked(t, s.user, s.acked, want)
 		}
 	}
 	return messages
 }
 
-// checkAcked finds every acknowledged send of s, once, at the acknowledged seq.
-func (s *speaker) checkAcked(t testing.TB, all []line) {
+// checkAcked finds every acknowledged send of user, once, at the acknowledged seq.
+func checkAcked(t testing.TB, user string, acked map[string]uint64, all []line) {
 	t.Helper()
 	found := map[string]uint64{}
 	for _, l := range all {
-		if l.from != s.user {
+		if l.from != user {
 			continue
 		}
 		if first, twice := found[l.id]; twice {
-			t.Errorf("%s of %s is there twice: at %d and %d", l.id, s.user, first, l.seq)
+			t.Errorf("%s of %s is there twice: at %d and %d", l.id, user, first, l.seq)
 		}
 		found[l.id] = l.seq
 	}
-	for id, seq := range s.acked {
+	for id, seq := range acked {
 		if found[id] != seq {
-			t.Errorf("%s of %s was acknowledged at %d, and is at %d (0: nowhere)", id, s.user, seq, found[id])
+			t.Errorf("%s of %s was acknowledged at %d, and is at %d (0: nowhere)", id, user, seq, found[id])
 		}
+	}
+}
+
+// wantAckedInHistory finds in history, while the load goes on, all that was
+// acknowledged before.
+func wantAckedInHistory(t testing.TB, at place, talk *talk) {
+	t.Helper()
+	var before [2]map[string]uint64
+	for i, s := range talk.sides {
+		s.mu.Lock()
+		before[i] = maps.Clone(s.acked)
+		s.mu.Unlock()
+	}
+	lines := readHistory(t, at, talk.sides[0].user, talk.chat)
+	for i, s := range talk.sides {
+		checkAcked(t, s.user, before[i], lines)
 	}
 }
 
@@ -295,10 +312,10 @@ func lineOf(t testing.TB, seq uint64, text []byte) line {
 }
 
 // openLog connects as an operator, who may read the log.
-func openLog(t testing.TB, address string, passwords streams.Passwords) (jetstream.JetStream, *streams.Log) {
+func openLog(t testing.TB, urls []string, passwords streams.Passwords) (jetstream.JetStream, *streams.Log) {
 	t.Helper()
 	conn, err := streams.Connect(t.Context(), streams.ConnectConfig{
-		Component: streams.OperatorComponent, URLs: []string{"nats://" + address}, Password: passwords.Operator,
+		Component: streams.OperatorComponent, URLs: urls, Password: passwords.Operator,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -312,7 +329,7 @@ func openLog(t testing.TB, address string, passwords streams.Passwords) (jetstre
 	if err != nil {
 		t.Fatal(err)
 	}
-	return js, streams.NewLog(js, layout, 1)
+	return js, streams.NewLog(js, layout, len(urls))
 }
 
 // log reads a dev server's log.
@@ -322,7 +339,7 @@ func (d *devChild) log(t testing.TB) *streams.Log {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, log := openLog(t, d.nats, passwords)
+	_, log := openLog(t, []string{"nats://" + d.nats}, passwords)
 	return log
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -20,16 +21,21 @@ import (
 // parts is a server whose parts are processes of their own, with NATS in the test's.
 type parts struct {
 	env   *streamstest.Env
+	nodes int
 	store string
 }
 
 const partsSecret = "a-secret-of-tests-that-is-long-enough"
 
-// startParts starts NATS and has `parley migrate` provision it and the store.
-func startParts(t testing.TB, shards int) *parts {
+// startParts starts one node of NATS and has `parley migrate` provision it and the store.
+func startParts(t testing.TB, shards int) *parts { return startPartsOn(t, 1, shards) }
+
+// startPartsOn is startParts with that many nodes.
+func startPartsOn(t testing.TB, nodes, shards int) *parts {
 	t.Helper()
 	p := &parts{
-		env:   streamstest.Start(t, streamstest.Options{NoProvision: true, Log: slog.New(slog.DiscardHandler)}),
+		env:   streamstest.Start(t, streamstest.Options{Nodes: nodes, NoProvision: true, Log: slog.New(slog.DiscardHandler)}),
+		nodes: nodes,
 		store: filepath.Join(t.TempDir(), storeFile),
 	}
 	migrate := startChild(t, p.environment(), "migrate", fmt.Sprintf("--shards=%d", shards), "--max-bytes=67108864")
@@ -42,7 +48,8 @@ func startParts(t testing.TB, shards int) *parts {
 // environment configures each part.
 func (p *parts) environment() []string {
 	environment := []string{
-		"PARLEY_NATS=" + p.env.Server.URLs()[0], "PARLEY_STORE=sqlite://" + p.store,
+		"PARLEY_NATS=" + strings.Join(p.env.Server.URLs(), ","), "PARLEY_STORE=sqlite://" + p.store,
+		fmt.Sprintf("PARLEY_REPLICAS=%d", p.nodes),
 		"PARLEY_AUTH_SECRET=" + partsSecret, "PARLEY_LOG_LEVEL=info",
 	}
 	for _, c := range []streams.Component{streams.EdgeComponent, streams.WorkerComponent} {
@@ -85,7 +92,17 @@ func (p *parts) startWorker(t testing.TB, only string) *workerChild {
 // log reads the log as an operator, with its layout.
 func (p *parts) log(t testing.TB) (jetstream.JetStream, *streams.Log) {
 	t.Helper()
-	return openLog(t, p.env.Server.Address(), p.env.Passwords)
+	return openLog(t, p.env.Server.URLs(), p.env.Passwords)
+}
+
+// stored returns how many messages the first shard's log has.
+func (p *parts) stored(t testing.TB) uint64 {
+	t.Helper()
+	stream, err := p.env.JetStream.Stream(t.Context(), "CHAT_0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream.CachedInfo().State.Msgs
 }
 
 func (p *parts) reader(t testing.TB) *sqlite.Reader {

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"parley/clients/parley"
+	"parley/schemas"
+)
+
+// smallDisk is a directory with a file system of its own.
+type smallDisk struct{ dir string }
+
+// mountSmallDisk skips the test where nothing can be mounted.
+func mountSmallDisk(t *testing.T, size string) *smallDisk {
+	t.Helper()
+	d := &smallDisk{dir: t.TempDir()}
+	if err := syscall.Mount("tmpfs", d.dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("a small disk cannot be mounted (%v): run this test as root on Linux", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(d.dir, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", d.dir, err)
+		}
+	})
+	return d
+}
+
+func (d *smallDisk) filler() string { return filepath.Join(d.dir, "filler") }
+
+// fill leaves no byte free.
+func (d *smallDisk) fill(t *testing.T) {
+	t.Helper()
+	file, err := os.OpenFile(d.filler(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for block := make([]byte, 1<<20); len(block) > 0; {
+		n, err := file.Write(block)
+		if err != nil && !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			block = block[:len(block)/2]
+		}
+	}
+}
+
+func (d *smallDisk) free(t *testing.T) {
+	t.Helper()
+	if err := os.Remove(d.filler()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+}
+
+// With a full disk sends are refused with a code that says to come back, and
+// when there is room again they are taken, with nothing done by hand.
+func TestFullDiskRefusesSendsAndRecovers(t *testing.T) {
+	t.Parallel()
+	disk := mountSmallDisk(t, "700m")
+	d := startDevChild(t, filepath.Join(disk.dir, "data"), "--shards=2")
+	load := startLoad(t, 4, 2, d.place(t))
+	load.awaitAcks(t, 100)
+	probe := d.place(t).dial(t, "carl", parley.Options{})
+	disk.fill(t)
+	awaitRefusal(t, probe, schemas.Overloaded, schemas.Unavailable)
+	disk.free(t)
+	load.awaitAcks(t, 200)
+	load.finish(t)
+	messages := load.check(t, d.place(t), d.log(t), filepath.Join(d.data, storeFile))
+	t.Logf("1 round, %d messages: 0 missing, 0 twice", messages)
+}
+
+// With the store's disk full, and that of the log not, messages come and go, and
+// history has all of them: what is not stored is read from the log.
+func TestFullStoreIsReadFromTheLog(t *testing.T) {
+	t.Parallel()
+	disk := mountSmallDisk(t, "16m")
+	data, natsData := filepath.Join(disk.dir, "data"), t.TempDir()
+	mkdir(t, data)
+	if err := os.Symlink(natsData, filepath.Join(data, natsDir)); err != nil {
+		t.Fatal(err)
+	}
+	d := startDevChild(t, data, "--shards=2")
+	load := startLoad(t, 4, 2, d.place(t))
+	load.awaitAcks(t, 100)
+	disk.fill(t)
+	eventuallyWithin(t, childWithin, "persist says that the store is down", func() bool {
+		_, metrics := getStatus(d.admin, "/metrics")
+		return strings.Contains(metrics, "\nparley_persist_store_up 0\n")
+	})
+	load.awaitAcks(t, 300)
+	talk := load.talks[0]
+	wantAckedInHistory(t, d.place(t), talk)
+	disk.free(t)
+	load.awaitAcks(t, 100)
+	load.finish(t)
+	messages := load.check(t, d.place(t), d.log(t), filepath.Join(d.data, storeFile))
+	t.Logf("1 round, %d messages: 0 missing, 0 twice", messages)
+}
