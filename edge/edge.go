@@ -222,8 +222,11 @@ func (e *Edge) connect(ctx context.Context) (err error) {
 	e.presence = newPresence(e.conn, e.cfg.Node, e.cfg.Heartbeat)
 	e.flusher = newFlusher(e.conn)
 	e.logReader = streams.NewLog(e.js, e.layout, e.cfg.Replicas)
-	e.publisher, err = streams.NewPublisher(e.conn)
-	return err
+	if e.publisher, err = streams.NewPublisher(e.conn); err != nil {
+		return err
+	}
+	e.watchLogs(ctx) // before the first resume, which else asked the store
+	return nil
 }
 
 // Run serves until ctx ends or a drain is asked for. Then it stops in order:

@@ -27,18 +27,22 @@ type shardState struct {
 // whether or not its events were persisted: so before it would forget what was
 // not, edges refuse sends.
 func (e *Edge) watchLogLoop(ctx context.Context) {
-	for {
-		for _, shard := range e.layout.All() {
-			if err := e.watchLogOnce(ctx, shard); err != nil && ctx.Err() == nil {
-				e.log.Warn("watch log", "stream", shard.Stream(), "error", err)
-			}
-		}
-		if !sleep(ctx, watchLogEvery) {
-			return
+	for sleep(ctx, watchLogEvery) {
+		e.watchLogs(ctx)
+	}
+}
+
+// watchLogs looks at each chat stream once.
+func (e *Edge) watchLogs(ctx context.Context) {
+	for _, shard := range e.layout.All() {
+		if err := e.watchLogOnce(ctx, shard); err != nil && ctx.Err() == nil {
+			e.log.Warn("watch log", "stream", shard.Stream(), "error", err)
 		}
 	}
 }
 
+// watchLogOnce looks at a shard's stream. Where the lag of persist cannot be
+// read, what was seen of it before stands.
 func (e *Edge) watchLogOnce(ctx context.Context, shard streams.Shard) error {
 	ctx, cancel := context.WithTimeout(ctx, watchLogWithin)
 	defer cancel()
@@ -47,17 +51,20 @@ func (e *Edge) watchLogOnce(ctx context.Context, shard streams.Shard) error {
 		return fmt.Errorf("read stream: %w", err)
 	}
 	info := stream.CachedInfo()
+	state := shardState{first: info.State.FirstSeq}
+	if before := e.shards[shard].Load(); before != nil {
+		state.behind = before.behind
+	}
 	lag, err := e.persistLag(ctx, shard, info.State.FirstSeq, info.State.LastSeq)
-	if err != nil {
-		return err
+	if err == nil {
+		e.metrics.persistLag.WithLabelValues(shard.Token).Set(lag.Seconds())
+		if lag > lagAlarm {
+			e.log.Error("persist is far behind the log", "stream", shard.Stream(), "lag", lag.Round(time.Second))
+		}
+		state.behind = info.Config.MaxAge > 0 && lag > info.Config.MaxAge*5/7
 	}
-	e.metrics.persistLag.WithLabelValues(shard.Token).Set(lag.Seconds())
-	if lag > lagAlarm {
-		e.log.Error("persist is far behind the log", "stream", shard.Stream(), "lag", lag.Round(time.Second))
-	}
-	behind := info.Config.MaxAge > 0 && lag > info.Config.MaxAge*5/7
-	e.shards[shard].Store(&shardState{first: info.State.FirstSeq, behind: behind})
-	return nil
+	e.shards[shard].Store(&state)
+	return err
 }
 
 // persistLag is the age of a shard's oldest event that persist has not acknowledged.
