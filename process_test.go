@@ -57,6 +57,9 @@ func startChild(t testing.TB, environment []string, args ...string) *child {
 	}()
 	t.Cleanup(func() {
 		c.kill()
+		if strings.Contains(c.stderr.String(), "DATA RACE") { // a killed child has no exit code to tell it
+			t.Errorf("%s has a data race", c.name)
+		}
 		if t.Failed() {
 			t.Logf("%s said:\n%s%s", c.name, c.stdout, c.stderr)
 		}
