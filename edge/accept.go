@@ -39,10 +39,19 @@ func (e *Edge) accept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	open := e.connections.Add(1)
+	if open > int64(e.cfg.SessionsMax) {
+		e.connections.Add(-1) // who is told that there is no place takes none
+		go func() {
+			defer e.conns.Done()
+			e.refuseConnection(conn, schemas.CloseFull, "node full: resume elsewhere", nil)
+			_ = conn.Close()
+		}()
+		return
+	}
 	e.metrics.connections.Set(float64(open))
 	go func() {
 		defer e.conns.Done()
-		if s := e.welcome(conn, open > int64(e.cfg.SessionsMax)); s == nil {
+		if s := e.welcome(conn); s == nil {
 			e.endConnection(conn)
 		}
 	}()
@@ -61,10 +70,7 @@ func (e *Edge) endConnection(conn *websocket.Conn) {
 // welcome takes a connection's hello, makes its session, starts the session's
 // read loop and resumes it. It returns nil where it refused; until there is a
 // session nothing else writes to the connection.
-func (e *Edge) welcome(conn *websocket.Conn, full bool) *session {
-	if full {
-		return e.refuseConnection(conn, schemas.CloseFull, "node full: resume elsewhere", nil)
-	}
+func (e *Edge) welcome(conn *websocket.Conn) *session {
 	_ = conn.SetReadDeadline(time.Now().Add(schemas.HelloWithin))
 	hello, ref, code, err := readHello(conn)
 	if code != 0 {
