@@ -399,13 +399,30 @@ func TestFullNodeSendsElsewhere(t *testing.T) {
 	first, second := r.join(t, r.edge(), "ann"), r.join(t, r.edge(), "bea")
 	r.connect(t, r.edge()).closedWith(schemas.CloseFull)
 	third := r.connect(t, r.edge())
-	third.closedWith(schemas.CloseFull)
-	third.hangUp()
+	third.closedWith(schemas.CloseFull) // and it does not hang up
 	first.quiet()
 	second.quiet()
+	v := r.edge().liveLoopOf(authUser(t, "bea"))
 	second.hangUp()
-	eventually(t, "there is room", func() bool { return r.edge().stats().Connections == 1 })
-	r.join(t, r.edge(), "bea").quiet()
+	eventually(t, "bea has left", func() bool {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return v.users["bea"] == nil
+	})
+	eventually(t, "there is room for one", func() bool {
+		c := r.connect(t, r.edge())
+		_ = c.write(websocket.TextMessage, `{"t":"hello","token":"`+r.token(t, "bea")+`"}`) // or it is refused before
+		select {
+		case g, ok := <-c.frames:
+			return ok && g.T == "welcome"
+		case <-time.After(failAfter):
+			return false
+		}
+	})
+	// Those that were refused take no place, though they have not hung up.
+	if n := r.edge().stats().Connections; n != 2 {
+		t.Errorf("%d connections, want 2", n)
+	}
 }
 
 func TestHandshakesOverTheAddressRate(t *testing.T) {
