@@ -156,6 +156,12 @@ func (l *load) check(t testing.TB, at place, log *streams.Log, storePath string)
 	for _, talk := range l.talks {
 		want := readLog(t, log, talk.chat)
 		messages += len(want)
+		for _, s := range talk.sides {
+			checkAcked(t, s.user, s.acked, want)
+		}
+		if t.Failed() {
+			return messages
+		}
 		last := want[len(want)-1].seq
 		eventuallyWithin(t, childWithin, fmt.Sprintf("%s is stored up to %d", talk.chat, last), func() bool {
 			head, _, err := st.Head(t.Context(), talk.chat)
@@ -169,7 +175,6 @@ func (l *load) check(t testing.TB, at place, log *streams.Log, storePath string)
 				return len(heard) > 0 && heard[len(heard)-1].seq >= last
 			})
 			checkSame(t, talk.chat, s.user, s.lines(), want)
-			checkAcked(t, s.user, s.acked, want)
 		}
 	}
 	return messages
