@@ -65,17 +65,21 @@ func (p Passwords) Save(dir, address string) error {
 		fmt.Fprintf(&text, "%sNATS_URL=%s\n", exportPrefix, server.String())
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("write passwords: %w", err)
+		return saveError(err)
 	}
 	path := filepath.Join(dir, PasswordsFile)
 	// A rename, since a half-written file would cost the passwords.
 	if err := os.WriteFile(path+".new", text.Bytes(), 0o600); err != nil {
-		return fmt.Errorf("write passwords: %w", err)
+		return saveError(err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {
-		return fmt.Errorf("write passwords: %w", err)
+		return saveError(err)
 	}
 	return nil
+}
+
+func saveError(err error) error {
+	return fmt.Errorf("write passwords: %w: make room and let it be writable, or choose another directory with --data", err)
 }
 
 func parsePasswords(text []byte) Passwords {
