@@ -154,8 +154,13 @@ func loadOrCreateSecret(data, given string) ([]byte, error) {
 	var key [32]byte
 	rand.Read(key[:])
 	secret := hex.EncodeToString(key[:])
-	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
-		return nil, fmt.Errorf("keep secret: %w: choose another directory with --data", err)
+	// A rename, since a half-written secret would be in the way of the next start.
+	err = os.WriteFile(path+".new", []byte(secret+"\n"), 0o600)
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keep secret: %w: make room and let it be writable, or choose another directory with --data", err)
 	}
 	return []byte(secret), nil
 }
