@@ -77,6 +77,37 @@ func TestFullDiskRefusesSendsAndRecovers(t *testing.T) {
 	t.Logf("1 round, %d messages: 0 missing, 0 twice", messages)
 }
 
+// A disk without room is told at the start.
+func TestStartWithoutRoomSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T, data string) *child {
+		return startChild(t, nil, "--log-level=error", "dev", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--nats-listen=127.0.0.1:0", "--data="+data)
+	}
+	t.Run("full at the first start", func(t *testing.T) {
+		disk := mountSmallDisk(t, "700m")
+		data := filepath.Join(disk.dir, "data")
+		disk.fill(t)
+		wantStartError(t, start(t, data), []string{"no space left", "make room", "--data"})
+		disk.free(t)
+		startDevChild(t, data, "--shards=2") // nothing half-made is in the way
+	})
+	t.Run("full at a later start", func(t *testing.T) {
+		disk := mountSmallDisk(t, "700m")
+		data := filepath.Join(disk.dir, "data")
+		d := startDevChild(t, data, "--shards=2")
+		d.kill()
+		disk.fill(t)
+		wantStartError(t, start(t, data), []string{"no space left", "make room"})
+		disk.free(t)
+		d.start(t)
+		d.waitReady(t)
+	})
+	t.Run("too small for the streams", func(t *testing.T) {
+		disk := mountSmallDisk(t, "200m")
+		wantStartError(t, start(t, filepath.Join(disk.dir, "data")), []string{"no room", "free some space"})
+	})
+}
+
 // With the store's disk full, and that of the log not, messages come and go, and
 // history has all of them: what is not stored is read from the log.
 func TestFullStoreIsReadFromTheLog(t *testing.T) {
