@@ -63,18 +63,34 @@ func (d *smallDisk) free(t *testing.T) {
 // when there is room again they are taken, with nothing done by hand.
 func TestFullDiskRefusesSendsAndRecovers(t *testing.T) {
 	t.Parallel()
-	disk := mountSmallDisk(t, "700m")
-	d := startDevChild(t, filepath.Join(disk.dir, "data"), "--shards=2")
-	load := startLoad(t, 4, 2, d.place(t))
-	load.awaitAcks(t, 100)
-	probe := d.place(t).dial(t, "carl", parley.Options{})
-	disk.fill(t)
-	awaitRefusal(t, probe, schemas.Overloaded, schemas.Unavailable)
-	disk.free(t)
-	load.awaitAcks(t, 200)
-	load.finish(t)
-	messages := load.check(t, d.place(t), d.log(t), filepath.Join(d.data, storeFile))
-	t.Logf("1 round, %d messages: 0 missing, 0 twice", messages)
+	for name, test := range map[string]struct {
+		size  string
+		flags []string
+	}{
+		"one node":    {"700m", []string{"--shards=2"}},
+		"three nodes": {"1600m", []string{"--shards=2", "--nats-nodes=3"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if len(test.flags) > 1 && *faultRounds == 1 {
+				t.Skip("this takes more than a minute: run it with -fault-rounds 2")
+			}
+			t.Parallel()
+			disk := mountSmallDisk(t, test.size)
+			d := startDevChild(t, filepath.Join(disk.dir, "data"), test.flags...)
+			load := startLoad(t, 4, 2, d.place(t))
+			for range *faultRounds {
+				load.awaitAcks(t, 100)
+				probe := d.place(t).dial(t, "carl", parley.Options{})
+				disk.fill(t)
+				awaitRefusal(t, probe, schemas.Overloaded, schemas.Unavailable)
+				disk.free(t)
+				load.awaitAcks(t, 200)
+			}
+			load.finish(t)
+			messages := load.check(t, d.place(t), d.log(t), filepath.Join(d.data, storeFile))
+			t.Logf("%d rounds, %d messages: 0 missing, 0 twice", *faultRounds, messages)
+		})
+	}
 }
 
 // A disk without room is told at the start.
