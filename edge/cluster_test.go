@@ -27,12 +27,12 @@ func TestLeaderIsKilledUnderLoad(t *testing.T) {
 	var sending sync.WaitGroup
 	sending.Go(func() { sendUntil(ctx, sender, chat, acked) })
 	for range 100 {
-		<-acked
+		receive(t, acked)
 	}
 	r.env.Server.StopNode(r.env.Server.Leader(stream))
 	held, resumes := uint64(0), 0
 	for n := 0; n < 300; n++ {
-		seq := <-acked
+		seq := receive(t, acked)
 		if n%30 == 0 { // a session comes back with what an earlier one held
 			c := r.join(t, r.edges[n/30%2], "bea", resumeOf(chat, held))
 			held = wantChain(t, c, held, seq)

@@ -338,7 +338,7 @@ func TestPingPong(t *testing.T) {
 	if err := c.conn.WriteControl(websocket.PingMessage, []byte("are you there"), time.Now().Add(failAfter)); err != nil {
 		t.Fatal(err)
 	}
-	if payload := <-pongs; payload != "are you there" {
+	if payload := receive(t, pongs); payload != "are you there" {
 		t.Errorf("a control ping was answered with %q", payload)
 	}
 	if err := c.write(websocket.CloseMessage, string(websocket.FormatCloseMessage(1001, "bye"))); err != nil {
@@ -360,7 +360,7 @@ func TestHeartbeat(t *testing.T) {
 
 	for range 2 {
 		r.clock.advance(31 * time.Second)
-		<-pings
+		receive(t, pings)
 		heard := r.sessionOf(t, "bea")
 		eventually(t, "the pong is heard", func() bool { return r.clock.Now().Unix()-heard.heardAt.Load() < 30 })
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,6 +38,69 @@ func TestStopWithoutNATS(t *testing.T) {
 	ann.closedWith(schemas.CloseDraining)
 	bea.closedWith(schemas.CloseDraining)
 	r.edge().Stop(t)
+}
+
+// TestDrainUnderLoad: what is acknowledged is in the log, and no request that was
+// read before the close stays without its answer.
+func TestDrainUnderLoad(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	const senders, sends = 4, 400
+	var clients []*client
+	started := make(chan struct{}, senders)
+	var writers sync.WaitGroup
+	for n := range senders {
+		c := r.join(t, r.edge(), fmt.Sprintf("u%d", n))
+		clients = append(clients, c)
+		writers.Go(func() {
+			for i := range sends {
+				if c.write(websocket.TextMessage, sendFrame(uint64(i), fmt.Sprintf("m%d", i), fmt.Sprintf("direct.u%d.z", n), "hi")) != nil {
+					return // the edge has hung up
+				}
+				if i == sends/4 {
+					started <- struct{}{}
+				}
+			}
+		})
+	}
+	for range senders {
+		<-started
+	}
+	r.edge().stop()
+	for n, c := range clients {
+		answered, acked := map[uint64]bool{}, map[string]uint64{}
+		for g := range c.frames {
+			switch {
+			case g.T == "event":
+				continue
+			case g.T == "ack":
+				acked[g.ID] = g.Seq
+			case g.T != "error" || g.Code != schemas.Unavailable:
+				t.Errorf("got %v", g)
+			}
+			if answered[*g.Ref] {
+				t.Errorf("ref %d was answered twice", *g.Ref)
+			}
+			answered[*g.Ref] = true
+		}
+		for ref := range uint64(len(answered)) {
+			if !answered[ref] {
+				t.Fatalf("of u%d, ref %d was passed over: %d were answered", n, ref, len(answered))
+			}
+		}
+		c.closedWith(schemas.CloseDraining)
+		log := map[string]uint64{}
+		for _, ev := range r.logOf(t, fmt.Sprintf("direct.u%d.z", n)) {
+			log[ev.id] = ev.seq
+		}
+		for id, seq := range acked {
+			if log[id] != seq {
+				t.Errorf("%s of u%d was acknowledged at %d, the log has it at %d", id, n, seq, log[id])
+			}
+		}
+		t.Logf("u%d: %d answered, %d acknowledged, %d in the log", n, len(answered), len(acked), len(log))
+	}
+	writers.Wait()
 }
 
 func TestHelloWithoutNATSIsSentElsewhere(t *testing.T) {

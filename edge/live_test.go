@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,6 +78,40 @@ func TestLiveIsCompleteUnderLoad(t *testing.T) {
 		}
 		s.quiet()
 	}
+}
+
+// TestSessionsComeAndGo has sessions of the same users join and leave at once:
+// those that stay miss nothing.
+func TestSessionsComeAndGo(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	const chat, sends = "direct.ann.bea", 300
+	ann, bea := r.join(t, r.edge(), "ann"), r.join(t, r.edge(), "bea")
+	ctx, cancel := context.WithCancel(t.Context())
+	var visitors sync.WaitGroup
+	for i := range 6 {
+		visitors.Go(func() {
+			user := []string{"ann", "bea", "cat"}[i%3] // cat has no other session
+			for ctx.Err() == nil {
+				c := r.connect(t, r.edge())
+				c.hello(r.token(t, user), resumeOf(chat, 0))
+				if i < 3 { // the others do not wait for their answers
+					c.await("resumed")
+				}
+				c.hangUp()
+			}
+		})
+	}
+	var ids []string
+	for i := range sends {
+		ids = append(ids, fmt.Sprintf("m%d", i))
+		ann.say(sendFrame(uint64(i), ids[i], chat, "hi"))
+	}
+	bea.wantEvents(chat, 0, ids...)
+	cancel()
+	visitors.Wait()
+	bea.quiet()
+	eventually(t, "the visitors are gone", func() bool { return r.edge().stats() == NodeStats{Node: r.edge().cfg.Node, Connections: 2, Users: 2} })
 }
 
 func TestGapIsHealedFromTheLog(t *testing.T) {
@@ -214,7 +249,7 @@ func TestEchoThatDoesNotComeIsHinted(t *testing.T) {
 	bea.wantEvents(chat, last, ids...)
 	ann.barrier()
 	log := r.logOf(t, chat)
-	if seq := <-hints; seq < log[1].seq || seq > log[10].seq {
+	if seq := receive(t, hints); seq < log[1].seq || seq > log[10].seq {
 		t.Errorf("hinted at %d, which is none of %v", seq, log[1:])
 	}
 	if n := len(hints); n > 2 {
@@ -275,7 +310,7 @@ func TestEchoWatchHintsOncePerChatAndSecond(t *testing.T) {
 		u.setCursor(chat, cursor{last: 1 << 50}) // nothing to heal
 	})
 	for range 2 {
-		<-hints
+		receive(t, hints)
 	}
 	ann.barrier()
 }

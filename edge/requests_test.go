@@ -84,7 +84,7 @@ func TestHistoryRequestsAreBounded(t *testing.T) {
 		ask(ann, i)
 	}
 	for range requestsMax {
-		<-waiting
+		receive(t, waiting)
 	}
 	ask(ann, 100)
 	if g := ann.answer(100); g.Code != schemas.RateLimited || g.RetryAfter <= 0 {
@@ -92,7 +92,7 @@ func TestHistoryRequestsAreBounded(t *testing.T) {
 	}
 	ann.quiet() // it is read on meanwhile
 	ask(other, 1)
-	<-waiting
+	receive(t, waiting)
 	close(answer)
 	other.answer(1)
 	answered := map[uint64]bool{}
@@ -104,7 +104,7 @@ func TestHistoryRequestsAreBounded(t *testing.T) {
 		t.Errorf("%d of %d refs were answered", len(answered), requestsMax)
 	}
 	ask(ann, 101)
-	<-waiting
+	receive(t, waiting)
 	ann.answer(101)
 }
 

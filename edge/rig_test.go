@@ -213,6 +213,18 @@ func testChat(t testing.TB, s string) schemas.Chat {
 	return chat
 }
 
+// receive takes one from a channel.
+func receive[T any](t testing.TB, from <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(failAfter):
+		t.Fatal("nothing comes")
+	}
+	panic("not reached")
+}
+
 // eventually tries until done is true.
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
