@@ -68,3 +68,29 @@ func TestLeaderGoneUnderLoadLosesNothing(t *testing.T) {
 	messages := load.check(t, first.place, log, p.store)
 	t.Logf("%d rounds, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order", *faultRounds, load.acks.Load(), messages)
 }
+
+// An edge and a worker are killed under load and started again, while another of
+// each goes on.
+func TestPartsKilledUnderLoadLoseNothing(t *testing.T) {
+	t.Parallel()
+	p := startParts(t, 2)
+	listen := "--listen=" + freeAddress(t)
+	edge, other := p.startEdge(t, "first", listen), p.startEdge(t, "second")
+	worker, next := p.startWorker(t, "persist,query"), p.startWorker(t, "persist,query")
+	load := startLoad(t, 4, 4, edge.place, other.place)
+	for range *faultRounds {
+		load.awaitAcks(t, 50+rand.Int64N(200))
+		edge.kill()
+		load.awaitAcks(t, 50)
+		edge = p.startEdge(t, "first", listen)
+		load.awaitAcks(t, 50+rand.Int64N(200))
+		worker.kill()
+		load.awaitAcks(t, 50)
+		worker, next = next, p.startWorker(t, "persist,query")
+	}
+	load.awaitAcks(t, 100)
+	load.finish(t)
+	_, log := p.log(t)
+	messages := load.check(t, other.place, log, p.store)
+	t.Logf("%d rounds, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order", *faultRounds, load.acks.Load(), messages)
+}
