@@ -106,11 +106,16 @@ func (c *devCommand) serve(p *process, e *edge.Edge, w *workers, ready func()) e
 	workersCtx, stopWorkers := context.WithCancel(context.WithoutCancel(p.ctx))
 	edgeCtx, stopEdge := context.WithCancel(p.ctx)
 	defer stopEdge()
-	worked := make(chan error, 1)
+	worked, started := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer stopEdge()
-		worked <- w.run(&process{ctx: workersCtx, stdout: p.stdout, stderr: p.stderr, log: p.log}, ready)
+		worked <- w.run(&process{ctx: workersCtx, stdout: p.stdout, stderr: p.stderr, log: p.log}, func() { close(started) })
 	}()
+	select { // nothing is taken from clients that the workers could not keep
+	case <-started:
+		ready()
+	case <-edgeCtx.Done():
+	}
 	err := e.Run(edgeCtx)
 	stopWorkers()
 	return errors.Join(err, <-worked)

@@ -98,6 +98,18 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 			damage(t, filepath.Join(data, natsDir, "jetstream", streams.AccountName, "streams", "CHAT_3", "meta.inf"))
 			return nil, dev(t, data)
 		}, []string{"CHAT_3", "backup"}},
+		{"log is older than the store", func(t *testing.T) ([]string, []string) {
+			d := startDevChild(t, "")
+			load := startLoad(t, 1, 1, d.place(t))
+			load.awaitAcks(t, 10)
+			load.finish(t)
+			load.check(t, d.place(t), d.log(t), filepath.Join(d.data, storeFile)) // all is stored
+			d.kill()
+			if err := os.RemoveAll(filepath.Join(d.data, natsDir)); err != nil {
+				t.Fatal(err)
+			}
+			return nil, dev(t, d.data)
+		}, []string{"the log ends at", "backup"}},
 		{"data directory is in use", func(t *testing.T) ([]string, []string) {
 			d := startDevChild(t, "")
 			return nil, dev(t, d.data)

@@ -210,6 +210,9 @@ func (w *workers) run(p *process, started func()) error {
 	log := streams.NewLog(js, layout, w.replicas)
 	var runs []func(context.Context) error
 	if w.runs("persist") {
+		if err := checkSameLog(p.ctx, layout, log, w.store); err != nil {
+			return err
+		}
 		persister, err := persist.New(persist.Config{JetStream: js, Log: log, Layout: layout, Store: w.store, Logger: p.log, Registerer: w.metrics})
 		if err != nil {
 			return err
@@ -226,6 +229,24 @@ func (w *workers) run(p *process, started func()) error {
 	w.conn.Store(conn)
 	started()
 	return runAll(p.ctx, runs...)
+}
+
+// checkSameLog refuses a store that is ahead of the log: one of them was
+// replaced, and what is said now would get sequences that the store has already.
+// What cannot be read now is no reason: persist looks again, and waits.
+func checkSameLog(ctx context.Context, layout streams.Layout, log *streams.Log, st *sqlite.Store) error {
+	for _, shard := range layout.All() {
+		committed, err := st.Committed(ctx, shard.Token)
+		if err != nil {
+			continue
+		}
+		_, last, err := log.Bounds(ctx, shard)
+		if err == nil && committed > last {
+			return fmt.Errorf("the store has shard %s up to %d and the log ends at %d: they do not belong together: restore both from one backup, or begin with a fresh data directory",
+				shard.Token, committed, last)
+		}
+	}
+	return nil
 }
 
 func (w *workers) runs(name string) bool { return len(w.only) == 0 || slices.Contains(w.only, name) }
