@@ -68,7 +68,7 @@ func TestFullDiskRefusesSendsAndRecovers(t *testing.T) {
 		flags []string
 	}{
 		"one node":    {"700m", []string{"--shards=2"}},
-		"three nodes": {"1600m", []string{"--shards=2", "--nats-nodes=3"}},
+		"three nodes": {"4g", []string{"--shards=2", "--nats-nodes=3"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if len(test.flags) > 1 && *faultRounds == 1 {
