@@ -40,7 +40,7 @@ bench *flags:
 
 # Kill the server many times under load.
 faults rounds="20":
-    go test -run 'Kill|Stopped|Paused' -count=1 -timeout 30m . -fault-rounds {{ rounds }}
+    go test -run 'Killed|Stopped|Gone|Full' -count=1 -timeout 60m . -fault-rounds {{ rounds }} -fault-pause 90s
 
 # Make the JSON Schemas anew from the Go types.
 schemas:
