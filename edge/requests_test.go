@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go/micro"
 
 	"parley/schemas"
@@ -126,6 +127,39 @@ func TestLargePagesComeWhole(t *testing.T) {
 			t.Fatalf("got %v", g)
 		}
 	}
+}
+
+// TestRetryIsSearchedInBoundedMany: past the bound the client has to decide.
+func TestRetryIsSearchedInBoundedMany(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.historyAnswers(t, func(req micro.Request) {
+		var history schemas.History
+		if err := json.Unmarshal(req.Data(), &history); err != nil {
+			t.Error(err)
+		}
+		var events []schemas.StoredEvent
+		for i := range uint64(schemas.PageEventsMax) {
+			events = append(events, schemas.StoredEvent{Seq: *history.After + 1 + i, JSON: smallEvent})
+		}
+		answer, err := json.Marshal(struct {
+			Events []schemas.StoredEvent `json:"events"`
+			More   bool                  `json:"more"`
+		}{events, true})
+		if err != nil {
+			t.Error(err)
+		}
+		_ = req.Respond(answer)
+	})
+	const chat = "direct.ann.bea"
+	ann := r.join(t, r.edge(), "ann")
+	// As if the log had forgotten its beginning.
+	r.edge().shards[r.env.Layout.Shard(testChat(t, chat))].Store(&shardState{first: 1 << 41})
+	ann.say(sendFrame(1, "m1", chat, "hi", `,"retry":true`))
+	if g := ann.answer(1); g.Code != schemas.Conflict || g.ID != "m1" {
+		t.Errorf("got %v", g)
+	}
+	r.wantLogged(t, chat)
 }
 
 // TestSendsAreRefusedWhilePersistIsFarBehind: near the log's age limit what is not persisted would be lost.

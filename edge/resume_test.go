@@ -154,7 +154,12 @@ func TestResumeIsBoundedOverAllChats(t *testing.T) {
 		}
 		pairs = append(pairs, chat, 0)
 	}
-	c := r.join(t, r.edge(), "ann", resumeOf(pairs...))
+	// The client reads only when no more goes out: a resume waits for it.
+	c := dialClient(t, r.edge(), smallBuffers())
+	c.hello(r.token(t, "ann"), resumeOf(pairs...))
+	eventually(t, "the connection takes no more", func() bool { return r.edge().metric(t, "helper_writes_total", "") > 0 })
+	go c.readLoop()
+	c.await("welcome")
 	bytes, events, chats := 0, 0, map[string]int{}
 	g := c.next()
 	for ; g.T == "event"; g = c.next() {
