@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"syscall"
@@ -30,8 +31,9 @@ type fanoutLoop struct {
 	// The loop's own.
 	sessions []*session
 	dirty    []*session
-	spare    []item   // the other inbox slice
-	buffers  [][]byte // empty outbox buffers, at most buffersMax
+	spare    []item        // the other inbox slice
+	lists    [][]wireFrame // empty ones for outboxes, at most listsMax
+	joined   []byte        // frames of one session on their way to write(2)
 	write    rawWrite
 	helpers  sync.WaitGroup
 }
@@ -50,12 +52,19 @@ type item struct {
 const (
 	// inboxItemsMax bounds a loop's inbox: past it push waits for the next pass.
 	inboxItemsMax = 1 << 16
-	// buffersMax bounds the empty buffers that a loop keeps, bufferBytesKept each of them.
-	buffersMax      = 1024
-	bufferBytesKept = 64 << 10
+	// listsMax bounds the empty lists that a loop keeps, of listFramesKept frames at most.
+	listsMax       = 1024
+	listFramesKept = 256
+	// joinedBytesMax bounds what one write takes together; a longer frame goes alone.
+	joinedBytesMax = 64 << 10
 	// helperWriteWithin bounds the write of a session that does not take its bytes.
 	helperWriteWithin = 30 * time.Second
 	sweepEvery        = time.Second
+
+	// See [fanoutLoop.rest].
+	restWritesMin          = 64
+	restDeliveriesPerWrite = 16
+	restMax                = 5 * time.Millisecond
 )
 
 func newFanoutLoop(number int, m *metrics, heartbeat time.Duration, onPing func(*session), now func() time.Time) *fanoutLoop {
@@ -98,18 +107,30 @@ func (l *fanoutLoop) run(ctx context.Context) {
 			l.helpers.Wait()
 			return
 		}
-		l.passOnce()
+		started := time.Now()
+		delivered, written := l.passOnce()
+		l.rest(time.Since(started), delivered, written)
 	}
 }
 
-func (l *fanoutLoop) passOnce() {
+// rest lets frames gather after a pass that wrote few to each of many sessions:
+// as long as the pass took, so that a loop is late by no more than it would be at
+// its limit anyway, and then one write carries them together.
+func (l *fanoutLoop) rest(pass time.Duration, delivered, written int) {
+	if written >= restWritesMin && delivered < restDeliveriesPerWrite*written {
+		time.Sleep(min(pass, restMax))
+	}
+}
+
+// passOnce does what waits. It returns the event frames it gave to sessions and
+// the sessions it wrote to.
+func (l *fanoutLoop) passOnce() (delivered, written int) {
 	l.mu.Lock()
 	items := l.inbox
 	l.inbox = l.spare[:0]
 	l.mu.Unlock()
 	l.room.Broadcast()
 
-	delivered := 0
 	for i := range items {
 		it := &items[i]
 		switch {
@@ -134,8 +155,10 @@ func (l *fanoutLoop) passOnce() {
 		l.flush(s)
 		l.dirty[i] = nil
 	}
+	written = len(l.dirty)
 	l.dirty = l.dirty[:0]
 	l.metrics.deliveries.Add(float64(delivered))
+	return delivered, written
 }
 
 // admits tells whether a live frame may go to the session now.
@@ -174,71 +197,81 @@ func (l *fanoutLoop) append(s *session, frame wireFrame) {
 		o.dirty = true
 		l.dirty = append(l.dirty, s)
 	}
-	if o.single == nil && o.buf == nil {
-		o.single = frame
+	if o.bytes+len(frame) > outboxBytesMax && !l.makeRoom(s) {
 		return
 	}
-	if o.buf == nil {
-		o.buf = append(l.takeBuffer(), o.single...)
-		o.single = nil
+	if o.frames == nil {
+		o.frames = l.takeList()
 	}
-	if len(o.buf)+len(frame) > outboxBytesMax && !l.makeRoom(s) {
-		return
-	}
-	o.buf = append(o.buf, frame...)
+	o.frames = append(o.frames, frame)
+	o.bytes += len(frame)
 }
 
 // makeRoom writes in the middle of a pass what this one pass brought for the
 // session: a burst alone does not make it slow. It returns false where the session ends.
 func (l *fanoutLoop) makeRoom(s *session) bool {
-	o := &s.out
-	if o.writing {
+	if s.out.writing {
 		s.closing.Store(true)
 		l.closeSession(s, schemas.CloseSlow, "too slow: resume at once")
 		return false
 	}
 	l.flush(s)
-	if o.buf == nil && !o.closed {
-		o.buf = l.takeBuffer()
-	}
-	return !o.closed
+	return !s.out.closed
 }
 
 // flush writes what waits for the session, as far as the kernel takes it now.
 // The rest is a helper's.
 func (l *fanoutLoop) flush(s *session) {
 	o := &s.out
-	pending := o.buf
-	if pending == nil {
-		pending = o.single
-	}
-	if o.writing || len(pending) == 0 {
-		return
-	}
-	n := 0
-	if s.raw != nil {
-		var err error
-		if n, err = l.write.once(s.raw, pending); err != nil {
-			l.abandon(s)
-			return
+	for !o.writing && len(o.frames) > 0 {
+		chunk := l.takeChunk(o)
+		n := 0
+		if s.raw != nil {
+			var err error
+			if n, err = l.write.once(s.raw, chunk); err != nil {
+				l.abandon(s)
+				return
+			}
+		}
+		l.metrics.writes.Inc()
+		if n < len(chunk) {
+			l.startHelper(s, bytes.Clone(chunk[n:]))
 		}
 	}
-	l.metrics.writes.Inc()
-	if n == len(pending) {
-		if o.buf != nil {
-			l.giveBuffer(o.buf)
-		}
-		o.single, o.buf = nil, nil
+	if o.empty() {
 		l.emptied(s)
-		return
 	}
-	l.startHelper(s, pending[n:])
+}
+
+// takeChunk takes the frames of one write from an outbox: the next one, or
+// several joined in a buffer that is hot in the cache and the loop's own.
+func (l *fanoutLoop) takeChunk(o *outbox) []byte {
+	list := o.frames
+	n, size := 1, len(list[0])
+	for n < len(o.frames) && size+len(o.frames[n]) <= joinedBytesMax {
+		size += len(o.frames[n])
+		n++
+	}
+	chunk := []byte(o.frames[0])
+	if n > 1 {
+		l.joined = l.joined[:0]
+		for _, frame := range o.frames[:n] {
+			l.joined = append(l.joined, frame...)
+		}
+		chunk = l.joined
+	}
+	clear(o.frames[:n])
+	o.bytes -= size
+	if o.frames = o.frames[n:]; len(o.frames) == 0 {
+		o.frames = list[:0] // all of it can be used again
+	}
+	return chunk
 }
 
 // startHelper has a goroutine of its own write rest, in its deadline; meanwhile
 // frames gather in the outbox.
 func (l *fanoutLoop) startHelper(s *session, rest []byte) {
-	s.out.single, s.out.buf, s.out.writing = nil, nil, true
+	s.out.writing = true
 	l.metrics.helpers.Inc()
 	within := helperWriteWithin
 	if s.out.closed {
@@ -250,20 +283,19 @@ func (l *fanoutLoop) startHelper(s *session, rest []byte) {
 		_, err := conn.Write(rest)
 		l.push(item{do: func(l *fanoutLoop) {
 			s.out.writing = false
-			switch {
-			case err != nil:
+			if err != nil {
 				l.abandon(s)
-			case s.out.single == nil && s.out.buf == nil:
-				l.emptied(s)
-			default:
-				l.flush(s)
+				return
 			}
+			l.flush(s)
 		}})
 	})
 }
 
 // emptied follows when nothing waits for the session any more.
 func (l *fanoutLoop) emptied(s *session) {
+	l.giveList(s.out.frames)
+	s.out.frames = nil
 	if s.out.closed {
 		s.hangUp()
 	}
@@ -280,7 +312,7 @@ func (l *fanoutLoop) signalRoom(s *session) {
 // awaitRoom has room closed when nothing waits for the session, or nothing will ever go out.
 func (l *fanoutLoop) awaitRoom(s *session, room chan struct{}) {
 	o := &s.out
-	if o.closed || !o.writing && o.single == nil && o.buf == nil {
+	if o.closed || o.empty() {
 		close(room)
 		return
 	}
@@ -295,7 +327,7 @@ func (l *fanoutLoop) closeSession(s *session, code schemas.CloseCode, reason str
 		return
 	}
 	if code == schemas.CloseSlow {
-		o.single, o.buf = nil, nil
+		o.drop()
 	}
 	l.append(s, closeFrame(code, reason))
 	o.closed = true
@@ -309,7 +341,8 @@ func (l *fanoutLoop) closeSession(s *session, code schemas.CloseCode, reason str
 // abandon ends a connection that cannot be written. The read loop notices.
 func (l *fanoutLoop) abandon(s *session) {
 	o := &s.out
-	o.closed, o.single, o.buf = true, nil, nil
+	o.closed = true
+	o.drop()
 	s.closing.Store(true)
 	_ = s.conn.NetConn().Close()
 	l.signalRoom(s)
@@ -353,22 +386,23 @@ func (l *fanoutLoop) detach(s *session) {
 	l.sessions[s.out.index], moved.out.index = moved, s.out.index
 	l.sessions[last] = nil
 	l.sessions = l.sessions[:last]
-	s.out.closed, s.out.single, s.out.buf, s.out.gates = true, nil, nil, nil
+	s.out.closed, s.out.gates = true, nil
+	s.out.drop()
 	l.signalRoom(s)
 }
 
-func (l *fanoutLoop) takeBuffer() []byte {
-	if n := len(l.buffers); n > 0 {
-		b := l.buffers[n-1]
-		l.buffers = l.buffers[:n-1]
-		return b
+func (l *fanoutLoop) takeList() []wireFrame {
+	if n := len(l.lists); n > 0 {
+		list := l.lists[n-1]
+		l.lists = l.lists[:n-1]
+		return list
 	}
-	return make([]byte, 0, 4<<10)
+	return make([]wireFrame, 0, 8)
 }
 
-func (l *fanoutLoop) giveBuffer(b []byte) {
-	if len(l.buffers) < buffersMax && cap(b) <= bufferBytesKept {
-		l.buffers = append(l.buffers, b[:0])
+func (l *fanoutLoop) giveList(list []wireFrame) {
+	if len(l.lists) < listsMax && cap(list) > 0 && cap(list) <= listFramesKept {
+		l.lists = append(l.lists, list[:0])
 	}
 }
 

@@ -45,14 +45,20 @@ type outbox struct {
 	welcomed bool                   // the welcome is queued: live events may follow
 	dirty    bool                   // in the pass's list of sessions to write
 	closed   bool                   // takes nothing more
-	single   wireFrame              // the only frame that waits, not copied
-	buf      []byte                 // frames that wait, when there are several; at most outboxBytesMax
+	frames   []wireFrame            // that wait, in order; shared with other sessions
+	bytes    int                    // of frames; at most outboxBytesMax
 	writing  bool                   // a helper goroutine is writing: the loop must not
 	index    int                    // place in the loop's list of sessions
 	pingAt   int64                  // unix seconds of the next ping
 	gates    map[schemas.Chat]*gate // chats whose live events are held or filtered; nil for most
 	room     chan struct{}          // closed when nothing waits any more; of who holds bulk, nil for most
 }
+
+// empty tells whether nothing waits, and nothing is being written.
+func (o *outbox) empty() bool { return !o.writing && len(o.frames) == 0 }
+
+// drop forgets what waits.
+func (o *outbox) drop() { o.frames, o.bytes = nil, 0 }
 
 // gate keeps a chat's live events from a session while the session is sent
 // what it missed of that chat. They are not buffered: the log has them.
