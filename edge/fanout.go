@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"bytes"
 	"context"
 	"sync"
 	"syscall"
@@ -223,24 +222,27 @@ func (l *fanoutLoop) makeRoom(s *session) bool {
 // The rest is a helper's.
 func (l *fanoutLoop) flush(s *session) {
 	o := &s.out
-	for !o.writing && len(o.frames) > 0 {
+	if o.writing {
+		return
+	}
+	for len(o.frames) > 0 {
+		if s.raw == nil {
+			l.startHelper(s, nil)
+			return
+		}
 		chunk := l.takeChunk(o)
-		n := 0
-		if s.raw != nil {
-			var err error
-			if n, err = l.write.once(s.raw, chunk); err != nil {
-				l.abandon(s)
-				return
-			}
+		n, err := l.write.once(s.raw, chunk)
+		if err != nil {
+			l.abandon(s)
+			return
 		}
 		l.metrics.writes.Inc()
 		if n < len(chunk) {
-			l.startHelper(s, bytes.Clone(chunk[n:]))
+			l.startHelper(s, chunk[n:])
+			return
 		}
 	}
-	if o.empty() {
-		l.emptied(s)
-	}
+	l.emptied(s)
 }
 
 // takeChunk takes the frames of one write from an outbox: the next one, or
@@ -268,19 +270,26 @@ func (l *fanoutLoop) takeChunk(o *outbox) []byte {
 	return chunk
 }
 
-// startHelper has a goroutine of its own write rest, in its deadline; meanwhile
-// frames gather in the outbox.
+// startHelper has a goroutine of its own write rest and all that waits, in its
+// deadline; meanwhile frames gather in the outbox.
 func (l *fanoutLoop) startHelper(s *session, rest []byte) {
-	s.out.writing = true
+	o := &s.out
+	pending := make([]byte, 0, len(rest)+o.bytes)
+	pending = append(pending, rest...)
+	for _, frame := range o.frames {
+		pending = append(pending, frame...)
+	}
+	o.drop()
+	o.writing = true
 	l.metrics.helpers.Inc()
 	within := helperWriteWithin
-	if s.out.closed {
+	if o.closed {
 		within = lingerWithin
 	}
 	l.helpers.Go(func() {
 		conn := s.conn.NetConn()
 		_ = conn.SetWriteDeadline(time.Now().Add(within)) // a closed connection fails the write below
-		_, err := conn.Write(rest)
+		_, err := conn.Write(pending)
 		l.push(item{do: func(l *fanoutLoop) {
 			s.out.writing = false
 			if err != nil {

@@ -189,8 +189,8 @@ func (v *liveLoop) run(ctx context.Context) {
 			call()
 		case <-v.repairs:
 			v.repair()
-		case now := <-echoes.C:
-			v.checkEchoes(now)
+		case <-echoes.C:
+			v.checkEchoes(v.edge.now())
 		case <-ctx.Done():
 			return
 		}

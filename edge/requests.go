@@ -91,6 +91,15 @@ func (e *Edge) askHistory(ctx context.Context, chat schemas.Chat, after uint64, 
 	return page.Events, page.More, nil
 }
 
+// readAfter returns a chat's events after a seq from where they stand together:
+// the log, which ends at last for this chat as far as is known, or the store.
+func (e *Edge) readAfter(ctx context.Context, chat schemas.Chat, after, last uint64) (events []schemas.StoredEvent, more bool, err error) {
+	if e.logCovers(chat, after, last) {
+		return e.logReader.After(ctx, chat, after, schemas.ResumeEventsMax+1, schemas.ResumeBytesMax)
+	}
+	return e.askHistory(ctx, chat, after, schemas.PageEventsMax)
+}
+
 // handleTyping tells the other members, at most once in a while.
 func (e *Edge) handleTyping(s *session, ref schemas.Ref, typing *schemas.Typing) *schemas.Error {
 	if !typing.Chat.HasDirectMember(s.user.name) {

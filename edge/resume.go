@@ -128,13 +128,8 @@ func (r *resume) chat(ctx context.Context, chat schemas.Chat, after, last uint64
 	bytes, more := 0, true
 	at := after
 	for more {
-		var page []schemas.StoredEvent
-		var err error
-		if r.edge.logCovers(chat, at, last) {
-			page, more, err = r.edge.logReader.After(ctx, chat, at, schemas.ResumeEventsMax+1, schemas.ResumeBytesMax)
-		} else {
-			page, more, err = r.edge.askHistory(ctx, chat, at, schemas.PageEventsMax)
-		}
+		page, further, err := r.edge.readAfter(ctx, chat, at, last)
+		more = further
 		if err != nil {
 			r.edge.log.Warn("resume: read chat", "chat", chat, "after", at, "error", err)
 			r.reset(chat, schemas.ResetGap)

@@ -18,8 +18,7 @@ const (
 	// natsGrace is how long NATS may be away before sends are refused at once.
 	natsGrace = 2 * time.Second
 	// retryEventsMax bounds how many events of a chat a retried send is searched in.
-	retryEventsMax  = 100_000
-	retryPageEvents = 1000
+	retryEventsMax = 100_000
 )
 
 // handleSend publishes a send to its chat's log; [session.acked] answers it.
@@ -137,19 +136,23 @@ func (u *user) takeSend(perSecond float64, burst int, now time.Time) *schemas.Er
 // earlier try of its send, and returns that one's seq, or 0. What is younger
 // than the dedup window the log itself recognizes, so a replica that lags does no harm.
 func (e *Edge) findSent(ctx context.Context, user schemas.User, send *schemas.Send) (uint64, *schemas.Error) {
-	after, fromLog := send.After, e.logReaches(send.Chat, send.After)
+	unread := func(err error) *schemas.Error {
+		e.log.Warn("look for an earlier try", "chat", send.Chat, "error", err)
+		return &schemas.Error{Code: schemas.Unavailable, Message: "the log could not be read: send again with retry", RetryAfter: 1}
+	}
+	lasts, err := e.logReader.Lasts(ctx, []schemas.Chat{send.Chat})
+	if err != nil {
+		return 0, unread(err)
+	}
+	last, inLog := lasts[send.Chat]
+	if inLog && last <= send.After || !inLog && e.logReaches(send.Chat, send.After) {
+		return 0, nil // nothing has come since
+	}
+	after := send.After
 	for looked := 0; looked < retryEventsMax; {
-		var events []schemas.StoredEvent
-		var more bool
-		var err error
-		if fromLog {
-			events, more, err = e.logReader.After(ctx, send.Chat, after, retryPageEvents, schemas.ResumeBytesMax)
-		} else {
-			events, more, err = e.askHistory(ctx, send.Chat, after, schemas.PageEventsMax)
-		}
+		events, more, err := e.readAfter(ctx, send.Chat, after, last)
 		if err != nil {
-			e.log.Warn("look for an earlier try", "chat", send.Chat, "error", err)
-			return 0, &schemas.Error{Code: schemas.Unavailable, Message: "the log could not be read: send again with retry", RetryAfter: 1}
+			return 0, unread(err)
 		}
 		for i := range events {
 			if isTry(events[i].JSON, user, send.ID) {
