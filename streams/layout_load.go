@@ -50,17 +50,14 @@ type streamInfos map[string]*jetstream.StreamInfo
 // listStreams asks for each stream by itself: a cluster's list leaves out those
 // that have no leader yet, and after a restart they would look lost.
 func listStreams(ctx context.Context, js jetstream.JetStream) (streamInfos, error) {
-	existing := make(streamInfos)
-	names := js.StreamNames(ctx)
-	for name := range names.Name() {
-		existing[name] = nil
-	}
-	if err := names.Err(); err != nil {
-		return nil, fmt.Errorf("list streams: %w: is JetStream running?", err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, leaderWithin)
 	defer cancel()
-	for name := range existing {
+	names, err := streamNames(ctx, js)
+	if err != nil {
+		return nil, err
+	}
+	existing := make(streamInfos, len(names))
+	for _, name := range names {
 		info, err := streamInfo(ctx, js, name)
 		if err != nil {
 			return nil, err
@@ -68,6 +65,27 @@ func listStreams(ctx context.Context, js jetstream.JetStream) (streamInfos, erro
 		existing[name] = info
 	}
 	return existing, nil
+}
+
+// streamNames asks again where nobody answers: a cluster without a leader lets
+// the question fall.
+func streamNames(ctx context.Context, js jetstream.JetStream) (names []string, err error) {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, leaderAttempt)
+		lister := js.StreamNames(attempt)
+		names = names[:0]
+		for name := range lister.Name() {
+			names = append(names, name)
+		}
+		err = lister.Err()
+		cancel()
+		if err == nil {
+			return names, nil
+		}
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) {
+			return nil, fmt.Errorf("list streams: %w: is JetStream running, with enough servers of its cluster?", err)
+		}
+	}
 }
 
 // streamInfo waits for the stream to have a leader. It returns nil for a stream
