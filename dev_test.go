@@ -25,11 +25,14 @@ import (
 const programVariable = "PARLEY_TEST_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(programVariable) != "" {
+	switch os.Getenv(programVariable) {
+	case "":
+		goleak.VerifyTestMain(m)
+	case natsNode:
+		natsNodeMain()
+	default:
 		main()
-		return
 	}
-	goleak.VerifyTestMain(m)
 }
 
 // devServer is `parley dev` in this process, on free ports.

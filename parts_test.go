@@ -18,11 +18,13 @@ import (
 	"parley/workers/store/sqlite"
 )
 
-// parts is a server whose parts are processes of their own, with NATS in the test's.
+// parts is a server whose parts are processes of their own.
 type parts struct {
-	env   *streamstest.Env
-	nodes int
-	store string
+	urls      []string // of the NATS servers
+	passwords streams.Passwords
+	store     string
+
+	env *streamstest.Env // NATS in the test's process; nil where it is not
 }
 
 const partsSecret = "a-secret-of-tests-that-is-long-enough"
@@ -33,11 +35,16 @@ func startParts(t testing.TB, shards int) *parts { return startPartsOn(t, 1, sha
 // startPartsOn is startParts with that many nodes.
 func startPartsOn(t testing.TB, nodes, shards int) *parts {
 	t.Helper()
-	p := &parts{
-		env:   streamstest.Start(t, streamstest.Options{Nodes: nodes, NoProvision: true, Log: slog.New(slog.DiscardHandler)}),
-		nodes: nodes,
-		store: filepath.Join(t.TempDir(), storeFile),
-	}
+	env := streamstest.Start(t, streamstest.Options{Nodes: nodes, NoProvision: true, Log: slog.New(slog.DiscardHandler)})
+	p := startPartsAt(t, env.Server.URLs(), env.Passwords, shards)
+	p.env = env
+	return p
+}
+
+// startPartsAt provisions NATS servers that run elsewhere, every stream on each of them.
+func startPartsAt(t testing.TB, urls []string, passwords streams.Passwords, shards int) *parts {
+	t.Helper()
+	p := &parts{urls: urls, passwords: passwords, store: filepath.Join(t.TempDir(), storeFile)}
 	migrate := startChild(t, p.environment(), "migrate", fmt.Sprintf("--shards=%d", shards), "--max-bytes=67108864")
 	if state := migrate.waitExit(t); !state.Success() {
 		t.Fatalf("migrate: %s\n%s", state, migrate.stderr)
@@ -48,12 +55,12 @@ func startPartsOn(t testing.TB, nodes, shards int) *parts {
 // environment configures each part.
 func (p *parts) environment() []string {
 	environment := []string{
-		"PARLEY_NATS=" + strings.Join(p.env.Server.URLs(), ","), "PARLEY_STORE=sqlite://" + p.store,
-		fmt.Sprintf("PARLEY_REPLICAS=%d", p.nodes),
+		"PARLEY_NATS=" + strings.Join(p.urls, ","), "PARLEY_STORE=sqlite://" + p.store,
+		fmt.Sprintf("PARLEY_REPLICAS=%d", len(p.urls)),
 		"PARLEY_AUTH_SECRET=" + partsSecret, "PARLEY_LOG_LEVEL=info",
 	}
 	for _, c := range []streams.Component{streams.EdgeComponent, streams.WorkerComponent} {
-		environment = append(environment, c.PasswordVariable()+"="+p.env.Passwords.Of(c))
+		environment = append(environment, c.PasswordVariable()+"="+p.passwords.Of(c))
 	}
 	return environment
 }
@@ -92,7 +99,7 @@ func (p *parts) startWorker(t testing.TB, only string) *workerChild {
 // log reads the log as an operator, with its layout.
 func (p *parts) log(t testing.TB) (jetstream.JetStream, *streams.Log) {
 	t.Helper()
-	return openLog(t, p.env.Server.URLs(), p.env.Passwords)
+	return openLog(t, p.urls, p.passwords)
 }
 
 // stored returns how many messages the first shard's log has.

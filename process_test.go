@@ -44,7 +44,7 @@ func startChild(t testing.TB, environment []string, args ...string) *child {
 		}
 	}}
 	c.cmd = exec.Command(executable, args...)
-	c.cmd.Env = append(append(cleanEnvironment(), programVariable+"=1"), environment...)
+	c.cmd.Env = append(append(cleanEnvironment(), programVariable+"=parley"), environment...)
 	c.cmd.Stdout, c.cmd.Stderr = c.stdout, c.stderr
 	c.cmd.SysProcAttr = childAttributes()
 	if err := c.cmd.Start(); err != nil {
@@ -91,9 +91,6 @@ func (c *child) waitReady(t testing.TB) string {
 	}
 	return ""
 }
-
-// childWithin bounds what only a defect makes a child take.
-const childWithin = 90 * time.Second
 
 // signal sends to the child alone.
 func (c *child) signal(t testing.TB, signal syscall.Signal) {
