@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -320,7 +321,7 @@ func lineOf(t testing.TB, seq uint64, text []byte) line {
 func openLog(t testing.TB, urls []string, passwords streams.Passwords) (jetstream.JetStream, *streams.Log) {
 	t.Helper()
 	conn, err := streams.Connect(t.Context(), streams.ConnectConfig{
-		Component: streams.OperatorComponent, URLs: urls, Password: passwords.Operator,
+		Component: streams.OperatorComponent, URLs: urls, Password: passwords.Operator, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
