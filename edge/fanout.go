@@ -2,6 +2,8 @@ package edge
 
 import (
 	"context"
+	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -56,8 +58,9 @@ const (
 	listFramesKept = 256
 	// joinedBytesMax bounds what one write takes together; a longer frame goes alone.
 	joinedBytesMax = 64 << 10
-	// helperWriteWithin bounds the write of a session that does not take its bytes.
+	// helperWriteWithin bounds the write of helperPieceBytes to a session that does not take its bytes.
 	helperWriteWithin = 30 * time.Second
+	helperPieceBytes  = 32 << 10
 	sweepEvery        = time.Second
 
 	// See [fanoutLoop.rest].
@@ -206,6 +209,32 @@ func (l *fanoutLoop) append(s *session, frame wireFrame) {
 	o.bytes += len(frame)
 }
 
+// appendPage adds an answer, which is in the outbox when its turn has come.
+func (l *fanoutLoop) appendPage(s *session, frame wireFrame) {
+	o := &s.out
+	switch {
+	case o.empty():
+		s.requests.Add(-1)
+		l.append(s, frame)
+	case !o.closed:
+		o.pages = append(o.pages, frame)
+	}
+}
+
+// nextPage puts the next answer where frames wait. It returns false where there is none.
+func (l *fanoutLoop) nextPage(s *session) bool {
+	o := &s.out
+	if len(o.pages) == 0 {
+		return false
+	}
+	s.requests.Add(-1)
+	o.frames, o.bytes = append(o.frames, o.pages[0]), len(o.pages[0])
+	if o.pages = o.pages[1:]; len(o.pages) == 0 {
+		o.pages = nil
+	}
+	return true
+}
+
 // makeRoom writes in the middle of a pass what this one pass brought for the
 // session: a burst alone does not make it slow. It returns false where the session ends.
 func (l *fanoutLoop) makeRoom(s *session) bool {
@@ -225,7 +254,7 @@ func (l *fanoutLoop) flush(s *session) {
 	if o.writing {
 		return
 	}
-	for len(o.frames) > 0 {
+	for len(o.frames) > 0 || l.nextPage(s) {
 		if s.raw == nil {
 			l.startHelper(s, nil)
 			return
@@ -270,8 +299,8 @@ func (l *fanoutLoop) takeChunk(o *outbox) []byte {
 	return chunk
 }
 
-// startHelper has a goroutine of its own write rest and all that waits, in its
-// deadline; meanwhile frames gather in the outbox.
+// startHelper has a goroutine of its own write rest and all that waits;
+// meanwhile frames gather in the outbox.
 func (l *fanoutLoop) startHelper(s *session, rest []byte) {
 	o := &s.out
 	pending := make([]byte, 0, len(rest)+o.bytes)
@@ -279,17 +308,14 @@ func (l *fanoutLoop) startHelper(s *session, rest []byte) {
 	for _, frame := range o.frames {
 		pending = append(pending, frame...)
 	}
-	o.drop()
-	o.writing = true
+	o.frames, o.bytes, o.writing = nil, 0, true
 	l.metrics.helpers.Inc()
 	within := helperWriteWithin
 	if o.closed {
 		within = lingerWithin
 	}
 	l.helpers.Go(func() {
-		conn := s.conn.NetConn()
-		_ = conn.SetWriteDeadline(time.Now().Add(within)) // a closed connection fails the write below
-		_, err := conn.Write(pending)
+		err := writePatiently(s.conn.NetConn(), pending, within)
 		l.push(item{do: func(l *fanoutLoop) {
 			s.out.writing = false
 			if err != nil {
@@ -299,6 +325,20 @@ func (l *fanoutLoop) startHelper(s *session, rest []byte) {
 			l.flush(s)
 		}})
 	})
+}
+
+// writePatiently writes all of pending. Each piece of helperPieceBytes has its
+// own time: who takes its bytes slowly and steadily is not cut off.
+func writePatiently(conn net.Conn, pending []byte, within time.Duration) error {
+	for piece := range slices.Chunk(pending, helperPieceBytes) {
+		if err := conn.SetWriteDeadline(time.Now().Add(within)); err != nil {
+			return err
+		}
+		if _, err := conn.Write(piece); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // emptied follows when nothing waits for the session any more.
@@ -335,6 +375,7 @@ func (l *fanoutLoop) closeSession(s *session, code schemas.CloseCode, reason str
 	if o.closed {
 		return
 	}
+	o.pages = nil // their requests are asked again elsewhere
 	if code == schemas.CloseSlow {
 		o.drop()
 	}

@@ -34,28 +34,24 @@ func (e *Edge) handleHistory(ctx context.Context, s *session, ref schemas.Ref, h
 		return &schemas.Error{Code: schemas.RateLimited, Message: "more than " + strconv.Itoa(requestsMax) + " requests at once", RetryAfter: 0.1}
 	}
 	e.tasks.Go(func() {
-		defer s.requests.Add(-1)
 		answer, err := e.requestHistory(ctx, history)
 		if err != nil {
+			s.requests.Add(-1)
 			e.metrics.histories.WithLabelValues(string(err.Code)).Inc()
 			s.push(errorFrame(ref, "", err))
 			return
 		}
 		e.metrics.histories.WithLabelValues("page").Inc()
-		s.pushPage(ctx, pageFrame(ref, history.Chat, answer))
+		s.pushPage(pageFrame(ref, history.Chat, answer))
 	})
 	return nil
 }
 
 // requestHistory returns a worker's answer as it came: a JSON object of events and more.
 func (e *Edge) requestHistory(ctx context.Context, history *schemas.History) ([]byte, *schemas.Error) {
-	request, err := json.Marshal(history)
-	if err != nil {
-		return nil, schemas.Errorf(schemas.Internal, "the request could not be encoded")
-	}
 	ctx, cancel := context.WithTimeout(ctx, requestWithin)
 	defer cancel()
-	reply, err := e.conn.RequestWithContext(ctx, streams.HistorySubject, request)
+	reply, err := e.conn.RequestWithContext(ctx, streams.HistorySubject, historyRequest(history))
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, &schemas.Error{Code: schemas.Unavailable, Message: "no history worker is running", RetryAfter: 2}
@@ -72,6 +68,22 @@ func (e *Edge) requestHistory(ctx context.Context, history *schemas.History) ([]
 		return nil, schemas.Errorf(schemas.Internal, "the history worker's answer is empty")
 	}
 	return reply.Data, nil
+}
+
+// historyRequest is the JSON of a request, appended by hand since it is made for each page.
+func historyRequest(history *schemas.History) []byte {
+	b := append(make([]byte, 0, 256), `{"chat":"`...)
+	b = append(append(b, history.Chat.String()...), '"')
+	if history.Before != nil {
+		b = strconv.AppendUint(append(b, `,"before":`...), *history.Before, 10)
+	}
+	if history.After != nil {
+		b = strconv.AppendUint(append(b, `,"after":`...), *history.After, 10)
+	}
+	if history.Limit != nil {
+		b = strconv.AppendInt(append(b, `,"limit":`...), *history.Limit, 10)
+	}
+	return append(b, '}')
 }
 
 // askHistory returns a chat's events after a seq as a history worker knows

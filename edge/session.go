@@ -3,7 +3,6 @@ package edge
 import (
 	"context"
 	"net"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -29,8 +28,7 @@ type session struct {
 	heardAt   atomic.Int64 // unix seconds of the last frame from the client
 	expiresAt atomic.Int64 // unix seconds at which the token's time is over
 	closing   atomic.Bool  // a close frame is on its way: what the client still sends is dropped
-	requests  atomic.Int32 // to workers, in flight; at most requestsMax
-	bulk      sync.Mutex   // held by who waits for room for much
+	requests  atomic.Int32 // to workers, until their answer is in the outbox; at most requestsMax
 
 	// The read loop's.
 	badFrames []time.Time // of the last minute, at most BadFramesMax
@@ -47,18 +45,19 @@ type outbox struct {
 	closed   bool                   // takes nothing more
 	frames   []wireFrame            // that wait, in order; shared with other sessions
 	bytes    int                    // of frames; at most outboxBytesMax
+	pages    []wireFrame            // each waits until no frame does; at most requestsMax
 	writing  bool                   // a helper goroutine is writing: the loop must not
 	index    int                    // place in the loop's list of sessions
 	pingAt   int64                  // unix seconds of the next ping
 	gates    map[schemas.Chat]*gate // chats whose live events are held or filtered; nil for most
-	room     chan struct{}          // closed when nothing waits any more; of who holds bulk, nil for most
+	room     chan struct{}          // closed when nothing waits any more; the resume's, nil for most
 }
 
 // empty tells whether nothing waits, and nothing is being written.
-func (o *outbox) empty() bool { return !o.writing && len(o.frames) == 0 }
+func (o *outbox) empty() bool { return !o.writing && len(o.frames) == 0 && len(o.pages) == 0 }
 
 // drop forgets what waits.
-func (o *outbox) drop() { o.frames, o.bytes = nil, 0 }
+func (o *outbox) drop() { o.frames, o.bytes, o.pages = nil, 0, nil }
 
 // gate keeps a chat's live events from a session while the session is sent
 // what it missed of that chat. They are not buffered: the log has them.
@@ -80,23 +79,16 @@ const lingerWithin = 2 * time.Second
 // push queues one frame for the session.
 func (s *session) push(frame wireFrame) { s.loop.push(item{one: s, frame: frame}) }
 
-// pushPage queues a long answer once nothing else waits: pages that were asked
-// for at once would overflow the outbox of a client that is merely slow.
-func (s *session) pushPage(ctx context.Context, frame wireFrame) {
-	s.bulk.Lock()
-	defer s.bulk.Unlock()
-	s.awaitRoomLocked(ctx)
-	s.push(frame)
+// pushPage queues the answer to a request. It goes out when nothing else waits:
+// pages that were asked for at once would overflow the outbox of a client that is
+// merely slow.
+func (s *session) pushPage(frame wireFrame) {
+	s.loop.push(item{do: func(l *fanoutLoop) { l.appendPage(s, frame) }})
 }
 
-// awaitRoom returns when nothing waits for the session, or nothing will go out any more.
+// awaitRoom returns when nothing waits for the session, or nothing will go out
+// any more. Only its resume calls it.
 func (s *session) awaitRoom(ctx context.Context) {
-	s.bulk.Lock()
-	defer s.bulk.Unlock()
-	s.awaitRoomLocked(ctx)
-}
-
-func (s *session) awaitRoomLocked(ctx context.Context) {
 	room := make(chan struct{})
 	s.loop.push(item{do: func(l *fanoutLoop) { l.awaitRoom(s, room) }})
 	select {

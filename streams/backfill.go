@@ -76,17 +76,37 @@ func (l *Log) After(ctx context.Context, chat schemas.Chat, after uint64, limit,
 }
 
 // Last returns the highest seq of a chat in the log, or ok false where the log
-// holds nothing of it. The answer is the leader's.
+// holds nothing of it. The answer is the leader's word.
 func (l *Log) Last(ctx context.Context, chat schemas.Chat) (seq uint64, ok bool, err error) {
 	shard := l.layout.Shard(chat)
-	msg, err := l.fromLeader(ctx, shard, msgGetRequest{LastFor: shard.Timeline(chat)})
+	if l.Replicated() {
+		var msg *jetstream.RawStreamMsg
+		if msg, err = l.fromLeader(ctx, shard, msgGetRequest{LastFor: shard.Timeline(chat)}); err == nil {
+			seq = msg.Sequence
+		}
+	} else {
+		seq, err = l.lastDirect(ctx, shard, shard.Timeline(chat)) // the only replica leads
+	}
 	if errors.Is(err, ErrGone) {
 		return 0, false, nil
 	}
 	if err != nil {
 		return 0, false, fmt.Errorf("read last of %s: %w", chat, err)
 	}
-	return msg.Sequence, true, nil
+	return seq, true, nil
+}
+
+func (l *Log) lastDirect(ctx context.Context, shard Shard, subject string) (seq uint64, err error) {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	msg, err := l.js.Conn().RequestWithContext(ctx, "$JS.API.DIRECT.GET."+shard.Stream()+"."+subject, nil)
+	if err != nil {
+		return 0, err
+	}
+	if msg.Header.Get("Status") == "404" {
+		return 0, ErrGone
+	}
+	return strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
 }
 
 // Lasts returns the highest seq of each of chats that the answering replicas
