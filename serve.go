@@ -147,6 +147,19 @@ func (f storeFlag) open(ctx context.Context) (*sqlite.Store, error) {
 	return sqlite.Open(ctx, path)
 }
 
+// openMigrated opens the store for who does not migrate it.
+func (f storeFlag) openMigrated(ctx context.Context) (*sqlite.Store, error) {
+	st, err := f.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := st.CheckSchema(ctx); err != nil {
+		st.Close()
+		return nil, err
+	}
+	return st, nil
+}
+
 // workerCommand runs workers.
 type workerCommand struct {
 	Admin string   `help:"Address for operators: health, metrics, profiles. Never public." default:"127.0.0.1:8082"`
@@ -161,14 +174,11 @@ func (c *workerCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	st, err := c.open(p.ctx)
+	st, err := c.openMigrated(p.ctx)
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	if err := st.CheckSchema(p.ctx); err != nil {
-		return err
-	}
 	w := workers{only: c.Only, nats: nats, replicas: c.Replicas, store: st}
 	a, err := startAdmin(c.Admin, w.ready)
 	if err != nil {

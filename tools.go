@@ -136,14 +136,11 @@ func (c *deadReplayCommand) Run(p *process) error {
 		if err != nil {
 			return err
 		}
-		st, err := c.open(p.ctx)
+		st, err := c.openMigrated(p.ctx)
 		if err != nil {
 			return err
 		}
 		defer st.Close()
-		if err := st.CheckSchema(p.ctx); err != nil {
-			return err
-		}
 		taken, left := 0, 0
 		handlers := map[string]dead.Handler{streams.PersistConsumer: persist.NewReplayer(st, layout)}
 		err = dead.Replay(p.ctx, js, c.Consumer, handlers, func(letter dead.Letter, err error) {
