@@ -7,10 +7,12 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
 	"parley/schemas"
 	"parley/streams"
+	"parley/streams/streamstest"
 )
 
 // historyAnswers serves history requests with a function of the test.
@@ -132,7 +134,7 @@ func TestLargePagesComeWhole(t *testing.T) {
 // TestRetryIsSearchedInBoundedMany: past the bound the client has to decide.
 func TestRetryIsSearchedInBoundedMany(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRigOn(t, streamstest.Options{NoSync: true, Administrator: true}, nil)
 	r.historyAnswers(t, func(req micro.Request) {
 		var history schemas.History
 		if err := json.Unmarshal(req.Data(), &history); err != nil {
@@ -153,13 +155,29 @@ func TestRetryIsSearchedInBoundedMany(t *testing.T) {
 	})
 	const chat = "direct.ann.bea"
 	ann := r.join(t, r.edge(), "ann")
-	// As if the log had forgotten its beginning.
-	r.edge().shards[r.env.Layout.Shard(testChat(t, chat))].Store(&shardState{first: 1 << 41})
+	r.forgetBeginning(t, chat)
 	ann.say(sendFrame(1, "m1", chat, "hi", `,"retry":true`))
 	if g := ann.answer(1); g.Code != schemas.Conflict || g.ID != "m1" {
 		t.Errorf("got %v", g)
 	}
 	r.wantLogged(t, chat)
+}
+
+// forgetBeginning has the log hold nothing of a chat that it once held an event of.
+func (r *rig) forgetBeginning(t testing.TB, chat string) {
+	t.Helper()
+	seq := r.logged(t, r.asEdge(t), chat, "bea", "m0", "hi")
+	shard := r.env.Layout.Shard(testChat(t, chat))
+	stream, err := r.env.JetStream.Stream(t.Context(), shard.Stream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(seq+1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.edge().watchLogOnce(t.Context(), shard); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestSendsAreRefusedWhilePersistIsFarBehind: near the log's age limit what is not persisted would be lost.
