@@ -108,11 +108,11 @@ func (e *Edge) refuse(s *session, frame schemas.Frame, err *schemas.Error) {
 	if frame.T == schemas.TSend {
 		e.metrics.sends.WithLabelValues(string(err.Code)).Inc()
 	}
+	now := e.now()
 	s.push(errorFrame(frame.Ref, id, err))
 	if err.Code != schemas.BadFrame {
 		return
 	}
-	now := e.now()
 	for len(s.badFrames) > 0 && now.Sub(s.badFrames[0]) > time.Minute {
 		s.badFrames = s.badFrames[1:]
 	}
