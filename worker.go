@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"parley/edge"
+	"parley/streams"
+	"parley/workers/persist"
+	"parley/workers/query"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// workerCommand runs workers.
+type workerCommand struct {
+	Admin string   `help:"Address for operators: health, metrics, profiles. Never public." default:"127.0.0.1:8082"`
+	Only  []string `help:"Workers to run, of persist and query; without it, all." enum:"persist,query"`
+	natsFlags
+	storeFlag
+	Replicas int `help:"Replicas of the chat streams: with more than one, absence is asked of the leader." default:"1"`
+}
+
+func (c *workerCommand) Run(p *process) error {
+	nats, err := c.config(streams.WorkerComponent, "")
+	if err != nil {
+		return err
+	}
+	st, err := c.openMigrated(p.ctx)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	w := workers{only: c.Only, nats: nats, replicas: c.Replicas, store: st}
+	a, err := startAdmin(c.Admin, w.ready)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	w.metrics = a.metrics
+	return w.run(p, func() { fmt.Fprintf(p.stdout, "ready http://%s\n", a.address()) })
+}
+
+// workers are the consumers and services of one process.
+type workers struct {
+	only     []string // of persist and query; empty: both
+	nats     streams.ConnectConfig
+	replicas int
+	store    permanentStore
+	metrics  prometheus.Registerer
+
+	conn atomic.Pointer[nats.Conn] // nil until they have started
+}
+
+// run runs the workers until ctx ends or one of them does. It calls started once
+// nothing keeps them from starting.
+func (w *workers) run(p *process, started func()) error {
+	w.nats.Log = p.log
+	conn, err := streams.Connect(p.ctx, w.nats)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return fmt.Errorf("open JetStream: %w", err)
+	}
+	layout, err := streams.LoadLayout(p.ctx, js)
+	if err != nil {
+		return err
+	}
+	log := streams.NewLog(js, layout, w.replicas)
+	var runs []func(context.Context) error
+	if w.runs("persist") {
+		if err := checkSameLog(p.ctx, layout, log, w.store); err != nil {
+			return err
+		}
+		persister, err := persist.New(persist.Config{JetStream: js, Log: log, Layout: layout, Store: w.store, Logger: p.log, Registerer: w.metrics})
+		if err != nil {
+			return err
+		}
+		runs = append(runs, persister.Run)
+	}
+	if w.runs("query") {
+		service, err := query.New(query.Config{Conn: conn, Log: log, Layout: layout, Store: w.store, Logger: p.log, Registerer: w.metrics, Version: edge.Version})
+		if err != nil {
+			return err
+		}
+		runs = append(runs, service.Run)
+	}
+	w.conn.Store(conn)
+	started()
+	return runAll(p.ctx, runs...)
+}
+
+// checkSameLog refuses a store that is ahead of the log: one of them was
+// replaced, and what is said now would get sequences that the store has already.
+// What cannot be read now is no reason: persist looks again, and waits.
+func checkSameLog(ctx context.Context, layout streams.Layout, log *streams.Log, st permanentStore) error {
+	for _, shard := range layout.All() {
+		committed, err := st.Committed(ctx, shard.Token)
+		if err != nil {
+			continue
+		}
+		_, last, err := log.Bounds(ctx, shard)
+		if err == nil && committed > last {
+			return fmt.Errorf("the store has shard %s up to %d and the log ends at %d: they do not belong together: restore both from one backup, or begin with a fresh data directory",
+				shard.Token, committed, last)
+		}
+	}
+	return nil
+}
+
+func (w *workers) runs(name string) bool { return len(w.only) == 0 || slices.Contains(w.only, name) }
+
+const readyAskWithin = 2 * time.Second
+
+func (w *workers) ready(ctx context.Context) error {
+	switch conn := w.conn.Load(); {
+	case conn == nil:
+		return errors.New("starting")
+	case !conn.IsConnected():
+		return errors.New("NATS is away")
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyAskWithin)
+	defer cancel()
+	return w.store.Ping(ctx)
+}
+
+// runAll runs each until ctx ends or the first of them does, and returns what went wrong.
+func runAll(ctx context.Context, runs ...func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, len(runs))
+	var group sync.WaitGroup
+	for i, run := range runs {
+		group.Go(func() {
+			defer cancel()
+			errs[i] = run(ctx)
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
