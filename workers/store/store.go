@@ -72,6 +72,12 @@ type Head struct {
 	BucketBytes  int64 // bytes of their JSON
 }
 
+// ChatHead is a row of table chats with its key.
+type ChatHead struct {
+	Chat schemas.Chat
+	Head Head
+}
+
 // Bucket is a row of table buckets: FirstSeq is the seq of its first event.
 type Bucket struct {
 	Bucket   int64

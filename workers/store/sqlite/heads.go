@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -21,6 +22,18 @@ func (r *Reader) Committed(ctx context.Context, shard string) (committed uint64,
 		return err
 	})
 	return committed, err
+}
+
+// Shards returns how far each shard is stored of which anything is.
+func (r *Reader) Shards(ctx context.Context) (map[string]uint64, error) {
+	shards := make(map[string]uint64)
+	err := r.read(ctx, "read shards", func(c *conn) error {
+		return c.query("SELECT shard, committed FROM shards", func(row []driver.Value) error {
+			shards[text(row[0])] = uint64(integer(row[1]))
+			return nil
+		})
+	})
+	return shards, err
 }
 
 // Head returns the head of chat; ok is false where nothing of it is stored.
@@ -53,6 +66,49 @@ func (r *Reader) Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.C
 		}, jsonNames(chats))
 	})
 	return heads, err
+}
+
+// chatsPerRead bounds what Chats holds in memory, and how long one of its reads
+// keeps the WAL from being emptied.
+const chatsPerRead = 1000
+
+// Chats yields every chat of which something is stored, once, with its head, in
+// no particular order. A chat that is stored only meanwhile may be left out. An
+// error comes last.
+func (r *Reader) Chats(ctx context.Context) iter.Seq2[store.ChatHead, error] {
+	return func(yield func(store.ChatHead, error) bool) {
+		for after := ""; ; {
+			chats, err := r.chatsAfter(ctx, after)
+			if err != nil {
+				yield(store.ChatHead{}, err)
+				return
+			}
+			for _, chat := range chats {
+				if !yield(chat, nil) {
+					return
+				}
+			}
+			if len(chats) < chatsPerRead {
+				return
+			}
+			after = chats[len(chats)-1].Chat.String()
+		}
+	}
+}
+
+func (r *Reader) chatsAfter(ctx context.Context, after string) (chats []store.ChatHead, err error) {
+	err = r.read(ctx, "read chats", func(c *conn) error {
+		return c.query(`SELECT chat, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes
+			FROM chats WHERE chat > ? ORDER BY chat LIMIT ?`, func(row []driver.Value) error {
+			chat, err := schemas.ParseChat(text(row[0]))
+			if err != nil {
+				return fmt.Errorf("read a row of chats: %w", err)
+			}
+			chats = append(chats, store.ChatHead{Chat: chat, Head: headOf(row)})
+			return nil
+		}, after, int64(chatsPerRead))
+	})
+	return chats, err
 }
 
 // jsonNames makes a JSON array of names, in which nothing needs to be escaped.

@@ -172,7 +172,11 @@ func testContext(t *testing.T, open Open) {
 	_, _, head := s.Head(ctx, chat)
 	_, heads := s.Heads(ctx, []schemas.Chat{chat})
 	_, _, page := s.Page(ctx, chat, store.Range{Limit: 1})
-	for call, err := range map[string]error{"Committed": committed, "Head": head, "Heads": heads, "Page": page, "Commit": s.Commit(ctx, b[1])} {
+	_, shards := s.Shards(ctx)
+	var chats error
+	for _, chats = range s.Chats(ctx) {
+	}
+	for call, err := range map[string]error{"Committed": committed, "Shards": shards, "Chats": chats, "Head": head, "Heads": heads, "Page": page, "Commit": s.Commit(ctx, b[1])} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v, want context.Canceled", call, err)
 		}

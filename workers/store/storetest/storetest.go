@@ -4,6 +4,7 @@ package storetest
 
 import (
 	"context"
+	"iter"
 	"testing"
 
 	"parley/schemas"
@@ -14,6 +15,14 @@ import (
 type Store interface {
 	// Committed returns the sequence up to which a shard is stored, 0 where nothing is.
 	Committed(ctx context.Context, shard string) (uint64, error)
+	// Shards returns how far each shard is stored of which anything is: what
+	// Committed tells of each.
+	Shards(ctx context.Context) (map[string]uint64, error)
+	// Chats yields each chat of which something is stored, once, with its head, in
+	// no particular order. The heads are of no one moment, and a chat that is stored
+	// only while Chats runs may be left out; those before are there. Memory is
+	// bounded whatever the number of chats. An error ends it.
+	Chats(ctx context.Context) iter.Seq2[store.ChatHead, error]
 	// Heads returns the heads of those chats of which something is stored.
 	Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Head, error)
 	// Head returns one chat's head; ok is false where nothing of it is stored.
@@ -59,6 +68,9 @@ func Run(t *testing.T, open Open) {
 		{"an ended context stops each call", testContext},
 		{"a large batch is stored whole", testLarge},
 		{"shards commit side by side", testParallel},
+		{"all shards are listed", testListShards},
+		{"all chats are listed once", testListChats},
+		{"chats are listed while others are stored", testListChatsMeanwhile},
 		{"any order and repetition ends alike", testAnyOrder},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -89,6 +101,12 @@ func testEmpty(t *testing.T, open Open) {
 	}
 	if heads, err := s.Heads(t.Context(), nil); len(heads) != 0 || err != nil {
 		t.Errorf("Heads of no chats: %v, %v, want none", heads, err)
+	}
+	if shards, err := s.Shards(t.Context()); len(shards) != 0 || err != nil {
+		t.Errorf("Shards: %v, %v, want none", shards, err)
+	}
+	for chat, err := range s.Chats(t.Context()) {
+		t.Errorf("Chats: %v, %v, want none", chat, err)
 	}
 	for _, rng := range []store.Range{{Limit: 10}, {Before: 7, Limit: 10}, {Forward: true, Limit: 10}, {Forward: true, After: 7, Limit: 10}} {
 		if events, more, err := s.Page(t.Context(), chat, rng); len(events) != 0 || more || err != nil {
