@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,11 +15,9 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"parley/clients/web"
 	"parley/edge"
 	"parley/schemas"
 	"parley/streams"
-	"parley/workers/store/sqlite"
 )
 
 const (
@@ -41,6 +38,7 @@ type devCommand struct {
 	Data       string        `help:"Directory of all data." default:"./data"`
 	Shards     int           `help:"Chat streams, fixed when the data directory is new; 0: 8, or what is there." default:"0"`
 	MaxAge     time.Duration `help:"How long the log keeps events; 0: 24h, or what is there." default:"0"`
+	Store      string        `help:"The permanent store, as of worker; without it, parley.db in the data directory."`
 	AuthSecret string        `help:"Key of HS256 tokens; without it, one is made and kept in the data directory."`
 	limitFlags
 }
@@ -80,7 +78,7 @@ func (c *devCommand) Run(p *process) error {
 	if err := provision(p.ctx, connect(streams.WorkerComponent), settings); err != nil {
 		return err
 	}
-	st, err := openAndMigrate(p.ctx, filepath.Join(c.Data, storeFile))
+	st, err := c.store().openAndMigrate(p.ctx)
 	if err != nil {
 		return err
 	}
@@ -88,7 +86,7 @@ func (c *devCommand) Run(p *process) error {
 
 	config := edge.Config{
 		Node: devNode(), Listener: listener, NATS: connect(streams.EdgeComponent), Replicas: c.NATSNodes,
-		Auth: edge.AuthConfig{Secret: secret, Log: p.log}, Page: c.page(secret), Log: p.log, Metrics: a.metrics,
+		Auth: edge.AuthConfig{Secret: secret, Log: p.log}, Page: demoPage(secret), Log: p.log, Metrics: a.metrics,
 	}
 	c.apply(&config)
 	e, err := edge.New(p.ctx, config)
@@ -170,13 +168,11 @@ func loadOrCreateSecret(data, given string) ([]byte, error) {
 	return []byte(secret), nil
 }
 
-// page is the web page of a dev server, which gives everybody a token.
-func (c *devCommand) page(secret []byte) http.Handler {
-	return web.Handler(func(user schemas.User) (string, time.Time, error) {
-		now := time.Now()
-		token, err := edge.MintToken(secret, user, now, devTokenTTL)
-		return token, now.Add(devTokenTTL).Truncate(time.Second), err
-	})
+func (c *devCommand) store() storeFlag {
+	if c.Store == "" {
+		return storeFlag{Store: sqliteURL(c.Data)}
+	}
+	return storeFlag{Store: c.Store}
 }
 
 // provision makes the streams with a connection of its own.
@@ -194,16 +190,4 @@ func provision(ctx context.Context, connect streams.ConnectConfig, settings stre
 	}
 	_, err = streams.Provision(ctx, js, settings)
 	return err
-}
-
-func openAndMigrate(ctx context.Context, path string) (*sqlite.Store, error) {
-	st, err := sqlite.Open(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	if err := st.Migrate(ctx); err != nil {
-		st.Close()
-		return nil, err
-	}
-	return st, nil
 }

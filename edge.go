@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/netip"
+	"parley/clients/web"
 	"parley/edge"
 	"parley/schemas"
 	"parley/streams"
 	"sync/atomic"
+	"time"
 )
 
 // limitFlags bound what an edge takes from clients; 0 is no limit for the rates.
@@ -43,15 +47,24 @@ type edgeCommand struct {
 	Issuer     string `help:"Issuer that tokens have to name."`
 	UserClaim  string `help:"Claim that names the user." default:"sub"`
 	limitFlags
+	TrustedProxies []string `name:"trusted-proxy" help:"Addresses or ranges of proxies, like 10.0.0.0/8, whose X-Forwarded-For tells the client's address; nobody else's is believed."`
+	DemoPage       bool     `help:"Serve the web page, which gives anybody a token for any name. For demonstrations, never in production."`
 }
 
 func (c *edgeCommand) Run(p *process) error {
 	if c.AuthSecret == "" && c.JWKSURL == "" {
 		return errors.New("no way to check tokens: set PARLEY_AUTH_SECRET, or --jwks-url")
 	}
+	if c.DemoPage && c.AuthSecret == "" {
+		return errors.New("--demo-page makes tokens with the secret: set PARLEY_AUTH_SECRET")
+	}
 	node, err := schemas.ParseID(c.Node)
 	if err != nil {
 		return fmt.Errorf("--node: %w", err)
+	}
+	proxies, err := c.proxies()
+	if err != nil {
+		return err
 	}
 	nats, err := c.config(streams.EdgeComponent, "")
 	if err != nil {
@@ -69,10 +82,14 @@ func (c *edgeCommand) Run(p *process) error {
 	}
 	config := edge.Config{
 		Node: node, Listener: listener, NATS: nats, Replicas: c.Replicas,
-		Auth: edge.AuthConfig{Secret: []byte(c.AuthSecret), JWKSURL: c.JWKSURL, Audience: c.Audience, Issuer: c.Issuer, UserClaim: c.UserClaim, Log: p.log},
-		Log:  p.log, Metrics: a.metrics,
+		Auth:           edge.AuthConfig{Secret: []byte(c.AuthSecret), JWKSURL: c.JWKSURL, Audience: c.Audience, Issuer: c.Issuer, UserClaim: c.UserClaim, Log: p.log},
+		TrustedProxies: proxies, Log: p.log, Metrics: a.metrics,
 	}
 	c.apply(&config)
+	if c.DemoPage {
+		p.log.Warn("--demo-page: anybody gets a token for any name, and with it reads everybody's chats: never in production")
+		config.Page = demoPage([]byte(c.AuthSecret))
+	}
 	e, err := edge.New(p.ctx, config)
 	if err != nil {
 		listener.Close()
@@ -81,6 +98,28 @@ func (c *edgeCommand) Run(p *process) error {
 	running.Store(e)
 	fmt.Fprintf(p.stdout, "ready %s\n", publicURL(listener))
 	return e.Run(p.ctx)
+}
+
+func (c *edgeCommand) proxies() ([]netip.Prefix, error) {
+	var proxies []netip.Prefix
+	var errs []error
+	for _, text := range c.TrustedProxies {
+		proxy, err := edge.ParseProxy(text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--trusted-proxy: %w", err))
+		}
+		proxies = append(proxies, proxy)
+	}
+	return proxies, errors.Join(errs...)
+}
+
+// demoPage is the web page, which gives everybody a token.
+func demoPage(secret []byte) http.Handler {
+	return web.Handler(func(user schemas.User) (string, time.Time, error) {
+		now := time.Now()
+		token, err := edge.MintToken(secret, user, now, devTokenTTL)
+		return token, now.Add(devTokenTTL).Truncate(time.Second), err
+	})
 }
 
 func edgeReady(e *edge.Edge) error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -22,12 +23,13 @@ const farewellWithin = 2 * time.Second
 // accept upgrades a request and returns: what follows runs on goroutines of its
 // own, so that the request's buffers and grown stack do not stay with an idle connection.
 func (e *Edge) accept(w http.ResponseWriter, r *http.Request) {
+	client := clientAddress(r, e.cfg.TrustedProxies)
 	if e.draining.Load() {
-		e.refuseRequest(w, http.StatusServiceUnavailable, &schemas.Error{Code: schemas.Unavailable, Message: "this node is draining", RetryAfter: 1})
+		e.refuseRequest(w, client, http.StatusServiceUnavailable, &schemas.Error{Code: schemas.Unavailable, Message: "this node is draining", RetryAfter: 1})
 		return
 	}
-	if !e.addresses.take(r.RemoteAddr, e.now()) {
-		e.refuseRequest(w, http.StatusTooManyRequests, &schemas.Error{Code: schemas.RateLimited, Message: "too many connections from this address", RetryAfter: 1})
+	if !e.addresses.take(client, e.now()) {
+		e.refuseRequest(w, client, http.StatusTooManyRequests, &schemas.Error{Code: schemas.RateLimited, Message: "too many connections from this address", RetryAfter: 1})
 		return
 	}
 	// Counted before the server forgets the connection: its Shutdown waits until here.
@@ -36,6 +38,7 @@ func (e *Edge) accept(w http.ResponseWriter, r *http.Request) {
 	if err != nil { // answered by the upgrader
 		e.conns.Done()
 		e.metrics.handshakes.WithLabelValues("upgrade").Inc()
+		e.log.Debug("refuse handshake", "address", client, "origin", r.Header.Get("Origin"), "error", err)
 		return
 	}
 	open := e.connections.Add(1)
@@ -57,7 +60,10 @@ func (e *Edge) accept(w http.ResponseWriter, r *http.Request) {
 	}()
 }
 
-func (e *Edge) refuseRequest(w http.ResponseWriter, status int, err *schemas.Error) {
+// refuseRequest leaves the log to those who look for something: whoever is
+// refused could else fill it.
+func (e *Edge) refuseRequest(w http.ResponseWriter, client netip.Addr, status int, err *schemas.Error) {
+	e.log.Debug("refuse handshake", "address", client, "error", err.Message)
 	e.metrics.handshakes.WithLabelValues(string(err.Code)).Inc()
 	writeError(w, status, err)
 }

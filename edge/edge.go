@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -38,19 +39,20 @@ import (
 
 // Config is what an [Edge] is made of. Zero means the default.
 type Config struct {
-	Node        schemas.ID            // this edge's name among the edges; has to be set
-	Listener    net.Listener          // where clients connect; has to be set, Run closes it
-	NATS        streams.ConnectConfig // how to reach NATS; its hooks are the edge's
-	Replicas    int                   // of the chat streams; default: 1
-	Auth        AuthConfig            // which tokens are taken
-	Origins     []string              // allowed beside the server's own, like https://chat.example.com; default: none
-	SessionsMax int                   // default: 5000
-	UserRate    float64               // messages a second and user; negative: no limit; default: 20
-	UserBurst   int                   // default: 3 seconds of UserRate
-	AddressRate float64               // handshakes a second and address; negative: no limit; default: 20
-	Heartbeat   time.Duration         // between pings; default: 30 s
-	DrainSpread time.Duration         // over which clients are told to come back elsewhere; default: 5 s
-	Page        http.Handler          // serves what is not /v1/ on the public port; default: 404
+	Node           schemas.ID            // this edge's name among the edges; has to be set
+	Listener       net.Listener          // where clients connect; has to be set, Run closes it
+	NATS           streams.ConnectConfig // how to reach NATS; its hooks are the edge's
+	Replicas       int                   // of the chat streams; default: 1
+	Auth           AuthConfig            // which tokens are taken
+	Origins        []string              // allowed beside the server's own, like https://chat.example.com; default: none
+	SessionsMax    int                   // default: 5000
+	UserRate       float64               // messages a second and user; negative: no limit; default: 20
+	UserBurst      int                   // default: 3 seconds of UserRate
+	AddressRate    float64               // handshakes a second and address; negative: no limit; default: 20
+	TrustedProxies []netip.Prefix        // whose X-Forwarded-For names the client; default: none
+	Heartbeat      time.Duration         // between pings; default: 30 s
+	DrainSpread    time.Duration         // over which clients are told to come back elsewhere; default: 5 s
+	Page           http.Handler          // serves what is not /v1/ on the public port; default: 404
 
 	Log     *slog.Logger          // default: slog.Default()
 	Metrics prometheus.Registerer // default: none are exported
@@ -221,7 +223,7 @@ func (e *Edge) connect(ctx context.Context) (err error) {
 	}
 	e.presence = newPresence(e.conn, e.cfg.Node, e.cfg.Heartbeat)
 	e.flusher = newFlusher(e.conn)
-	e.logReader = streams.NewLog(e.js, e.layout, e.cfg.Replicas)
+	e.logReader = streams.NewLog(e.js, e.layout)
 	if e.publisher, err = streams.NewPublisher(e.conn); err != nil {
 		return err
 	}

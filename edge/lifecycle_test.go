@@ -250,38 +250,6 @@ func TestConfigIsValidated(t *testing.T) {
 	}
 }
 
-func TestAddressesAreLimitedByHost(t *testing.T) {
-	t.Parallel()
-	a := newAddresses(1, 2)
-	take := func(want bool, remote string) {
-		t.Helper()
-		if have := a.take(remote, authNow); have != want {
-			t.Errorf("%s: %t, want %t", remote, have, want)
-		}
-	}
-	take(true, "192.0.2.1:1000")
-	take(true, "[::ffff:192.0.2.1]:1001") // the same, as IPv6 writes it
-	take(false, "192.0.2.1:1002")
-	take(true, "192.0.2.2:1000")
-	take(true, "[2001:db8:1:2::1]:1000")
-	take(true, "[2001:db8:1:2:ffff::9]:1000") // the same /64
-	take(false, "[2001:db8:1:2::3%eth0]:1000")
-	take(true, "[2001:db8:1:3::1]:1000")
-	take(false, "nonsense")
-	if !a.take("192.0.2.1:1003", authNow.Add(time.Second)) {
-		t.Error("a second later there is none more")
-	}
-	for i := range 2 * addressesMax {
-		a.take(fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&0xff, i&0xff), authNow)
-		if len(a.limiters) > addressesMax {
-			t.Fatalf("%d addresses are remembered", len(a.limiters))
-		}
-	}
-	if !newAddresses(-1, 1).take("nonsense", authNow) {
-		t.Error("without a limit one is refused")
-	}
-}
-
 func TestSessionsOfALoopStandTogether(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
