@@ -26,7 +26,7 @@ class Session {
     this.isAtEnd = true; // the newest message was in view when the person last scrolled
     this.typingTimer = undefined;
     this.saveTimer = undefined;
-    this.parley = new Parley({ url: socketURL(), token: () => devToken(user), saved: load(`parley.outbox.${user}`) });
+    this.parley = new Parley({ url: socketURL(), token: () => introduce(user), saved: load(`parley.outbox.${user}`) });
     this.parley.addEventListener('state', ({ detail }) => this.showState(detail));
     this.parley.addEventListener('timeline', ({ detail }) => this.timelineChanged(detail));
     this.parley.addEventListener('outbox', ({ detail }) => this.outboxChanged(detail));
@@ -256,6 +256,18 @@ function socketURL() {
   url.protocol = url.protocol.replace('http', 'ws');
   url.hash = '';
   return url.href;
+}
+
+/**
+ * The token for the next connection. The cookie has a proxy send all devices of
+ * a user to one edge; it proves nothing. All windows share it, so it is set
+ * anew just before each connection: at worst that goes to another edge.
+ */
+async function introduce(user) {
+  const answer = await devToken(user);
+  const secure = location.protocol === 'https:' ? '; Secure' : '';
+  document.cookie = `parley_user=${user}; Path=/v1/ws; SameSite=Strict${secure}`;
+  return answer;
 }
 
 /** A development server gives anybody a token for any name. */

@@ -37,11 +37,26 @@ func TestPageKeepsTheProtocol(t *testing.T) {
 		"shows messages of chats that are not open": showsUnread,
 		"shows text as it was written":              showsText,
 		"waits as the close code asks":              waitsByCode,
+		"names its user to a proxy":                 namesUser,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, openPage(t, browser))
 		})
+	}
+}
+
+func namesUser(t *testing.T, s *script) {
+	const want = "parley_user=alice"
+	p := s.begin(false)
+	if p.cookie != want {
+		t.Errorf("the handshake has the cookies %q, want %q", p.cookie, want)
+	}
+	// Another window of the browser is somebody else; all share the cookie.
+	webtest.Eval[string](s.tab, `document.cookie = 'parley_user=bob; Path=/v1/ws'`)
+	p.cut()
+	if p = s.accept(); p.cookie != want {
+		t.Errorf("the next handshake has the cookies %q, want %q", p.cookie, want)
 	}
 }
 

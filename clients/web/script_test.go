@@ -44,7 +44,7 @@ func openPage(t *testing.T, browser *webtest.Browser) *script {
 		if err != nil {
 			return // Upgrade has answered
 		}
-		s.peers <- &peer{t, socket}
+		s.peers <- &peer{t, socket, r.Header.Get("Cookie")}
 	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -104,6 +104,7 @@ func (s *script) wantNothingPending() {
 type peer struct {
 	t      *testing.T
 	socket *websocket.Conn
+	cookie string // of the handshake
 }
 
 // frame has the members of every frame that the page sends.
