@@ -320,6 +320,16 @@ func lineOf(t testing.TB, seq uint64, text []byte) line {
 // openLog connects as an operator, who may read the log.
 func openLog(t testing.TB, urls []string, passwords streams.Passwords) (jetstream.JetStream, *streams.Log) {
 	t.Helper()
+	js := openJetStream(t, urls, passwords)
+	layout, err := streams.LoadLayout(t.Context(), js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js, streams.NewLog(js, layout)
+}
+
+func openJetStream(t testing.TB, urls []string, passwords streams.Passwords) jetstream.JetStream {
+	t.Helper()
 	conn, err := streams.Connect(t.Context(), streams.ConnectConfig{
 		Component: streams.OperatorComponent, URLs: urls, Password: passwords.Operator, Log: slog.New(slog.DiscardHandler),
 	})
@@ -331,11 +341,7 @@ func openLog(t testing.TB, urls []string, passwords streams.Passwords) (jetstrea
 	if err != nil {
 		t.Fatal(err)
 	}
-	layout, err := streams.LoadLayout(t.Context(), js)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js, streams.NewLog(js, layout, len(urls))
+	return js
 }
 
 // log reads a dev server's log.

@@ -128,7 +128,7 @@ func committed(t testing.TB, st *sqlite.Reader) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return max(at, streams.Layout{Generation: streams.FirstGeneration}.FirstSeq()-1)
+	return max(at, streams.NewShard(streams.FirstGeneration, 0).FirstSeq()-1)
 }
 
 func awaitCommitted(t testing.TB, st *sqlite.Reader, seq uint64) {

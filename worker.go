@@ -75,7 +75,7 @@ func (w *workers) run(p *process, started func()) error {
 	if err != nil {
 		return err
 	}
-	log := streams.NewLog(js, layout, w.replicas)
+	log := streams.NewLog(js, layout)
 	var runs []func(context.Context) error
 	if w.runs("persist") {
 		if err := checkSameLog(p.ctx, layout, log, w.store); err != nil {

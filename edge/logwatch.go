@@ -89,8 +89,9 @@ func (e *Edge) persistLag(ctx context.Context, shard streams.Shard, first, last 
 
 // logReaches tells whether the log still holds everything of a chat after a seq.
 func (e *Edge) logReaches(chat schemas.Chat, after uint64) bool {
-	state := e.shards[e.layout.Shard(chat)].Load()
-	return state != nil && (state.first <= after+1 || state.first <= e.layout.FirstSeq() && e.layout.Generation == streams.FirstGeneration)
+	shard := e.layout.Shard(chat)
+	state := e.shards[shard].Load()
+	return state != nil && (state.first <= after+1 || state.first <= shard.FirstSeq() && shard.Generation == streams.FirstGeneration)
 }
 
 // logCovers tells whether a chat's events after a seq, up to last, are to be

@@ -262,7 +262,7 @@ type logged struct {
 // logOf reads a chat's log.
 func (r *rig) logOf(t testing.TB, chat string) (all []logged) {
 	t.Helper()
-	log := streams.NewLog(r.env.JetStream, r.env.Layout, 1)
+	log := streams.NewLog(r.env.JetStream, r.env.Layout)
 	for after, more := uint64(0), true; more; {
 		events, further, err := log.After(t.Context(), testChat(t, chat), after, 1000, 1<<20)
 		if err != nil {

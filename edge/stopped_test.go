@@ -23,7 +23,7 @@ func TestWhatWaitedInTheSocketIsNotTaken(t *testing.T) {
 	ann.say(sendFrame(1, "m1", "direct.ann.bea", "hi"))
 	ann.closedWith(schemas.CloseSilent)
 	r.edge().Stop(t) // all that was published is answered then
-	log := streams.NewLog(r.env.JetStream, r.env.Layout, 1)
+	log := streams.NewLog(r.env.JetStream, r.env.Layout)
 	if seq, stored, err := log.Last(t.Context(), testChat(t, "direct.ann.bea")); err != nil || stored {
 		t.Errorf("the log has it at %d (%v)", seq, err)
 	}

@@ -31,21 +31,18 @@ const LogReadWithin = 5 * time.Second
 // answer will do and from the stream's leader where absence has to be proven:
 // a direct get proves presence, never absence.
 type Log struct {
-	js       jetstream.JetStream
-	layout   Layout
-	replicas int
+	js     jetstream.JetStream
+	layout Layout
 }
 
-// NewLog returns a Log on the streams of layout, which have the given number of replicas.
-func NewLog(js jetstream.JetStream, layout Layout, replicas int) *Log {
-	return &Log{js: js, layout: layout, replicas: replicas}
-}
+// NewLog returns a Log on the streams of layout.
+func NewLog(js jetstream.JetStream, layout Layout) *Log { return &Log{js: js, layout: layout} }
 
 // Layout returns the layout that the log is read by.
 func (l *Log) Layout() Layout { return l.layout }
 
 // Replicated tells whether a direct get may be answered by a replica that lags.
-func (l *Log) Replicated() bool { return l.replicas > 1 }
+func (l *Log) Replicated() bool { return l.layout.Replicated() }
 
 // After returns a chat's events with a seq above after, rising, at most limit
 // of them and at most bytesMax bytes of JSON and one event more; more tells
@@ -175,6 +172,7 @@ func (l *Log) Sequence(ctx context.Context, shard Shard, seq uint64) (*jetstream
 
 type msgGetRequest struct {
 	Seq     uint64 `json:"seq,omitzero"`
+	NextFor string `json:"next_by_subj,omitzero"` // with Seq: the first at or above it
 	LastFor string `json:"last_by_subj,omitzero"`
 }
 

@@ -32,7 +32,7 @@ func fillLog(t *testing.T, env *streamstest.Env, n int, chats ...schemas.Chat) m
 func TestLogReadsWhatCameAfterASeq(t *testing.T) {
 	t.Parallel()
 	env := streamstest.Start(t, streamstest.Options{NoSync: true, Administrator: true, Settings: streams.Settings{Shards: 1}})
-	log := streams.NewLog(env.JetStream, env.Layout, 1)
+	log := streams.NewLog(env.JetStream, env.Layout)
 	chat, other := parseChat(t, "direct.alice.bob"), parseChat(t, "direct.alice.carol")
 	seqs := fillLog(t, env, 10, chat, other)[chat]
 
@@ -71,7 +71,7 @@ func TestLogReadsWhatCameAfterASeq(t *testing.T) {
 func TestLogTellsLasts(t *testing.T) {
 	t.Parallel()
 	env := streamstest.Start(t, streamstest.Options{NoSync: true, Administrator: true})
-	log := streams.NewLog(env.JetStream, env.Layout, 1)
+	log := streams.NewLog(env.JetStream, env.Layout)
 	var chats []schemas.Chat
 	for i := range 30 {
 		chats = append(chats, parseChat(t, fmt.Sprintf("direct.alice.u%d", i)))
@@ -95,7 +95,7 @@ func TestLogTellsLasts(t *testing.T) {
 func TestLogReadsMoreLastsThanOneRequestMayName(t *testing.T) {
 	t.Parallel()
 	env := streamstest.Start(t, streamstest.Options{NoSync: true, Administrator: true, Settings: streams.Settings{Shards: 1}})
-	log := streams.NewLog(env.JetStream, env.Layout, 1)
+	log := streams.NewLog(env.JetStream, env.Layout)
 	chats := make([]schemas.Chat, streams.MultiLastMax+10)
 	for i := range chats {
 		chats[i] = parseChat(t, fmt.Sprintf("direct.alice.u%d", i))
@@ -111,7 +111,7 @@ func TestLogReadsMoreLastsThanOneRequestMayName(t *testing.T) {
 func TestLogTellsASequenceThatIsGone(t *testing.T) {
 	t.Parallel()
 	env := streamstest.Start(t, streamstest.Options{NoSync: true, Administrator: true, Settings: streams.Settings{Shards: 1}})
-	log := streams.NewLog(env.JetStream, env.Layout, 1)
+	log := streams.NewLog(env.JetStream, env.Layout)
 	chat := parseChat(t, "direct.alice.bob")
 	seqs := fillLog(t, env, 3, chat)[chat]
 	shard := env.Layout.Shard(chat)

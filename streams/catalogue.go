@@ -144,11 +144,11 @@ func chatStream(layout Layout, shard Shard, s Settings) jetstream.StreamConfig {
 		Replicas:    s.Replicas,
 		AllowDirect: true,
 		AllowMsgTTL: true,
-		FirstSeq:    layout.FirstSeq(),
+		FirstSeq:    shard.FirstSeq(),
 		RePublish:   &jetstream.RePublish{Source: "chat." + shard.Token + ".>", Destination: "live.>"},
 		Metadata: map[string]string{
-			generationKey: strconv.Itoa(layout.Generation),
-			shardsKey:     strconv.Itoa(layout.Shards),
+			generationKey: strconv.Itoa(shard.Generation),
+			shardsKey:     strconv.Itoa(layout.Shards()),
 		},
 	}
 }

@@ -29,19 +29,17 @@ func LoadLayout(ctx context.Context, js jetstream.JetStream) (Layout, error) {
 	if err != nil {
 		return Layout{}, fmt.Errorf("load layout: %w", err)
 	}
-	layout, err := existing.layout()
+	found, err := existing.chatStreams()
 	if err != nil {
 		return Layout{}, fmt.Errorf("load layout: %w", err)
 	}
-	if layout.Shards == 0 {
+	if found.shards == 0 {
 		return Layout{}, fmt.Errorf("load layout: there are no chat streams: %w", ErrNotProvisioned)
 	}
-	for _, shard := range layout.All() {
-		if existing[shard.Stream()] == nil {
-			return Layout{}, fmt.Errorf("load layout: stream %s is missing: %w", shard.Stream(), ErrNotProvisioned)
-		}
+	if missing := found.missing(); len(missing) > 0 {
+		return Layout{}, fmt.Errorf("load layout: the stream of %s is missing: %w", shardsText(missing), ErrNotProvisioned)
 	}
-	return layout, nil
+	return found.layout(), nil
 }
 
 // streamInfos are the streams that exist, by name.
@@ -116,33 +114,95 @@ func streamInfo(ctx context.Context, js jetstream.JetStream, name string) (*jets
 	}
 }
 
-// layout is what the chat streams of the highest generation say of themselves;
-// it has 0 shards where there is none.
-func (existing streamInfos) layout() (Layout, error) {
-	var newest Layout
-	for name, info := range existing {
-		if info == nil || !strings.HasPrefix(name, "CHAT_") {
-			continue
-		}
-		layout, ok := parseLayout(info.Config.Metadata)
-		if !ok {
-			return Layout{}, fmt.Errorf("%w: stream %s does not say to which layout it belongs, so Parley did not make it: rename it, or use another NATS account",
-				ErrIncompatible, name)
-		}
-		if layout.Generation == newest.Generation && layout.Shards != newest.Shards {
-			return Layout{}, fmt.Errorf("%w: chat streams of generation %d disagree on the number of shards, %d and %d: use another NATS account, or delete those that have no events",
-				ErrIncompatible, layout.Generation, layout.Shards, newest.Shards)
-		}
-		if layout.Generation > newest.Generation {
-			newest = layout
-		}
-	}
-	return newest, nil
+// chatStreams is what the chat streams that exist say of themselves.
+type chatStreams struct {
+	shards     int                           // 0 where there is none
+	generation int                           // the highest
+	serving    map[int]*jetstream.StreamInfo // by index: the shard's stream of the highest generation
 }
 
-func parseLayout(metadata map[string]string) (Layout, bool) {
-	generation, err1 := strconv.Atoi(metadata[generationKey])
-	shards, err2 := strconv.Atoi(metadata[shardsKey])
-	ok := err1 == nil && err2 == nil && generation >= FirstGeneration && shards >= 1 && shards <= ShardsMax
-	return Layout{Generation: generation, Shards: shards}, ok
+// chatStreams finds which stream serves each shard. The number of shards is what
+// those of the highest generation say; a stream of another number, as a larger
+// layout would leave behind, serves nothing.
+func (existing streamInfos) chatStreams() (chatStreams, error) {
+	found := chatStreams{serving: make(map[int]*jetstream.StreamInfo)}
+	shardsOf := make(map[int]int) // by generation
+	for name, info := range existing {
+		if info == nil || !strings.HasPrefix(name, chatStreamPrefix) {
+			continue
+		}
+		shard, shards, ok := parseMetadata(info)
+		if !ok {
+			return found, fmt.Errorf("%w: stream %s does not say to which layout it belongs, so Parley did not make it: rename it, or use another NATS account",
+				ErrIncompatible, name)
+		}
+		if other, ok := shardsOf[shard.Generation]; ok && other != shards {
+			return found, fmt.Errorf("%w: chat streams of generation %d disagree on the number of shards, %d and %d: use another NATS account, or delete those that have no events",
+				ErrIncompatible, shard.Generation, shards, other)
+		}
+		shardsOf[shard.Generation] = shards
+		if shard.Generation > found.generation {
+			found.generation, found.shards = shard.Generation, shards
+		}
+	}
+	for name, info := range existing {
+		shard, ok := ParseStream(name)
+		if info == nil || !ok || shardsOf[shard.Generation] != found.shards {
+			continue
+		}
+		if best := found.serving[shard.Index]; best == nil || shardOf(best).Generation < shard.Generation {
+			found.serving[shard.Index] = info
+		}
+	}
+	return found, nil
+}
+
+// missing are the indexes that no stream serves.
+func (c chatStreams) missing() (missing []int) {
+	for i := range c.shards {
+		if c.serving[i] == nil {
+			missing = append(missing, i)
+		}
+	}
+	return missing
+}
+
+// layout is that of the serving streams; a missing shard is as in a new system.
+func (c chatStreams) layout() Layout {
+	layout := NewLayout(c.shards)
+	first := true
+	for i, info := range c.serving {
+		layout.shards[i] = shardOf(info)
+		n := info.Config.Replicas
+		if first {
+			layout.replicasMin, layout.replicasMax, first = n, n, false
+		}
+		layout.replicasMin, layout.replicasMax = min(layout.replicasMin, n), max(layout.replicasMax, n)
+	}
+	return layout
+}
+
+// shardOf is for a stream that [parseMetadata] took.
+func shardOf(info *jetstream.StreamInfo) Shard {
+	shard, _ := ParseStream(info.Config.Name)
+	return shard
+}
+
+func parseMetadata(info *jetstream.StreamInfo) (shard Shard, shards int, ok bool) {
+	shard, ok = ParseStream(info.Config.Name)
+	generation, err1 := strconv.Atoi(info.Config.Metadata[generationKey])
+	shards, err2 := strconv.Atoi(info.Config.Metadata[shardsKey])
+	return shard, shards, ok && err1 == nil && err2 == nil && generation == shard.Generation && shard.Index < shards && shards <= ShardsMax
+}
+
+// shardsText is like "shard 3" or "shards 1, 3".
+func shardsText(indexes []int) string {
+	texts := make([]string, len(indexes))
+	for i, index := range indexes {
+		texts[i] = strconv.Itoa(index)
+	}
+	if len(indexes) == 1 {
+		return "shard " + texts[0]
+	}
+	return "shards " + strings.Join(texts, ", ")
 }

@@ -90,6 +90,7 @@ func (p *provisioner) once(ctx context.Context) (Layout, error) {
 			}
 		}
 	}
+	layout.replicasMin, layout.replicasMax = settings.Replicas, settings.Replicas
 	return layout, nil
 }
 
@@ -123,34 +124,28 @@ func (p *provisioner) check(ctx context.Context, existing streamInfos, layout La
 // log that has had events is not made anew: its sequences would begin again
 // below those that the store and the clients know.
 func (p *provisioner) layout(existing streamInfos) (Layout, error) {
-	layout, err := existing.layout()
+	found, err := existing.chatStreams()
 	if err != nil {
-		return layout, err
+		return Layout{}, err
 	}
 	p.virgin = true
-	if layout.Shards == 0 {
-		shards := p.asked.withDefaults().Shards
-		return Layout{Generation: FirstGeneration, Shards: shards}, nil
+	if found.shards == 0 {
+		return NewLayout(p.asked.withDefaults().Shards), nil
 	}
-	if p.asked.Shards != 0 && p.asked.Shards != layout.Shards {
-		return layout, fmt.Errorf("%w: %d shards are asked for, %d are provisioned, and a chat stays in its shard: ask for %d, or leave the number away",
-			ErrIncompatible, p.asked.Shards, layout.Shards, layout.Shards)
+	if p.asked.Shards != 0 && p.asked.Shards != found.shards {
+		return Layout{}, fmt.Errorf("%w: %d shards are asked for, %d are provisioned, and a chat stays in its shard: ask for %d, or leave the number away",
+			ErrIncompatible, p.asked.Shards, found.shards, found.shards)
 	}
-	var missing []string
-	for _, shard := range layout.All() {
-		info := existing[shard.Stream()]
-		switch {
-		case info == nil:
-			missing = append(missing, shard.Stream())
-		case info.State.LastSeq >= layout.FirstSeq():
+	for _, info := range found.serving {
+		if info.State.LastSeq >= shardOf(info).FirstSeq() {
 			p.virgin = false
 		}
 	}
-	if len(missing) > 0 && !p.virgin {
-		return layout, fmt.Errorf("%w: %s is missing while other chat streams have events, and made anew it would give out old sequences again: restore it from a backup (`nats stream restore`)",
-			ErrIncompatible, strings.Join(missing, ", "))
+	if missing := found.missing(); len(missing) > 0 && (!p.virgin || found.generation != FirstGeneration) {
+		return Layout{}, fmt.Errorf("%w: the stream of %s is missing while other chat streams have events, and made anew it would give out old sequences again: restore it from a backup (`nats stream restore`)",
+			ErrIncompatible, shardsText(missing))
 	}
-	return layout, nil
+	return found.layout(), nil
 }
 
 // settings fills what was not asked for from what is provisioned.

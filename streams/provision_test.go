@@ -57,14 +57,14 @@ func TestProvisionMakesWhatIsDeclared(t *testing.T) {
 		t.Errorf("layout of an empty server: %v, want %v", err, streams.ErrNotProvisioned)
 	}
 	layout := provision(t, env, streams.Settings{})
-	if want := (streams.Layout{Generation: 1, Shards: 8}); layout != want {
+	if want := streams.NewLayout(8); !layout.Equal(want) {
 		t.Errorf("layout %v, want %v", layout, want)
 	}
-	if loaded, err := streams.LoadLayout(testContext(t), env.JetStream); err != nil || loaded != layout {
+	if loaded, err := streams.LoadLayout(testContext(t), env.JetStream); err != nil || !loaded.Equal(layout) {
 		t.Errorf("loaded layout %v, %v, want %v", loaded, err, layout)
 	}
 	info := streamInfo(t, env, layout.At(3).Stream())
-	if cfg := info.Config; cfg.FirstSeq != layout.FirstSeq() || cfg.MaxAge != 24*time.Hour || cfg.Duplicates != 2*time.Minute ||
+	if cfg := info.Config; cfg.FirstSeq != 1<<40 || cfg.MaxAge != 24*time.Hour || cfg.Duplicates != 2*time.Minute ||
 		cfg.MaxBytes <= 0 || cfg.Discard != jetstream.DiscardNew || !cfg.AllowDirect || !cfg.AllowMsgTTL {
 		t.Errorf("chat stream is %+v", cfg)
 	}
@@ -88,7 +88,7 @@ func TestProvisionAgainKeepsWhatWasNotAskedFor(t *testing.T) {
 	publishEventsTo(t, env, first, 2)
 
 	again := provision(t, env, streams.Settings{})
-	if again != first {
+	if !again.Equal(first) {
 		t.Errorf("layout is %v after a second provisioning, want %v", again, first)
 	}
 	for _, shard := range first.All() {
@@ -146,7 +146,7 @@ func TestProvisionRefusesWhatWouldLoseEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := fetchFrom(t, consumer, env.Layout.FirstSeq(), 2)[1].DoubleAck(testContext(t)); err != nil {
+	if err := fetchFrom(t, consumer, shard.FirstSeq(), 2)[1].DoubleAck(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	provision(t, env, short) // all is stored: nothing is lost
@@ -170,7 +170,7 @@ func TestProvisionRefusesForeignStreams(t *testing.T) {
 		},
 		"another first sequence": {
 			jetstream.StreamConfig{
-				Name: "CHAT_0", Subjects: streams.Layout{Generation: 1, Shards: 8}.At(0).TimelinePatterns(), MaxBytes: 1 << 20,
+				Name: "CHAT_0", Subjects: streams.NewShard(1, 0).TimelinePatterns(), MaxBytes: 1 << 20,
 				Metadata: map[string]string{"parley.generation": "1", "parley.shards": "8"},
 			},
 			[]string{"first sequence: is 0, should be 1099511627776"},
@@ -230,7 +230,7 @@ func TestProvisionDoesNotMakeALostShardAnew(t *testing.T) {
 	if err := env.JetStream.DeleteStream(testContext(t), other.Stream()); err != nil {
 		t.Fatal(err)
 	}
-	wantIncompatible(t, env, streams.Settings{}, other.Stream()+" is missing", "restore it")
+	wantIncompatible(t, env, streams.Settings{}, "the stream of shard "+other.Token+" is missing", "restore it")
 }
 
 func TestProvisionFitsASmallDisk(t *testing.T) {
@@ -242,7 +242,7 @@ func TestProvisionFitsASmallDisk(t *testing.T) {
 			t.Errorf("%s reserves %d bytes, want all to reserve 256 MiB", shard.Stream(), got)
 		}
 	}
-	if again := provision(t, env, streams.Settings{}); again != layout {
+	if again := provision(t, env, streams.Settings{}); !again.Equal(layout) {
 		t.Errorf("layout %v, want %v", again, layout)
 	}
 
@@ -264,7 +264,7 @@ func TestProvisionersAtOnceAgree(t *testing.T) {
 				js := streamstest.JetStream(t, env.Connect(t, worker))
 				all.Go(func() {
 					layout, err := streams.Provision(testContext(t), js, streams.Settings{Shards: 4, Replicas: nodes, MaxBytes: 16 << 20})
-					if err != nil || layout.Shards != 4 {
+					if err != nil || layout.Shards() != 4 {
 						t.Errorf("provisioned %v, %v", layout, err)
 					}
 				})

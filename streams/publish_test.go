@@ -69,8 +69,8 @@ func TestPublishAnswersWithSeqAndKnowsTheSameMessageAgain(t *testing.T) {
 	second := p.wantStored()
 	p.publish("a", []byte(`{"other":1}`), time.Now())
 	again := p.wantStored()
-	if first.Seq != p.env.Layout.FirstSeq() || second.Seq != first.Seq+1 || first.Duplicate || second.Duplicate {
-		t.Errorf("acks are %+v and %+v, want two that follow on %d", first, second, p.env.Layout.FirstSeq())
+	if first.Seq != p.env.Layout.At(0).FirstSeq() || second.Seq != first.Seq+1 || first.Duplicate || second.Duplicate {
+		t.Errorf("acks are %+v and %+v, want two that follow on %d", first, second, p.env.Layout.At(0).FirstSeq())
 	}
 	if again.Seq != first.Seq || !again.Duplicate {
 		t.Errorf("the same message again: %+v, want a duplicate at %d", again, first.Seq)
@@ -88,7 +88,7 @@ func TestPublishKeepsOrderAndLosesNothingInAFullWindow(t *testing.T) {
 	for range n {
 		p.wantStored()
 	}
-	log := streams.NewLog(p.env.JetStream, p.env.Layout, 1)
+	log := streams.NewLog(p.env.JetStream, p.env.Layout)
 	var events []schemas.StoredEvent
 	for more := true; more; {
 		var after uint64
@@ -169,7 +169,7 @@ func TestPublishIsRefusedWhereNoStreamMayTakeIt(t *testing.T) {
 	defer p.close()
 	// A stale edge's generation: no stream has the subject, so nobody answers until the time is over.
 	p.p.Publish(t.Context(), streams.Publication{
-		Subject: streams.Layout{Generation: 9, Shards: 4}.Shard(p.chat).Timeline(p.chat), MsgID: "x", Data: []byte(`{}`),
+		Subject: streams.NewShard(9, 0).Timeline(p.chat), MsgID: "x", Data: []byte(`{}`),
 		ReadAt: time.Now().Add(time.Second - streams.PublishWithin),
 		Done:   func(ack streams.PubAck, err error) { p.outcomes <- outcome{ack, err} },
 	})

@@ -60,10 +60,11 @@ func drawChat(t *rapid.T, label string) schemas.Chat {
 }
 
 func drawLayout(t *rapid.T) streams.Layout {
-	return streams.Layout{
-		Generation: rapid.IntRange(1, 1000).Draw(t, "generation"),
-		Shards:     rapid.IntRange(1, streams.ShardsMax).Draw(t, "shards"),
+	layout := streams.NewLayout(rapid.IntRange(1, streams.ShardsMax).Draw(t, "shards"))
+	for i := range layout.Shards() {
+		layout = layout.Remade(i, rapid.IntRange(1, 1000).Draw(t, "generation"))
 	}
+	return layout
 }
 
 // tokensOf is the number of tokens that chat has in a subject.
@@ -188,7 +189,7 @@ func TestReadingASubjectInventsNothing(t *testing.T) {
 func TestAChatStaysInItsShardForEver(t *testing.T) {
 	t.Parallel()
 	// Other shards than these would hide every chat's log.
-	layout := streams.Layout{Generation: 1, Shards: 8}
+	layout := streams.NewLayout(8)
 	for name, want := range map[string]string{
 		"direct.alice.bob": "CHAT_3", "direct.alice.alice": "CHAT_0", "group.team": "CHAT_7",
 	} {
@@ -196,7 +197,7 @@ func TestAChatStaysInItsShardForEver(t *testing.T) {
 			t.Errorf("%s is in %s, want %s", name, got, want)
 		}
 	}
-	if got := (streams.Layout{Generation: 2, Shards: 8}).At(3).Stream(); got != "CHAT_2_3" {
+	if got := streams.NewLayout(8).Remade(3, 2).At(3).Stream(); got != "CHAT_2_3" {
 		t.Errorf("shard 3 of generation 2 is %s", got)
 	}
 }

@@ -128,7 +128,7 @@ func (w *world) publish(chat schemas.Chat, data []byte, opts ...jetstream.Publis
 }
 
 // log is what the shards' logs hold, through a connection of its own.
-func (w *world) log() *streams.Log { return streams.NewLog(w.JetStream, w.Layout, 1) }
+func (w *world) log() *streams.Log { return streams.NewLog(w.JetStream, w.Layout) }
 
 // persister is a running persister.
 type persister struct {
@@ -144,7 +144,7 @@ func (w *world) start(change func(*persist.Config)) *persister {
 	p := &persister{t: w.t, metrics: prometheus.NewRegistry(), logs: &syncBuffer{}}
 	js := streamstest.JetStream(w.t, w.Connect(w.t, streams.WorkerComponent))
 	cfg := persist.Config{
-		JetStream: js, Log: streams.NewLog(js, w.Layout, 1), Layout: w.Layout, Store: w.store,
+		JetStream: js, Log: streams.NewLog(js, w.Layout), Layout: w.Layout, Store: w.store,
 		Registerer: p.metrics, Logger: slog.New(slog.NewTextHandler(p.logs, nil)),
 		WindowMin: 20 * time.Millisecond, WindowMax: 50 * time.Millisecond,
 		PollWithin: 500 * time.Millisecond, RetryMax: 100 * time.Millisecond,

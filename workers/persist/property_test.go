@@ -19,7 +19,7 @@ import (
 	"parley/workers/store/sqlite"
 )
 
-var testLayout = streams.Layout{Generation: streams.FirstGeneration, Shards: 1}
+var testLayout = streams.NewLayout(1)
 
 // memoryLog is a shard's log; deleted sequences are nil.
 type memoryLog struct {
@@ -50,7 +50,7 @@ func (l *memoryLog) entries(i, j int) (entries []entry) {
 }
 
 func drawLog(t *rapid.T) *memoryLog {
-	l := &memoryLog{first: testLayout.FirstSeq()}
+	l := &memoryLog{first: testLayout.At(0).FirstSeq()}
 	n := rapid.IntRange(1, 60).Draw(t, "length")
 	for i := range n {
 		what := rapid.IntRange(0, 9).Draw(t, "what")
@@ -266,7 +266,7 @@ func TestFoldCountsMessagesAlone(t *testing.T) {
 // first sequence, without asking for each that is gone.
 func TestHoleThatReachesTheLogsBeginningIsSkippedAtOnce(t *testing.T) {
 	t.Parallel()
-	log := &memoryLog{first: testLayout.FirstSeq(), msgs: make([]*jetstream.RawStreamMsg, 3*holesMax)}
+	log := &memoryLog{first: testLayout.At(0).FirstSeq(), msgs: make([]*jetstream.RawStreamMsg, 3*holesMax)}
 	p, err := New(Config{JetStream: noJetStream{}, Log: log, Layout: testLayout, Store: rowStore{}})
 	if err != nil {
 		t.Fatal(err)

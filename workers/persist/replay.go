@@ -3,7 +3,6 @@ package persist
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"parley/schemas"
 	"parley/streams"
@@ -46,7 +45,10 @@ func NewReplayer(st ReplayStore, layout streams.Layout) *Replayer {
 
 // Replay stores the event of a letter.
 func (r *Replayer) Replay(ctx context.Context, l dead.Letter) error {
-	shard := streams.Shard{Token: strings.TrimPrefix(l.Stream, streams.Shard{}.Stream())}
+	shard, ok := streams.ParseStream(l.Stream)
+	if !ok {
+		return fmt.Errorf("stream %q is no chat stream", l.Stream)
+	}
 	chat, err := chatOf(r.layout, shard, l.Subject)
 	if err != nil {
 		return err

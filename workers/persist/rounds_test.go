@@ -42,7 +42,7 @@ func TestRedeliveredEventsAreSkippedAndAcknowledged(t *testing.T) {
 	w.wantStored()
 	w.wantAcked()
 	// The same owner is given all of it again.
-	if _, err := w.JetStream.ResetConsumerToSequence(t.Context(), w.Layout.At(0).Stream(), streams.PersistConsumer, w.Layout.FirstSeq()); err != nil {
+	if _, err := w.JetStream.ResetConsumerToSequence(t.Context(), w.Layout.At(0).Stream(), streams.PersistConsumer, w.Layout.At(0).FirstSeq()); err != nil {
 		t.Fatal(err)
 	}
 	w.say(10, 3)
@@ -283,7 +283,7 @@ func TestStopAndStartUnderLoad(t *testing.T) {
 func TestStoreOfAnotherLogIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	ahead := w.Layout.FirstSeq() + 1000
+	ahead := w.Layout.At(0).FirstSeq() + 1000
 	if err := w.store.Commit(t.Context(), store.Batch{Shard: w.Layout.At(0).Token, Committed: ahead}); err != nil {
 		t.Fatal(err)
 	}

@@ -204,7 +204,7 @@ func (s *shard) position(ctx context.Context) (row, next uint64, err error) {
 		return 0, 0, fmt.Errorf("store has shard %s up to %d and the log ends at %d: this store is another log's, or the log was lost and needs a new generation",
 			s.shard.Token, row, last)
 	}
-	return row, max(row+1, s.cfg.Layout.FirstSeq(), first), nil
+	return row, max(row+1, s.shard.FirstSeq(), first), nil
 }
 
 func (s *shard) reset(ctx context.Context, next uint64) error {
@@ -227,7 +227,7 @@ func (s *shard) takeOver(ctx context.Context, pin string) error {
 	if err := s.reset(ctx, next); err != nil {
 		return err
 	}
-	if begin := max(row+1, s.cfg.Layout.FirstSeq()); begin < next {
+	if begin := max(row+1, s.shard.FirstSeq()); begin < next {
 		s.countLost(begin, next)
 	}
 	s.pin, s.lastPin = pin, pin

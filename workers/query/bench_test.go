@@ -68,7 +68,7 @@ func (w *world) sayAtOnce(n int) {
 		}
 	}
 	<-w.edgeJS.PublishAsyncComplete()
-	last, ok, err := streams.NewLog(w.JetStream, w.Layout, 1).Last(w.t.Context(), w.chat)
+	last, ok, err := streams.NewLog(w.JetStream, w.Layout).Last(w.t.Context(), w.chat)
 	if err != nil || !ok {
 		w.t.Fatalf("last of %s: %v", w.chat, err)
 	}

@@ -96,7 +96,7 @@ func (c Config) Validate() error {
 	fault(c.Conn == nil, "query: no connection")
 	fault(c.Log == nil, "query: no log")
 	fault(c.Store == nil, "query: no store")
-	fault(c.Layout.Shards < 1 || c.Layout.Shards > streams.ShardsMax, "query: %d shards: between 1 and %d", c.Layout.Shards, streams.ShardsMax)
+	fault(c.Layout.Shards() == 0, "query: no layout")
 	fault(c.QueriesMax < 1 || c.WaitingMax < c.QueriesMax, "query: %d questions and %d requests at once: from 1, requests not below", c.QueriesMax, c.WaitingMax)
 	fault(c.QueryWithin < 0 || c.StopWithin < 0 || c.CacheFor < 0, "query: negative time %s, %s or %s", c.QueryWithin, c.StopWithin, c.CacheFor)
 	fault(c.CacheBytesMax < 1, "query: a cache of %d bytes", c.CacheBytesMax)

@@ -26,7 +26,7 @@ func TestPagesAreWhatWasSaid(t *testing.T) {
 	check := func() {
 		t.Helper()
 		random := rand.New(rand.NewPCG(1, uint64(len(w.sent))))
-		first, last := w.Layout.FirstSeq(), w.Layout.FirstSeq()+uint64(len(w.sent))*2
+		first, last := w.Layout.At(0).FirstSeq(), w.Layout.At(0).FirstSeq()+uint64(len(w.sent))*2
 		for range 150 {
 			bound := first + random.Uint64N(last-first+10) - 2
 			limit := 1 + random.IntN(60)
@@ -480,7 +480,7 @@ func TestConfigReportsEveryFault(t *testing.T) {
 	if err == nil {
 		t.Fatal("an empty config is valid")
 	}
-	for _, want := range []string{"no connection", "no log", "no store", "0 shards", "tail of -1"} {
+	for _, want := range []string{"no connection", "no log", "no store", "no layout", "tail of -1"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not tell of %q", err, want)
 		}
