@@ -76,19 +76,21 @@ func (w *workers) run(p *process, started func()) error {
 		return err
 	}
 	log := streams.NewLog(js, layout)
-	var runs []func(context.Context) error
+	runs := []func(context.Context) error{
+		func(ctx context.Context) error { log.FollowLoop(ctx, p.log); return nil },
+	}
 	if w.runs("persist") {
 		if err := checkSameLog(p.ctx, layout, log, w.store); err != nil {
 			return err
 		}
-		persister, err := persist.New(persist.Config{JetStream: js, Log: log, Layout: layout, Store: w.store, Logger: p.log, Registerer: w.metrics})
+		persister, err := persist.New(persist.Config{JetStream: js, Log: log, Store: w.store, Logger: p.log, Registerer: w.metrics})
 		if err != nil {
 			return err
 		}
 		runs = append(runs, persister.Run)
 	}
 	if w.runs("query") {
-		service, err := query.New(query.Config{Conn: conn, Log: log, Layout: layout, Store: w.store, Logger: p.log, Registerer: w.metrics, Version: edge.Version})
+		service, err := query.New(query.Config{Conn: conn, Log: log, Store: w.store, Logger: p.log, Registerer: w.metrics, Version: edge.Version})
 		if err != nil {
 			return err
 		}

@@ -128,7 +128,6 @@ type Edge struct {
 	auth      *Authenticator
 	conn      *nats.Conn
 	js        jetstream.JetStream
-	layout    streams.Layout
 	logReader *streams.Log
 	publisher *streams.Publisher
 	flusher   *flusher
@@ -138,7 +137,7 @@ type Edge struct {
 	upgrader  websocket.Upgrader
 	addresses *addresses
 	hintLimit *rate.Limiter
-	shards    map[streams.Shard]*atomic.Pointer[shardState]
+	shards    []atomic.Pointer[shardState] // by index
 
 	// Shared.
 	draining      atomic.Bool
@@ -164,7 +163,6 @@ func New(ctx context.Context, cfg Config) (*Edge, error) {
 		cfg: cfg, log: cfg.Log, now: cfg.Now,
 		addresses:  newAddresses(cfg.AddressRate, max(int(5*cfg.AddressRate), 1)),
 		hintLimit:  rate.NewLimiter(hintsPerSecond, hintsPerSecond),
-		shards:     make(map[streams.Shard]*atomic.Pointer[shardState]),
 		drainAsked: make(chan struct{}),
 	}
 	e.askDrain = sync.OnceFunc(func() { close(e.drainAsked) })
@@ -215,15 +213,14 @@ func (e *Edge) connect(ctx context.Context) (err error) {
 	if e.js, err = jetstream.New(e.conn); err != nil {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
-	if e.layout, err = streams.LoadLayout(ctx, e.js); err != nil {
+	layout, err := streams.LoadLayout(ctx, e.js)
+	if err != nil {
 		return err
 	}
-	for _, shard := range e.layout.All() {
-		e.shards[shard] = new(atomic.Pointer[shardState])
-	}
+	e.shards = make([]atomic.Pointer[shardState], layout.Shards())
+	e.logReader = streams.NewLog(e.js, layout)
 	e.presence = newPresence(e.conn, e.cfg.Node, e.cfg.Heartbeat)
 	e.flusher = newFlusher(e.conn)
-	e.logReader = streams.NewLog(e.js, e.layout)
 	if e.publisher, err = streams.NewPublisher(e.conn); err != nil {
 		return err
 	}
@@ -246,6 +243,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	services.Go(func() { e.flusher.run(e.ctx) })
 	services.Go(func() { e.presence.run(e.ctx) })
 	services.Go(func() { e.watchLogLoop(e.ctx) })
+	services.Go(func() { e.logReader.FollowLoop(e.ctx, e.log) })
 	node, err := e.startNodeService()
 
 	server := &http.Server{Handler: e.handler(), ReadHeaderTimeout: handshakeWithin, ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelDebug)}

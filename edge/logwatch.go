@@ -19,6 +19,7 @@ const (
 
 // shardState is what an edge last saw of a shard's stream.
 type shardState struct {
+	shard  streams.Shard
 	first  uint64 // lowest sequence that the log still holds
 	behind bool   // the oldest unpersisted event is near the log's age limit
 }
@@ -34,7 +35,7 @@ func (e *Edge) watchLogLoop(ctx context.Context) {
 
 // watchLogs looks at each chat stream once.
 func (e *Edge) watchLogs(ctx context.Context) {
-	for _, shard := range e.layout.All() {
+	for _, shard := range e.logReader.Layout().All() {
 		if err := e.watchLogOnce(ctx, shard); err != nil && ctx.Err() == nil {
 			e.log.Warn("watch log", "stream", shard.Stream(), "error", err)
 		}
@@ -51,8 +52,10 @@ func (e *Edge) watchLogOnce(ctx context.Context, shard streams.Shard) error {
 		return fmt.Errorf("read stream: %w", err)
 	}
 	info := stream.CachedInfo()
-	state := shardState{first: info.State.FirstSeq}
-	if before := e.shards[shard].Load(); before != nil {
+	state := shardState{shard: shard, first: info.State.FirstSeq}
+	if before := e.shards[shard.Index].Load(); before != nil && before.shard != shard {
+		e.metrics.persistLag.DeleteLabelValues(before.shard.Token)
+	} else if before != nil {
 		state.behind = before.behind
 	}
 	lag, err := e.persistLag(ctx, shard, info.State.FirstSeq, info.State.LastSeq)
@@ -63,7 +66,7 @@ func (e *Edge) watchLogOnce(ctx context.Context, shard streams.Shard) error {
 		}
 		state.behind = info.Config.MaxAge > 0 && lag > info.Config.MaxAge*5/7
 	}
-	e.shards[shard].Store(&state)
+	e.shards[shard.Index].Store(&state)
 	return err
 }
 
@@ -87,19 +90,37 @@ func (e *Edge) persistLag(ctx context.Context, shard streams.Shard, first, last 
 	return max(e.now().Sub(msg.Time), 0), nil
 }
 
+// shardState is what was seen last of shard, nil where that was nothing yet.
+func (e *Edge) shardState(shard streams.Shard) *shardState {
+	state := e.shards[shard.Index].Load()
+	if state == nil || state.shard != shard {
+		return nil
+	}
+	return state
+}
+
 // logReaches tells whether the log still holds everything of a chat after a seq.
 func (e *Edge) logReaches(chat schemas.Chat, after uint64) bool {
-	shard := e.layout.Shard(chat)
-	state := e.shards[shard].Load()
-	return state != nil && (state.first <= after+1 || state.first <= shard.FirstSeq() && shard.Generation == streams.FirstGeneration)
+	_, ok := e.logFrom(chat, after)
+	return ok
+}
+
+// logFrom returns the first sequence after a seq from which the log holds
+// everything of a chat; ok is false where something lies before it. A stream that
+// is not its shard's first does not tell what was in those before.
+func (e *Edge) logFrom(chat schemas.Chat, after uint64) (from uint64, ok bool) {
+	shard := e.logReader.Layout().Shard(chat)
+	state := e.shardState(shard)
+	if state == nil {
+		return 0, false
+	}
+	whole := state.first <= shard.FirstSeq() && shard.Generation == streams.FirstGeneration
+	return max(after+1, state.first), whole || state.first <= after+1
 }
 
 // logCovers tells whether a chat's events after a seq, up to last, are to be
 // read from the log: it holds them all, within at most [logReach] sequences.
 func (e *Edge) logCovers(chat schemas.Chat, after, last uint64) bool {
-	if !e.logReaches(chat, after) {
-		return false
-	}
-	from := max(after+1, e.shards[e.layout.Shard(chat)].Load().first)
-	return last <= from || last-from <= logReach
+	from, ok := e.logFrom(chat, after)
+	return ok && (last <= from || last-from <= logReach)
 }

@@ -117,7 +117,7 @@ func (r *resume) ahead(ctx context.Context, chat schemas.Chat, seq uint64) bool 
 	if err != nil || inLog {
 		return err == nil && last < seq
 	}
-	first, last, err := r.edge.logReader.Bounds(ctx, r.edge.layout.Shard(chat))
+	first, last, err := r.edge.logReader.Bounds(ctx, r.edge.logReader.Layout().Shard(chat))
 	return err == nil && (seq > last || seq >= first)
 }
 

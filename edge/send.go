@@ -29,7 +29,7 @@ func (e *Edge) handleSend(ctx context.Context, s *session, ref schemas.Ref, send
 	if err := s.user.takeSend(e.cfg.UserRate, e.cfg.UserBurst, readAt); err != nil {
 		return err
 	}
-	shard := e.layout.Shard(send.Chat)
+	shard := e.logReader.Layout().Shard(send.Chat)
 	if err := e.takesSends(shard); err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (e *Edge) takesSends(shard streams.Shard) *schemas.Error {
 	if e.draining.Load() {
 		return &schemas.Error{Code: schemas.Unavailable, Message: "this node is draining: resume elsewhere", RetryAfter: 1}
 	}
-	if state := e.shards[shard].Load(); state != nil && state.behind {
+	if state := e.shardState(shard); state != nil && state.behind {
 		return &schemas.Error{Code: schemas.Overloaded, Message: "the permanent store is too far behind the log", RetryAfter: 30}
 	}
 	return nil

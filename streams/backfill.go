@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -32,17 +33,21 @@ const LogReadWithin = 5 * time.Second
 // a direct get proves presence, never absence.
 type Log struct {
 	js     jetstream.JetStream
-	layout Layout
+	layout atomic.Pointer[Layout]
 }
 
 // NewLog returns a Log on the streams of layout.
-func NewLog(js jetstream.JetStream, layout Layout) *Log { return &Log{js: js, layout: layout} }
+func NewLog(js jetstream.JetStream, layout Layout) *Log {
+	l := &Log{js: js}
+	l.layout.Store(&layout)
+	return l
+}
 
-// Layout returns the layout that the log is read by.
-func (l *Log) Layout() Layout { return l.layout }
+// Layout returns the layout that the log is read by: see [Log.FollowLoop].
+func (l *Log) Layout() Layout { return *l.layout.Load() }
 
 // Replicated tells whether a direct get may be answered by a replica that lags.
-func (l *Log) Replicated() bool { return l.layout.Replicated() }
+func (l *Log) Replicated() bool { return l.Layout().Replicated() }
 
 // After returns a chat's events with a seq above after, rising, at most limit
 // of them and at most bytesMax bytes of JSON and one event more; more tells
@@ -51,7 +56,7 @@ func (l *Log) Replicated() bool { return l.layout.Replicated() }
 func (l *Log) After(ctx context.Context, chat schemas.Chat, after uint64, limit, bytesMax int) (events []schemas.StoredEvent, more bool, err error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
-	shard := l.layout.Shard(chat)
+	shard := l.Layout().Shard(chat)
 	msgs, err := jetstreamext.GetBatch(ctx, l.js, shard.Stream(), limit,
 		jetstreamext.GetBatchSeq(after+1), jetstreamext.GetBatchSubject(shard.Timeline(chat)), jetstreamext.GetBatchMaxBytes(bytesMax))
 	if err != nil {
@@ -75,7 +80,7 @@ func (l *Log) After(ctx context.Context, chat schemas.Chat, after uint64, limit,
 // Last returns the highest seq of a chat in the log, or ok false where the log
 // holds nothing of it. The answer is the leader's word.
 func (l *Log) Last(ctx context.Context, chat schemas.Chat) (seq uint64, ok bool, err error) {
-	shard := l.layout.Shard(chat)
+	shard := l.Layout().Shard(chat)
 	if l.Replicated() {
 		var msg *jetstream.RawStreamMsg
 		if msg, err = l.fromLeader(ctx, shard, msgGetRequest{LastFor: shard.Timeline(chat)}); err == nil {
@@ -113,7 +118,7 @@ func (l *Log) Lasts(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat
 	defer cancel()
 	subjects := make(map[Shard][]string)
 	for _, chat := range chats {
-		shard := l.layout.Shard(chat)
+		shard := l.Layout().Shard(chat)
 		subjects[shard] = append(subjects[shard], shard.Timeline(chat))
 	}
 	lasts := make(map[schemas.Chat]uint64, len(chats))

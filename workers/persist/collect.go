@@ -182,7 +182,7 @@ func (s *shard) take(ctx context.Context, p *prefix, e entry) error {
 }
 
 func (s *shard) decode(e entry) (event, error) {
-	chat, err := chatOf(s.cfg.Layout, s.shard, e.subject)
+	chat, err := chatOf(s.cfg.Log.Layout(), s.shard, e.subject)
 	if err != nil {
 		return event{}, err
 	}
@@ -206,13 +206,14 @@ func decodeEvent(chat schemas.Chat, data []byte) (*schemas.Event, error) {
 	return ev, nil
 }
 
-// chatOf returns the chat whose log subject is, if that log belongs into shard.
+// chatOf returns the chat whose log subject is, if that log belongs into shard,
+// of whatever generation: a chat's place among the shards stays.
 func chatOf(layout streams.Layout, shard streams.Shard, subject string) (schemas.Chat, error) {
 	chat, ok := streams.TimelineChat(subject)
 	if !ok {
 		return chat, fmt.Errorf("subject %q is no chat's timeline", subject)
 	}
-	if home := layout.Shard(chat); home != shard || home.Timeline(chat) != subject {
+	if home := layout.Shard(chat); home.Index != shard.Index || shard.Timeline(chat) != subject {
 		return chat, fmt.Errorf("subject %q is in shard %s: its chat lives in %s", subject, shard.Token, home.Token)
 	}
 	return chat, nil

@@ -33,6 +33,9 @@ type Store interface {
 
 // Log reads single sequences of the chat streams from their leaders.
 type Log interface {
+	// Layout returns the shards as they are provisioned now: their number stays,
+	// and one whose stream was lost and made anew is of another generation from then on.
+	Layout() streams.Layout
 	// Sequence returns the message at seq, or [streams.ErrGone] where the leader has none.
 	Sequence(ctx context.Context, shard streams.Shard, seq uint64) (*jetstream.RawStreamMsg, error)
 	// Bounds returns the lowest sequence that the stream still holds, and its last.
@@ -43,7 +46,6 @@ type Log interface {
 type Config struct {
 	JetStream jetstream.JetStream // required
 	Log       Log                 // required
-	Layout    streams.Layout      // required
 	Store     Store               // required
 
 	Logger     *slog.Logger          // default: discards
@@ -94,7 +96,6 @@ func (c Config) Validate() error {
 	fault(c.JetStream == nil, "persist: no JetStream")
 	fault(c.Log == nil, "persist: no log")
 	fault(c.Store == nil, "persist: no store")
-	fault(c.Layout.Shards() == 0, "persist: no layout")
 	fault(c.BatchEventsMax < 2, "persist: batches of %d events: at least 2", c.BatchEventsMax)
 	fault(c.HeadsMax < c.BatchEventsMax, "persist: %d heads: at least the %d events of a batch", c.HeadsMax, c.BatchEventsMax)
 	fault(c.WindowMin < time.Millisecond || c.WindowMax < c.WindowMin, "persist: window from %s to %s: from 1ms, rising", c.WindowMin, c.WindowMax)

@@ -144,7 +144,7 @@ func (w *world) start(change func(*persist.Config)) *persister {
 	p := &persister{t: w.t, metrics: prometheus.NewRegistry(), logs: &syncBuffer{}}
 	js := streamstest.JetStream(w.t, w.Connect(w.t, streams.WorkerComponent))
 	cfg := persist.Config{
-		JetStream: js, Log: streams.NewLog(js, w.Layout), Layout: w.Layout, Store: w.store,
+		JetStream: js, Log: streams.NewLog(js, w.Layout), Store: w.store,
 		Registerer: p.metrics, Logger: slog.New(slog.NewTextHandler(p.logs, nil)),
 		WindowMin: 20 * time.Millisecond, WindowMax: 50 * time.Millisecond,
 		PollWithin: 500 * time.Millisecond, RetryMax: 100 * time.Millisecond,

@@ -55,7 +55,7 @@ func (p *Persister) Run(ctx context.Context) error {
 	defer stop()
 
 	var shards sync.WaitGroup
-	for _, shard := range p.cfg.Layout.All() {
+	for _, shard := range p.cfg.Log.Layout().All() {
 		shards.Go(func() { newShard(p, shard).shardLoop(ctx, work) })
 	}
 	shards.Wait()

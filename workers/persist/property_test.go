@@ -28,6 +28,8 @@ type memoryLog struct {
 	msgs    []*jetstream.RawStreamMsg
 }
 
+func (l *memoryLog) Layout() streams.Layout { return testLayout }
+
 func (l *memoryLog) Sequence(_ context.Context, shard streams.Shard, seq uint64) (*jetstream.RawStreamMsg, error) {
 	if msg := l.msgs[seq-l.first]; msg != nil {
 		return msg, nil
@@ -77,7 +79,7 @@ func drawLog(t *rapid.T) *memoryLog {
 
 // owner is a shard's state as it is after a takeover.
 func owner(t *rapid.T, st Store, l *memoryLog) *shard {
-	p, err := New(Config{JetStream: noJetStream{}, Log: l, Layout: testLayout, Store: st})
+	p, err := New(Config{JetStream: noJetStream{}, Log: l, Store: st})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +269,7 @@ func TestFoldCountsMessagesAlone(t *testing.T) {
 func TestHoleThatReachesTheLogsBeginningIsSkippedAtOnce(t *testing.T) {
 	t.Parallel()
 	log := &memoryLog{first: testLayout.At(0).FirstSeq(), msgs: make([]*jetstream.RawStreamMsg, 3*holesMax)}
-	p, err := New(Config{JetStream: noJetStream{}, Log: log, Layout: testLayout, Store: rowStore{}})
+	p, err := New(Config{JetStream: noJetStream{}, Log: log, Store: rowStore{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,10 +24,12 @@ var errTakenOver = errors.New("the shard was committed by another owner")
 type shard struct {
 	// fixed
 	*Persister
+
+	// of the shard's generation
 	shard streams.Shard
 	log   *slog.Logger
 
-	// found at the first round
+	// found at its first round
 	consumer jetstream.Consumer
 	group    string // the consumer's priority group
 
@@ -91,6 +93,7 @@ func newBackOff(longest time.Duration) *backoff.ExponentialBackOff {
 
 // roundOnce waits for a message, collects what comes with it, and commits.
 func (s *shard) roundOnce(ctx, work context.Context) error {
+	s.follow()
 	if err := s.findConsumer(ctx); err != nil {
 		return err
 	}
@@ -117,6 +120,19 @@ func (s *shard) roundOnce(ctx, work context.Context) error {
 		return err
 	}
 	return s.unlessTakenOver(s.persist(ctx, work, delivered))
+}
+
+// follow goes over to the stream that serves the shard now. What the lost one had
+// is stored or lost; the chats go on from their heads.
+func (s *shard) follow() {
+	now := s.cfg.Log.Layout().At(s.shard.Index)
+	if now == s.shard {
+		return
+	}
+	s.log.Warn("the shard's stream was lost: persisting goes over to the one that was made anew", "stream", now.Stream())
+	s.drop()
+	s.lastPin, s.consumer = "", nil
+	s.shard, s.log = now, s.Persister.log.With("shard", now.Token)
 }
 
 // unlessTakenOver makes of errTakenOver that this is no owner any more, which is no fault.

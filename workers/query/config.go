@@ -28,6 +28,8 @@ type Store interface {
 
 // Log is where the tail of a chat is read from, what is not stored yet.
 type Log interface {
+	// Layout returns the shards as they are provisioned now.
+	Layout() streams.Layout
 	// Last returns the highest seq of chat in the log, as its leader has it: all
 	// that was acknowledged before the call counts.
 	Last(ctx context.Context, chat schemas.Chat) (seq uint64, ok bool, err error)
@@ -41,10 +43,9 @@ type Log interface {
 
 // Config is what a [Service] needs. Zero means the default.
 type Config struct {
-	Conn   *nats.Conn     // required
-	Log    Log            // required
-	Layout streams.Layout // required
-	Store  Store          // required
+	Conn  *nats.Conn // required
+	Log   Log        // required
+	Store Store      // required
 
 	Logger     *slog.Logger          // default: discards
 	Registerer prometheus.Registerer // default: metrics are kept and not shown
@@ -96,7 +97,6 @@ func (c Config) Validate() error {
 	fault(c.Conn == nil, "query: no connection")
 	fault(c.Log == nil, "query: no log")
 	fault(c.Store == nil, "query: no store")
-	fault(c.Layout.Shards() == 0, "query: no layout")
 	fault(c.QueriesMax < 1 || c.WaitingMax < c.QueriesMax, "query: %d questions and %d requests at once: from 1, requests not below", c.QueriesMax, c.WaitingMax)
 	fault(c.QueryWithin < 0 || c.StopWithin < 0 || c.CacheFor < 0, "query: negative time %s, %s or %s", c.QueryWithin, c.StopWithin, c.CacheFor)
 	fault(c.CacheBytesMax < 1, "query: a cache of %d bytes", c.CacheBytesMax)

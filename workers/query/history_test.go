@@ -480,7 +480,7 @@ func TestConfigReportsEveryFault(t *testing.T) {
 	if err == nil {
 		t.Fatal("an empty config is valid")
 	}
-	for _, want := range []string{"no connection", "no log", "no store", "no layout", "tail of -1"} {
+	for _, want := range []string{"no connection", "no log", "no store", "tail of -1"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not tell of %q", err, want)
 		}

@@ -58,7 +58,7 @@ func newWorld(t testing.TB, change func(*query.Config)) *world {
 	}
 	conn := env.Connect(t, streams.WorkerComponent)
 	cfg := query.Config{
-		Conn: conn, Log: streams.NewLog(streamstest.JetStream(t, conn), env.Layout), Layout: env.Layout,
+		Conn: conn, Log: streams.NewLog(streamstest.JetStream(t, conn), env.Layout),
 		Store: w.store, Registerer: w.metrics,
 	}
 	if change != nil {
@@ -108,7 +108,7 @@ func (w *world) persist() (stop func()) {
 	w.t.Helper()
 	js := streamstest.JetStream(w.t, w.Connect(w.t, streams.WorkerComponent))
 	p, err := persist.New(persist.Config{
-		JetStream: js, Log: streams.NewLog(js, w.Layout), Layout: w.Layout, Store: w.store,
+		JetStream: js, Log: streams.NewLog(js, w.Layout), Store: w.store,
 		WindowMin: 5 * time.Millisecond, WindowMax: 10 * time.Millisecond, PollWithin: 500 * time.Millisecond,
 	})
 	if err != nil {

@@ -64,7 +64,7 @@ func (s *Service) walkTail(ctx context.Context, chat schemas.Chat, seq, n, last 
 
 // isGone tells whether the log's leader does not hold seq any more.
 func (s *Service) isGone(ctx context.Context, chat schemas.Chat, seq uint64) (bool, error) {
-	_, err := s.cfg.Log.Sequence(ctx, s.cfg.Layout.Shard(chat), seq)
+	_, err := s.cfg.Log.Sequence(ctx, s.cfg.Log.Layout().Shard(chat), seq)
 	if errors.Is(err, streams.ErrGone) {
 		return true, nil
 	}
