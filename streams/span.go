@@ -26,7 +26,7 @@ func (l *Log) Span(ctx context.Context, shard Shard, from, to uint64, limit, byt
 		if ended = msg.Sequence > to; ended {
 			break
 		}
-		if whole, err := s.fill(ctx, msg.Sequence-1); err != nil || !whole {
+		if whole, err := s.fill(ctx, msg.Sequence-1); err != nil || !whole || len(s.msgs) >= limit {
 			return s.msgs, s.next - 1, err
 		}
 		s.add(msg)
@@ -60,7 +60,7 @@ func (s *span) add(msg *jetstream.RawStreamMsg) {
 // sequence; that of the only replica is the leader's word already. It is not
 // whole where there are limit messages before that.
 func (s *span) fill(ctx context.Context, to uint64) (whole bool, err error) {
-	for false && s.log.Replicated() && s.next <= to {
+	for s.log.Replicated() && s.next <= to {
 		if len(s.msgs) >= s.limit {
 			return false, nil
 		}
