@@ -14,32 +14,50 @@ import (
 	"parley/streams/streamstest"
 )
 
-// cluster is three NATS servers as processes of their own.
+// cluster is NATS servers as processes of their own: three, or one alone.
 type cluster struct {
 	nodes  []*clusterNode
 	routes []string
+	flags  []string // of every node, beside what tells them apart
 }
 
 type clusterNode struct {
 	*child
 	name, listen, route, dir string
+	within                   []string // see startChildWithin
 }
 
 func startCluster(t testing.TB) *cluster {
 	t.Helper()
-	c := &cluster{}
-	for i := range 3 {
-		n := &clusterNode{name: fmt.Sprintf("nats-%d", i+1), listen: freeAddress(t), route: freeAddress(t), dir: filepath.Join(t.TempDir(), "nats")}
+	c := newCluster(t, 3)
+	c.startAll(t)
+	return c
+}
+
+// newCluster starts nothing yet.
+func newCluster(t testing.TB, nodes int, flags ...string) *cluster {
+	t.Helper()
+	c := &cluster{flags: flags}
+	for i := range nodes {
+		n := &clusterNode{name: fmt.Sprintf("nats-%d", i+1), listen: freeAddress(t), dir: filepath.Join(t.TempDir(), "nats")}
+		if nodes > 1 {
+			n.route = freeAddress(t)
+			c.routes = append(c.routes, n.route)
+		}
 		c.nodes = append(c.nodes, n)
-		c.routes = append(c.routes, n.route)
 	}
+	return c
+}
+
+// startAll starts the nodes together: one of three alone is never ready.
+func (c *cluster) startAll(t testing.TB) {
+	t.Helper()
 	for _, n := range c.nodes {
 		c.start(t, n)
 	}
 	for _, n := range c.nodes {
 		n.waitReady(t)
 	}
-	return c
 }
 
 func (c *cluster) start(t testing.TB, n *clusterNode) {
@@ -50,7 +68,9 @@ func (c *cluster) start(t testing.TB, n *clusterNode) {
 	} {
 		environment = append(environment, component.PasswordVariable()+"="+streamstest.Passwords().Of(component))
 	}
-	n.child = startChild(t, environment, "-name="+n.name, "-listen="+n.listen, "-route="+n.route, "-routes="+strings.Join(c.routes, ","), "-dir="+n.dir)
+	n.child = startChildWithin(t, n.within, environment, append([]string{
+		"-name=" + n.name, "-listen=" + n.listen, "-route=" + n.route, "-routes=" + strings.Join(c.routes, ","), "-dir=" + n.dir,
+	}, c.flags...)...)
 }
 
 func (c *cluster) urls() (urls []string) {

@@ -232,8 +232,16 @@ func checkSame(t testing.TB, chat schemas.Chat, who string, got, want []line) {
 	t.Errorf("%s: %s has %d messages, the log %d; they part at %d:\n%s\n%s", chat, who, len(got), len(want), at, show(got), show(want))
 }
 
-// readLog returns all of a chat's log.
+// readLog returns all of a chat's log, which has something.
 func readLog(t testing.TB, log *streams.Log, chat schemas.Chat) (lines []line) {
+	t.Helper()
+	if lines = logged(t, log, chat); len(lines) == 0 {
+		t.Fatalf("the log has nothing of %s", chat)
+	}
+	return lines
+}
+
+func logged(t testing.TB, log *streams.Log, chat schemas.Chat) (lines []line) {
 	t.Helper()
 	after := uint64(0)
 	for {
@@ -246,13 +254,9 @@ func readLog(t testing.TB, log *streams.Log, chat schemas.Chat) (lines []line) {
 			after = ev.Seq
 		}
 		if !more {
-			break
+			return lines
 		}
 	}
-	if len(lines) == 0 {
-		t.Fatalf("the log has nothing of %s", chat)
-	}
-	return lines
 }
 
 // readStore returns all that the store has of a chat, and checks prev and n.

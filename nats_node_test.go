@@ -16,8 +16,8 @@ import (
 // childWithin bounds what only a defect makes a child take.
 const childWithin = 90 * time.Second
 
-// natsNode as the value of programVariable makes the test binary a NATS server
-// of a cluster, which a test can kill; the passwords of nats.conf are in the environment.
+// natsNode as the value of programVariable makes the test binary a NATS server,
+// which a test can kill; the passwords of nats.conf are in the environment.
 const natsNode = "nats-node"
 
 // runNATSNode runs a server until it is killed.
@@ -25,27 +25,30 @@ func runNATSNode(args []string) error {
 	flags := flag.NewFlagSet(natsNode, flag.ContinueOnError)
 	name := flags.String("name", "", "")
 	listen := flags.String("listen", "", "")
-	route := flags.String("route", "", "")
+	route := flags.String("route", "", "of a cluster only")
 	routes := flags.String("routes", "", "all nodes', with commas")
 	dir := flags.String("dir", "", "")
+	defaultSync := flags.Bool("default-sync", false, "leave sync_interval away from nats.conf")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	conf := natsConf
+	if *defaultSync {
+		conf = strings.Replace(conf, "sync_interval: always", "", 1)
+	}
 	options := &server.Options{}
-	if err := options.ProcessConfigString(natsConf); err != nil {
+	if err := options.ProcessConfigString(conf); err != nil {
 		return err
 	}
 	options.ServerName, options.StoreDir, options.NoSigs = *name, *dir, true
-	options.Cluster.Name = "parley"
 	var err error
 	if options.Host, options.Port, err = splitAddress(*listen); err != nil {
 		return err
 	}
-	if options.Cluster.Host, options.Cluster.Port, err = splitAddress(*route); err != nil {
-		return err
-	}
-	for address := range strings.SplitSeq(*routes, ",") {
-		options.Routes = append(options.Routes, &url.URL{Scheme: "nats", Host: address})
+	if *route != "" {
+		if err := joinCluster(options, *route, *routes); err != nil {
+			return err
+		}
 	}
 	srv, err := server.NewServer(options)
 	if err != nil {
@@ -58,6 +61,17 @@ func runNATSNode(args []string) error {
 	}
 	fmt.Println("ready", srv.ClientURL())
 	srv.WaitForShutdown()
+	return nil
+}
+
+func joinCluster(options *server.Options, route, routes string) (err error) {
+	options.Cluster.Name = "parley"
+	if options.Cluster.Host, options.Cluster.Port, err = splitAddress(route); err != nil {
+		return err
+	}
+	for address := range strings.SplitSeq(routes, ",") {
+		options.Routes = append(options.Routes, &url.URL{Scheme: "nats", Host: address})
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,17 +34,24 @@ type child struct {
 // startChild starts `parley args...`. It is gone when the test ends.
 func startChild(t testing.TB, environment []string, args ...string) *child {
 	t.Helper()
+	return startChildWithin(t, nil, environment, args...)
+}
+
+// startChildWithin has the command within, as `unshare --mount`, become the child.
+func startChildWithin(t testing.TB, within, environment []string, args ...string) *child {
+	t.Helper()
 	executable, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	command := append(append(slices.Clone(within), executable), args...)
 	c := &child{exited: make(chan struct{}), ready: make(chan string, 1), stderr: new(childOutput)}
 	c.stdout = &childOutput{line: func(line string) {
 		if url, ok := strings.CutPrefix(line, "ready "); ok {
 			c.ready <- url // one line is said once
 		}
 	}}
-	c.cmd = exec.Command(executable, args...)
+	c.cmd = exec.Command(command[0], command[1:]...)
 	c.cmd.Env = append(append(cleanEnvironment(), programVariable+"=parley"), environment...)
 	c.cmd.Stdout, c.cmd.Stderr = c.stdout, c.stderr
 	c.cmd.SysProcAttr = childAttributes()
