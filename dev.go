@@ -78,7 +78,7 @@ func (c *devCommand) Run(p *process) error {
 	if err := provision(p.ctx, connect(streams.WorkerComponent), settings); err != nil {
 		return err
 	}
-	st, err := c.store().openAndMigrate(p.ctx)
+	st, err := c.store().openAndMigrate(p.ctx, p.log)
 	if err != nil {
 		return err
 	}

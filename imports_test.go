@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"edge":                    {"schemas", "streams"},
 	"workers/store":           {"schemas"},
 	"workers/store/sqlite":    {"schemas", "workers/store"},
+	"workers/store/cql":       {"schemas", "workers/store"},
 	"workers/store/storetest": {"schemas", "workers/store"},
 	"workers/dead":            {"schemas", "streams"},
 	"workers/persist":         {"schemas", "streams", "workers/dead", "workers/store"},
@@ -31,15 +32,16 @@ var mayImport = map[string][]string{
 	"clients/parley":          {"schemas"},
 	"clients/web":             {"schemas"},
 	"clients/web/webtest":     {"schemas"},
-	"clients/bench":           {"schemas", "streams"},
+	"clients/bench":           {"schemas", "streams", "workers/store"},
 	".":                       {"*"},
 }
 
 // neverImport holds for tests too: an edge has no database, a store no broker.
 var neverImport = map[string][]string{
-	"edge":                 {"parley/workers", "modernc.org/sqlite", "database/sql"},
+	"edge":                 {"parley/workers", "modernc.org/sqlite", "database/sql", "github.com/gocql"},
 	"streams":              {"parley/edge", "parley/workers"},
 	"workers/store/sqlite": {"github.com/nats-io"},
+	"workers/store/cql":    {"github.com/nats-io"},
 	"workers":              {"parley/edge"},
 }
 

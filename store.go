@@ -3,10 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
+	"log/slog"
+	"path/filepath"
 	"strings"
 
 	"parley/schemas"
 	"parley/workers/store"
+	"parley/workers/store/cql"
 	"parley/workers/store/sqlite"
 )
 
@@ -17,6 +21,8 @@ type permanentStore interface {
 	Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Head, error)
 	Page(ctx context.Context, chat schemas.Chat, rng store.Range) (events []store.Event, more bool, err error)
 	Commit(ctx context.Context, b store.Batch) error
+	Shards(ctx context.Context) (map[string]uint64, error)
+	Chats(ctx context.Context) iter.Seq2[store.ChatHead, error]
 
 	Migrate(ctx context.Context) error
 	CheckSchema(ctx context.Context) error
@@ -24,24 +30,57 @@ type permanentStore interface {
 	Close() error
 }
 
-var _ permanentStore = (*sqlite.Store)(nil)
+var (
+	_ permanentStore = (*sqlite.Store)(nil)
+	_ permanentStore = (*cql.Store)(nil)
+)
 
 // storeFlag names the permanent store.
 type storeFlag struct {
-	Store string `help:"The permanent store, like sqlite:///var/lib/parley/parley.db." default:"sqlite://data/parley.db"`
+	Store         string `help:"The permanent store: sqlite:///var/lib/parley/parley.db, or cql://user@host1,host2,host3:9042/keyspace for ScyllaDB or Cassandra, with options like ?ca=/etc/parley/ca.pem&datacenter=dc1." default:"sqlite://data/parley.db"`
+	StorePassword string `help:"Password of the store's user, where its URL has none."`
 }
 
-func (f storeFlag) open(ctx context.Context) (permanentStore, error) {
-	path, ok := strings.CutPrefix(f.Store, "sqlite://")
-	if !ok || path == "" {
-		return nil, fmt.Errorf("--store %q: it is sqlite:// and the path of a file", f.Store)
+// sqliteScheme begins the URL of a store in one file.
+const sqliteScheme = "sqlite://"
+
+func (f storeFlag) open(ctx context.Context, log *slog.Logger) (permanentStore, error) {
+	if path, ok := strings.CutPrefix(f.Store, sqliteScheme); ok && path != "" {
+		return sqlite.Open(ctx, path)
 	}
-	return sqlite.Open(ctx, path)
+	if !strings.HasPrefix(f.Store, cql.Scheme) {
+		return nil, fmt.Errorf("--store: it is %s and the path of a file, or %suser@host1,host2,host3/keyspace", sqliteScheme, cql.Scheme)
+	}
+	cfg, err := cql.ParseURL(f.Store)
+	if err != nil {
+		return nil, fmt.Errorf("--store: %w", err)
+	}
+	if cfg.Password == "" {
+		cfg.Password = f.StorePassword
+	}
+	cfg.Log = log
+	return cql.Open(ctx, cfg)
+}
+
+// sqliteURL is the store of a dev server with that data directory.
+func sqliteURL(data string) string { return sqliteScheme + filepath.Join(data, storeFile) }
+
+// openAndMigrate opens the store for who brings it up to date, which may be its first start.
+func (f storeFlag) openAndMigrate(ctx context.Context, log *slog.Logger) (permanentStore, error) {
+	st, err := f.open(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := st.Migrate(ctx); err != nil {
+		st.Close()
+		return nil, err
+	}
+	return st, nil
 }
 
 // openMigrated opens the store for who does not migrate it.
-func (f storeFlag) openMigrated(ctx context.Context) (permanentStore, error) {
-	st, err := f.open(ctx)
+func (f storeFlag) openMigrated(ctx context.Context, log *slog.Logger) (permanentStore, error) {
+	st, err := f.open(ctx, log)
 	if err != nil {
 		return nil, err
 	}

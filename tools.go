@@ -79,7 +79,7 @@ func (c *migrateCommand) Run(p *process) error {
 		return err
 	}
 	fmt.Fprintln(p.stdout, "streams are provisioned")
-	st, err := c.open(p.ctx)
+	st, err := c.open(p.ctx, p.log)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (c *deadReplayCommand) Run(p *process) error {
 		if err != nil {
 			return err
 		}
-		st, err := c.openMigrated(p.ctx)
+		st, err := c.openMigrated(p.ctx, p.log)
 		if err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ func (c *workerCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	st, err := c.openMigrated(p.ctx)
+	st, err := c.openMigrated(p.ctx, p.log)
 	if err != nil {
 		return err
 	}
