@@ -44,6 +44,7 @@ type cli struct {
 	Bench   benchCommand   `cmd:"" help:"Measure a server under named loads."`
 	Dead    deadCommand    `cmd:"" help:"List what workers gave up on, or hand it back to them."`
 	Drain   drainCommand   `cmd:"" help:"Ask an edge to send its clients elsewhere and end."`
+	Log     logCommand     `cmd:"" hidden:"" help:"Run the NATS server alone: what bench measures restarts of."`
 }
 
 // process is what every command runs with.

@@ -39,22 +39,31 @@ type publication struct {
 
 // ceiling measures the log alone, with the chats and events of direct.
 func (r *run) ceiling(ctx context.Context) error {
+	result, _, err := r.measureCeiling(ctx, ceilingWorkload)
+	if err == nil {
+		r.add(result)
+	}
+	return err
+}
+
+// measureCeiling returns with the result how many events the log was given in all.
+func (r *run) measureCeiling(ctx context.Context, workload string) (result Result, published uint64, err error) {
 	inFlight := r.ceilingInFlight() * r.sizes.pairs
-	r.progress("ceiling: %d publications in flight", inFlight)
+	r.progress("%s: %d publications in flight", workload, inFlight)
 	conn, js, layout, err := r.log(ctx)
 	if err != nil {
-		return err
+		return result, 0, err
 	}
 	defer conn.Close()
 	p := r.newPublications(layout)
 	js, err = jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(inFlight+1), jetstream.WithPublishAsyncTimeout(drainWithin),
 		jetstream.WithPublishAsyncAckHandler(p.takeAck), jetstream.WithPublishAsyncErrHandler(p.takeError))
 	if err != nil {
-		return fmt.Errorf("prepare publishing: %w", err)
+		return result, 0, fmt.Errorf("prepare publishing: %w", err)
 	}
 	live, err := r.subscribeLive(&p.delivered)
 	if err != nil {
-		return err
+		return result, 0, err
 	}
 	defer live.Close()
 	group, publishing := errgroup.WithContext(ctx)
@@ -66,15 +75,14 @@ func (r *run) ceiling(ctx context.Context) error {
 		return err
 	})
 	if err := group.Wait(); err != nil {
-		return err
+		return result, 0, err
 	}
 	if err := p.drain(ctx); err != nil {
-		return err
+		return result, 0, err
 	}
-	result := Result{Workload: ceilingWorkload, Case: fmt.Sprintf("%d in flight", inFlight), Unit: "acked"}
+	result = Result{Workload: workload, Case: fmt.Sprintf("%d in flight", inFlight), Unit: "acked"}
 	result.setLoad(m, &p.load.latencies)
-	r.add(result)
-	return nil
+	return result, p.published.Load(), nil
 }
 
 func (r *run) newPublications(layout streams.Layout) *publications {

@@ -10,6 +10,7 @@ import (
 
 	"parley/schemas"
 	"parley/streams"
+	"parley/workers/store"
 )
 
 // Config says what to measure and on which server: either Start or Target is set.
@@ -19,16 +20,25 @@ type Config struct {
 	Start func(context.Context, StartOptions) (*Target, error)
 	// Target is a running server. It has to admit the load: a refusal ends the workload.
 	Target *Target
+	// StartLog starts a NATS server alone, as a child process, for restart.
+	// default: as Start, and restart cannot run
+	StartLog func(context.Context, LogOptions) (*LogServer, error)
 	// OpenStore opens the store at Target.StorePath for reading, for history's
 	// comparison. default: history is not compared
 	OpenStore func(ctx context.Context, path string) (Store, error)
+	// NewStore opens the store at a URL, like sqlite:///tmp/pages.db, and makes its
+	// tables, for pages. default: pages cannot run
+	NewStore func(ctx context.Context, url string) (WritableStore, error)
 
-	Workloads []string      // some of [Workloads]; default: all
-	Duration  time.Duration // of each measurement; default: 10s, 1s with Short
+	Workloads []string      // some of [Workloads]; default: all that can run
+	Duration  time.Duration // of each measurement; default: 10s, 60s of persist; with Short 1s and 6s
 	Warmup    time.Duration // before it; default: 2s, 200ms with Short
 	Short     bool          // a tenth of each size, to see that it works
 	TextBytes int           // of each message; default: 64
 	NATSNodes int           // of a server that is started; default: 1
+	StoreURL  string        // of a store that persist and pages measure beside SQLite; default: none
+	LogEvents int           // in the log of restart; default: 10,000,000, with Short 100,000
+	LogChats  int           // in the log of restart; default: 1,000,000, with Short 10,000
 
 	JSON     bool      // print one line of JSON for each result, not a table
 	Out      io.Writer // gets the results
@@ -40,6 +50,22 @@ type Config struct {
 type StartOptions struct {
 	NATSNodes   int
 	SessionsMax int
+	Shards      int    // default: 8
+	Store       string // URL of the permanent store; default: SQLite, in the server's directory
+}
+
+// LogOptions say what a NATS server alone is started on.
+type LogOptions struct {
+	Dir  string // of all its data and secrets; kept when it ends
+	Sync string // its sync_interval: always, or a duration
+}
+
+// LogServer is a NATS server alone.
+type LogServer struct {
+	AdminURL     string // http://host:port: /metrics and /debug/free
+	Worker, Edge streams.ConnectConfig
+	Stop         func() error // in order
+	Kill         func() error // at once
 }
 
 // Target is a server to measure.
@@ -54,25 +80,49 @@ type Target struct {
 
 // Store is the permanent store without a server before it.
 type Store interface {
-	// Newest returns the newest limit events of chat by rising seq.
-	Newest(ctx context.Context, chat schemas.Chat, limit int) ([]schemas.StoredEvent, error)
+	Page(ctx context.Context, chat schemas.Chat, rng store.Range) (events []store.Event, more bool, err error)
 	Close() error
+}
+
+// WritableStore is a Store to fill.
+type WritableStore interface {
+	Store
+	Commit(ctx context.Context, b store.Batch) error
 }
 
 // Names of the workloads.
 const (
-	ceilingWorkload = "ceiling"
-	directWorkload  = "direct"
-	fanoutWorkload  = "fanout"
-	latencyWorkload = "latency"
-	historyWorkload = "history"
-	idleWorkload    = "idle"
-	stormWorkload   = "storm"
+	ceilingWorkload  = "ceiling"
+	directWorkload   = "direct"
+	fanoutWorkload   = "fanout"
+	latencyWorkload  = "latency"
+	historyWorkload  = "history"
+	idleWorkload     = "idle"
+	stormWorkload    = "storm"
+	replicasWorkload = "replicas"
+	restartWorkload  = "restart"
+	persistWorkload  = "persist"
+	pagesWorkload    = "pages"
 )
 
 // Workloads returns the names of all workloads, in the order in which they run.
 func Workloads() []string {
-	return []string{ceilingWorkload, directWorkload, fanoutWorkload, latencyWorkload, historyWorkload, idleWorkload, stormWorkload}
+	return []string{ceilingWorkload, directWorkload, fanoutWorkload, latencyWorkload, historyWorkload, idleWorkload, stormWorkload,
+		replicasWorkload, restartWorkload, persistWorkload, pagesWorkload}
+}
+
+// canRun tells whether all is given that a workload needs.
+func (cfg Config) canRun(workload string) bool {
+	switch workload {
+	case replicasWorkload, persistWorkload:
+		return cfg.Start != nil
+	case restartWorkload:
+		return cfg.StartLog != nil
+	case pagesWorkload:
+		return cfg.NewStore != nil
+	default:
+		return true
+	}
 }
 
 // sizes are how much of everything a run has.
@@ -84,12 +134,28 @@ type sizes struct {
 	events      int   // in the chat of history
 	readers     int   // of that chat
 	sendRate    int   // of latency, per second
+
+	logEvents, logChats int           // of restart
+	busyChats           []int         // of persist
+	persistFor          time.Duration // each of them
+	pageEvents          []int         // in the chats of pages, the first the one to compare with
 }
 
 func (cfg Config) sizes() sizes {
-	s := sizes{pairs: 100, inFlight: []int{1, 16}, fanouts: []int{100, 1000}, connections: 10_000, events: 10_000, readers: 10, sendRate: 300}
+	s := sizes{pairs: 100, inFlight: []int{1, 16}, fanouts: []int{100, 1000}, connections: 10_000, events: 10_000, readers: 10, sendRate: 300,
+		logEvents: 10_000_000, logChats: 1_000_000, busyChats: []int{100, 1000, 10_000}, persistFor: time.Minute, pageEvents: []int{1000, 1_000_000}}
 	if cfg.Short {
 		s.pairs, s.fanouts, s.connections, s.events = 10, []int{10, 100}, 1000, 1000
+		s.logEvents, s.logChats, s.busyChats, s.persistFor, s.pageEvents = 100_000, 10_000, []int{10, 100, 1000}, 6*time.Second, []int{1000, 100_000}
+	}
+	if cfg.Duration > 0 {
+		s.persistFor = cfg.Duration
+	}
+	if cfg.LogChats > 0 {
+		s.logChats = cfg.LogChats
+	}
+	if cfg.LogEvents > 0 {
+		s.logEvents = cfg.LogEvents
 	}
 	return s
 }
@@ -111,6 +177,8 @@ func (cfg Config) Validate() error {
 	for _, name := range cfg.Workloads {
 		if !slices.Contains(Workloads(), name) {
 			fault("workload %q is unknown: they are %v", name, Workloads())
+		} else if !cfg.canRun(name) {
+			fault("workload %q starts servers of its own: it does not measure one that runs", name)
 		}
 	}
 	if cfg.TextBytes < 0 || cfg.TextBytes > schemas.BodyBytesMax/2 {
@@ -119,12 +187,15 @@ func (cfg Config) Validate() error {
 	if cfg.Duration < 0 || cfg.Warmup < 0 {
 		fault("duration %v and warm-up %v are not negative", cfg.Duration, cfg.Warmup)
 	}
+	if sizes := cfg.sizes(); cfg.LogEvents < 0 || cfg.LogChats < 0 || sizes.logEvents < 2*sizes.logChats {
+		fault("%d events in %d chats: at least two in each", sizes.logEvents, sizes.logChats)
+	}
 	return errors.Join(faults...)
 }
 
 func (cfg Config) withDefaults() Config {
 	if len(cfg.Workloads) == 0 {
-		cfg.Workloads = Workloads()
+		cfg.Workloads = slices.DeleteFunc(Workloads(), func(name string) bool { return !cfg.canRun(name) })
 	}
 	duration, warmup := 10*time.Second, 2*time.Second
 	if cfg.Short {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"parley/schemas"
+	"parley/workers/store"
 )
 
 const (
@@ -108,7 +109,7 @@ func (r *run) openStore(ctx context.Context, chat schemas.Chat, last uint64) (St
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	for deadline := time.Now().Add(quietWithin); ; {
-		newest, err := store.Newest(ctx, chat, 1)
+		newest, err := newestEvents(ctx, store, chat, 1)
 		if err == nil && len(newest) == 1 && newest[0].Seq == last {
 			return store, nil
 		}
@@ -167,6 +168,11 @@ func (r *run) readPages(ctx context.Context, user schemas.User, chat schemas.Cha
 	return m, group.Wait()
 }
 
+func newestEvents(ctx context.Context, s Store, chat schemas.Chat, limit int) ([]store.Event, error) {
+	events, _, err := s.Page(ctx, chat, store.Range{Limit: limit})
+	return events, err
+}
+
 // readStore returns the pages per second that as many readers get of the store.
 func (r *run) readStore(ctx context.Context, store Store, chat schemas.Chat) (perSecond float64, err error) {
 	var l load
@@ -176,7 +182,7 @@ func (r *run) readStore(ctx context.Context, store Store, chat schemas.Chat) (pe
 	for range r.sizes.readers {
 		group.Go(func() error {
 			for !l.stopping.Load() {
-				events, err := store.Newest(ctx, chat, pageEvents)
+				events, err := newestEvents(ctx, store, chat, pageEvents)
 				if err != nil {
 					return fmt.Errorf("read the store: %w", err)
 				}

@@ -49,7 +49,17 @@ var (
 	seqName = []byte(`"seq":`)
 	refName = []byte(`"ref":`)
 	idName  = []byte(`"id":"`)
+
+	chatName = []byte(`"chat":"`)
 )
+
+// textAfter returns the text that follows name at its first place in payload, up
+// to the next quote.
+func textAfter(payload, name []byte) []byte {
+	_, text, _ := bytes.Cut(payload, name)
+	text, _, _ = bytes.Cut(text, []byte{'"'})
+	return text
+}
 
 // numberAfter returns the number that follows name at its first place in payload.
 func numberAfter(payload, name []byte) (n uint64, ok bool) {
@@ -95,9 +105,10 @@ const (
 
 // sendFrame is a send of one chat whose ref and id are written over before each use.
 type sendFrame struct {
-	frame     []byte
-	ref, id   int // where their digits are
-	eventJSON []byte
+	frame       []byte
+	refAt, idAt int // where their digits are
+	eventJSON   []byte
+	suffix      string // of each id
 }
 
 // newSendFrame builds the frame of a text message; suffix ends each id.
@@ -105,17 +116,17 @@ func newSendFrame(from schemas.User, chat schemas.Chat, suffix string, textBytes
 	body := fmt.Sprintf(`{"kind":"text","text":%q}`, strings.Repeat("x", textBytes))
 	ref, id := strings.Repeat("1", refDigits), strings.Repeat("0", idDigits)
 	payload := fmt.Sprintf(`{"t":"send","ref":%s,"id":"%s%s","chat":%q,"type":"message","body":%s}`, ref, id, suffix, chat, body)
-	f := &sendFrame{frame: appendMasked(nil, opText, []byte(payload))}
-	f.ref = bytes.Index(f.frame, refName) + len(refName)
-	f.id = bytes.Index(f.frame, idName) + len(idName)
+	f := &sendFrame{frame: appendMasked(nil, opText, []byte(payload)), suffix: suffix}
+	f.refAt = bytes.Index(f.frame, refName) + len(refName)
+	f.idAt = bytes.Index(f.frame, idName) + len(idName)
 	f.eventJSON = fmt.Appendf(nil, `{"type":"message","id":"%s%s","from":%q,"body":%s}`, id, suffix, from, body)
 	return f
 }
 
 // append appends the frame of message number n, to be answered under refBase+slot.
 func (f *sendFrame) append(b []byte, slot int, n uint64) []byte {
-	writeDigits(f.frame[f.ref:f.ref+refDigits], uint64(refBase+slot))
-	writeDigits(f.frame[f.id:f.id+idDigits], n)
+	writeDigits(f.frame[f.refAt:f.refAt+refDigits], uint64(refBase+slot))
+	writeDigits(f.frame[f.idAt:f.idAt+idDigits], n)
 	return append(b, f.frame...)
 }
 
@@ -125,6 +136,15 @@ func (f *sendFrame) event(n uint64) []byte {
 	at := bytes.Index(event, idName) + len(idName)
 	writeDigits(event[at:at+idDigits], n)
 	return event
+}
+
+// id returns the id of message number n.
+func (f *sendFrame) id(n uint64) schemas.ID {
+	id, err := schemas.ParseID(fmt.Sprintf("%0*d%s", idDigits, n, f.suffix))
+	if err != nil {
+		panic(err) // the suffixes are ours
+	}
+	return id
 }
 
 func writeDigits(b []byte, n uint64) {

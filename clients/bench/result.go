@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,7 +16,7 @@ type Result struct {
 	Workload string  `json:"workload"`
 	Case     string  `json:"case,omitzero"`
 	Rate     float64 `json:"rate"` // of Unit per second
-	Unit     string  `json:"unit"`
+	Unit     string  `json:"unit"` // empty where there are figures only
 	P50      float64 `json:"p50Millis"`
 	P99      float64 `json:"p99Millis"`
 	// A delivery is an event that reached a session, or ceiling's subscriber.
@@ -28,6 +29,31 @@ type Result struct {
 	Seconds                float64 `json:"seconds,omitzero"`                  // of storm, until all were resumed
 	Ratio                  float64 `json:"ratio,omitzero"`                    // to what RatioOf names, measured in the same run
 	RatioOf                string  `json:"ratioOf,omitzero"`
+	// Figures are what else a workload is about, in its order.
+	Figures []Figure `json:"figures,omitzero"`
+}
+
+// Figure is a number with its name.
+type Figure struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit,omitzero"`
+}
+
+// value has three digits, or all before the point.
+func (f Figure) value() string {
+	if f.Value >= 100 {
+		return fmt.Sprintf("%.0f", f.Value)
+	}
+	return fmt.Sprintf("%.3g", f.Value)
+}
+
+func (f Figure) String() string { return strings.TrimSpace(f.Name + " " + f.value() + " " + f.Unit) }
+
+func (f Figure) isOf(other Figure) bool { return f.Name == other.Name && f.Unit == other.Unit }
+
+func (r *Result) figure(name string, value float64, unit string) {
+	r.Figures = append(r.Figures, Figure{name, value, unit})
 }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -60,6 +86,18 @@ func (r *Result) remark() string {
 	return strings.Join(parts, ", ")
 }
 
+// line tells of the result while the run goes on.
+func (r *Result) line() string {
+	var parts []string
+	if r.Unit != "" {
+		parts = append(parts, fmt.Sprintf("%.0f %s/s, p50 %.2f ms, p99 %.2f ms %s", r.Rate, r.Unit, r.P50, r.P99, r.remark()))
+	}
+	for _, f := range r.Figures {
+		parts = append(parts, f.String())
+	}
+	return r.Workload + " " + r.Case + ": " + strings.Join(parts, ", ")
+}
+
 func writeJSONLine(w io.Writer, r Result) error {
 	line, err := json.Marshal(r)
 	if err != nil {
@@ -69,20 +107,68 @@ func writeJSONLine(w io.Writer, r Result) error {
 	return err
 }
 
+// writeTable writes a table of what all workloads have, and one of its figures for each
+// workload that has some.
 func writeTable(w io.Writer, results []Result) error {
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tab, "workload\tcase\trate\tp50 ms\tp99 ms\tdeliveries/s\tCPU s/10k deliveries\tdeliveries/CPU s\tresident MiB\t")
-	number := func(format string, n float64) string {
-		if n == 0 {
-			return "-"
-		}
-		return fmt.Sprintf(format, n)
-	}
+	rows := 0
 	for i := range results {
 		r := &results[i]
+		if r.Unit == "" {
+			continue
+		}
+		if rows++; rows == 1 {
+			fmt.Fprintln(tab, "workload\tcase\trate\tp50 ms\tp99 ms\tdeliveries/s\tCPU s/10k deliveries\tdeliveries/CPU s\tresident MiB\t")
+		}
 		fmt.Fprintf(tab, "%s\t%s\t%.0f %s/s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Workload, r.Case, r.Rate, r.Unit,
-			number("%.2f", r.P50), number("%.2f", r.P99), number("%.0f", r.DeliveriesPerSecond), number("%.4f", r.CPUPer10kDeliveries),
-			number("%.0f", r.DeliveriesPerCPUSecond), number("%.0f", r.ResidentBytes/(1<<20)), r.remark())
+			unlessZero("%.2f", r.P50), unlessZero("%.2f", r.P99), unlessZero("%.0f", r.DeliveriesPerSecond), unlessZero("%.4f", r.CPUPer10kDeliveries),
+			unlessZero("%.0f", r.DeliveriesPerCPUSecond), unlessZero("%.0f", r.ResidentBytes/(1<<20)), r.remark())
+	}
+	for start := 0; start < len(results); {
+		end := start + 1
+		for end < len(results) && results[end].Workload == results[start].Workload {
+			end++
+		}
+		writeFigures(tab, results[start:end])
+		start = end
 	}
 	return tab.Flush()
+}
+
+// writeFigures writes the figures of one workload, a column for each name.
+func writeFigures(w io.Writer, results []Result) {
+	var columns []Figure
+	for i := range results {
+		for _, f := range results[i].Figures {
+			if !slices.ContainsFunc(columns, f.isOf) {
+				columns = append(columns, f)
+			}
+		}
+	}
+	if len(columns) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s\t", results[0].Workload)
+	for _, c := range columns {
+		fmt.Fprintf(w, "%s\t", strings.TrimSpace(c.Name+" "+c.Unit))
+	}
+	fmt.Fprintln(w)
+	for i := range results {
+		fmt.Fprintf(w, "%s\t", results[i].Case)
+		for _, c := range columns {
+			text := "-"
+			if at := slices.IndexFunc(results[i].Figures, c.isOf); at >= 0 {
+				text = results[i].Figures[at].value()
+			}
+			fmt.Fprintf(w, "%s\t", text)
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+func unlessZero(format string, n float64) string {
+	if n == 0 {
+		return "-"
+	}
+	return fmt.Sprintf(format, n)
 }

@@ -22,6 +22,7 @@ type run struct {
 	target  *Target
 	name    string // tells this run's users and messages from those of others
 	results []Result
+	served  kindOfServer // what target was started for
 }
 
 // Run measures and writes the results to cfg.Out: a table at the end, or each
@@ -33,9 +34,7 @@ func Run(ctx context.Context, cfg Config) error {
 	cfg = cfg.withDefaults()
 	r := &run{cfg: cfg, sizes: cfg.sizes(), target: cfg.Target, name: strings.ToLower(rand.Text()[:6])}
 	failed := r.workloads(ctx)
-	if r.cfg.Start != nil && r.target != nil && r.target.Stop != nil {
-		failed = errors.Join(failed, r.target.Stop())
-	}
+	failed = errors.Join(failed, r.stopServer())
 	if !cfg.JSON && len(r.results) > 0 {
 		failed = errors.Join(failed, writeTable(cfg.Out, r.results))
 	}
@@ -43,14 +42,15 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 func (r *run) workloads(ctx context.Context) error {
-	var served string
 	for _, name := range r.cfg.Workloads {
-		if err := r.serve(ctx, served, name); err != nil {
+		kind := serverOf(name)
+		if err := r.serve(ctx, kind); err != nil {
 			return err
 		}
-		served = name
-		if err := r.target.quiet(ctx); err != nil {
-			return err
+		if kind != noServer {
+			if err := r.target.quiet(ctx); err != nil {
+				return err
+			}
 		}
 		r.progress("%s", name)
 		before := len(r.results)
@@ -68,26 +68,74 @@ func (r *run) workloads(ctx context.Context) error {
 	return nil
 }
 
-// serve starts the server, and a new one for the connections after the messages:
-// what those left in its memory would blur what a connection takes.
-func (r *run) serve(ctx context.Context, before, next string) error {
-	ofConnections := func(name string) bool { return name == idleWorkload || name == stormWorkload }
-	if r.cfg.Start == nil || r.target != nil && (ofConnections(before) || !ofConnections(next)) {
+// Kinds of workloads, by the server that they share.
+type kindOfServer int
+
+const (
+	noServer kindOfServer = iota // they start what they need
+	ofMessages
+	// ofConnections have a new one: what messages left in a server's memory would
+	// blur what a connection takes.
+	ofConnections
+)
+
+func serverOf(workload string) kindOfServer {
+	switch workload {
+	case replicasWorkload, restartWorkload, persistWorkload, pagesWorkload:
+		return noServer
+	case idleWorkload, stormWorkload:
+		return ofConnections
+	default:
+		return ofMessages
+	}
+}
+
+// serve starts the server of a workload, unless the one before left it.
+func (r *run) serve(ctx context.Context, kind kindOfServer) error {
+	if r.cfg.Start == nil || kind == r.served {
 		return nil
 	}
-	if r.target != nil && r.target.Stop != nil {
-		if err := r.target.Stop(); err != nil {
-			return fmt.Errorf("stop the server: %w", err)
-		}
-		r.target = nil
+	if err := r.stopServer(); err != nil {
+		return err
 	}
+	r.served = kind
+	if kind == noServer {
+		return nil
+	}
+	return r.startServer(ctx, StartOptions{NATSNodes: r.cfg.NATSNodes})
+}
+
+// startServer starts a server and waits until it has come to rest.
+func (r *run) startServer(ctx context.Context, options StartOptions) error {
 	r.progress("starting a server")
-	target, err := r.cfg.Start(ctx, StartOptions{NATSNodes: r.cfg.NATSNodes, SessionsMax: r.sizes.sessionsMax()})
+	options.SessionsMax = r.sizes.sessionsMax()
+	target, err := r.cfg.Start(ctx, options)
 	if err != nil {
 		return fmt.Errorf("start a server: %w", err)
 	}
 	r.target = target
+	return r.target.quiet(ctx)
+}
+
+// stopServer stops the server that was started, if there is one.
+func (r *run) stopServer() error {
+	if r.cfg.Start == nil || r.target == nil || r.target.Stop == nil {
+		return nil
+	}
+	stop := r.target.Stop
+	r.target = nil
+	if err := stop(); err != nil {
+		return fmt.Errorf("stop the server: %w", err)
+	}
 	return nil
+}
+
+// withServer calls do with a server of its own.
+func (r *run) withServer(ctx context.Context, options StartOptions, do func() error) error {
+	if err := r.startServer(ctx, options); err != nil {
+		return errors.Join(err, r.stopServer())
+	}
+	return errors.Join(do(), r.stopServer())
 }
 
 func (r *run) workload(ctx context.Context, name string) error {
@@ -114,8 +162,16 @@ func (r *run) workload(ctx context.Context, name string) error {
 		return r.history(ctx)
 	case idleWorkload:
 		return r.idle(ctx)
-	default:
+	case stormWorkload:
 		return r.storm(ctx)
+	case replicasWorkload:
+		return r.replicas(ctx)
+	case restartWorkload:
+		return r.restart(ctx)
+	case persistWorkload:
+		return r.persist(ctx)
+	default:
+		return r.pages(ctx)
 	}
 }
 
@@ -125,7 +181,7 @@ func (r *run) progress(format string, args ...any) {
 
 func (r *run) add(result Result) {
 	r.results = append(r.results, result)
-	r.progress("%s %s: %.0f %s/s, p50 %.2f ms, p99 %.2f ms %s", result.Workload, result.Case, result.Rate, result.Unit, result.P50, result.P99, result.remark())
+	r.progress("%s", result.line())
 }
 
 // user returns this run's user of that name.
@@ -139,7 +195,12 @@ func (r *run) user(format string, args ...any) schemas.User {
 
 // log connects to NATS as an edge does.
 func (r *run) log(ctx context.Context) (*nats.Conn, jetstream.JetStream, streams.Layout, error) {
-	conn, err := streams.Connect(ctx, r.target.NATS)
+	return connectLog(ctx, r.target.NATS)
+}
+
+// connectLog connects and reads the layout.
+func connectLog(ctx context.Context, config streams.ConnectConfig) (*nats.Conn, jetstream.JetStream, streams.Layout, error) {
+	conn, err := streams.Connect(ctx, config)
 	if err != nil {
 		return nil, nil, streams.Layout{}, err
 	}
@@ -161,6 +222,7 @@ type measurement struct {
 	deliveries    uint64
 	cpuSeconds    float64
 	residentBytes float64 // at its end
+	before, after series
 }
 
 // counts are read at both ends of a measurement.
@@ -171,6 +233,10 @@ type counts struct {
 // measure waits for the warm-up and then measures for the run's duration.
 // while is called with true at its beginning and with false at its end.
 func (r *run) measure(ctx context.Context, read func() counts, while func(bool)) (measurement, error) {
+	return r.measureFor(ctx, r.cfg.Duration, read, while)
+}
+
+func (r *run) measureFor(ctx context.Context, duration time.Duration, read func() counts, while func(bool)) (measurement, error) {
 	if err := sleep(ctx, r.cfg.Warmup); err != nil {
 		return measurement{}, err
 	}
@@ -180,7 +246,7 @@ func (r *run) measure(ctx context.Context, read func() counts, while func(bool))
 	}
 	began, first := time.Now(), read()
 	while(true)
-	err = sleep(ctx, r.cfg.Duration)
+	err = sleep(ctx, duration)
 	while(false)
 	if err != nil {
 		return measurement{}, err
@@ -196,5 +262,7 @@ func (r *run) measure(ctx context.Context, read func() counts, while func(bool))
 		deliveries:    last.deliveries - first.deliveries,
 		cpuSeconds:    after[cpuSeries] - before[cpuSeries],
 		residentBytes: after[residentSeries],
+		before:        before,
+		after:         after,
 	}, nil
 }

@@ -28,12 +28,34 @@ const (
 	quietShare = 0.05
 )
 
-// series are the samples of one scrape, summed over labels.
+// series are the samples of one scrape: each by its name with its labels, and
+// summed over labels by its name alone.
 type series map[string]float64
+
+// highest is the largest sample of name over its labels, 0 where there is none.
+func (s series) highest(name string) (highest float64) {
+	for labelled, value := range s {
+		if strings.HasPrefix(labelled, name+"{") {
+			highest = max(highest, value)
+		}
+	}
+	return highest
+}
+
+// adminPort is the address of a process's port for operators, like http://127.0.0.1:8081.
+type adminPort string
 
 // scrape reads the server's metrics.
 func (t *Target) scrape(ctx context.Context) (series, error) {
-	body, err := t.admin(ctx, http.MethodGet, "/metrics")
+	return adminPort(t.AdminURL).scrape(ctx, cpuSeries, residentSeries, connectionsSeries)
+}
+
+// free has the server collect its garbage and give memory back.
+func (t *Target) free(ctx context.Context) error { return adminPort(t.AdminURL).free(ctx) }
+
+// scrape reads the process's metrics, of which the needed ones have to be there.
+func (p adminPort) scrape(ctx context.Context, needed ...string) (series, error) {
+	body, err := p.ask(ctx, http.MethodGet, "/metrics")
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +64,7 @@ func (t *Target) scrape(ctx context.Context) (series, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read metrics: %w", err)
 	}
-	for _, name := range []string{cpuSeries, residentSeries, connectionsSeries} {
+	for _, name := range needed {
 		if _, ok := s[name]; !ok {
 			return nil, fmt.Errorf("read metrics: %s is not among them", name)
 		}
@@ -50,11 +72,10 @@ func (t *Target) scrape(ctx context.Context) (series, error) {
 	return s, nil
 }
 
-// free has the server collect its garbage and give memory back.
-func (t *Target) free(ctx context.Context) error {
+func (p adminPort) free(ctx context.Context) error {
 	// Twice: stacks shrink by half at each collection, and finalizers free at the next.
 	for range 2 {
-		body, err := t.admin(ctx, http.MethodPost, "/debug/free")
+		body, err := p.ask(ctx, http.MethodPost, "/debug/free")
 		if err != nil {
 			return err
 		}
@@ -63,9 +84,9 @@ func (t *Target) free(ctx context.Context) error {
 	return nil
 }
 
-func (t *Target) admin(ctx context.Context, method, path string) (io.ReadCloser, error) {
+func (p adminPort) ask(ctx context.Context, method, path string) (io.ReadCloser, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminWithin)
-	req, err := http.NewRequestWithContext(ctx, method, t.AdminURL+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, string(p)+path, nil)
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("ask the admin port: %w", err)
@@ -105,12 +126,16 @@ func parseSeries(r io.Reader) (series, error) {
 			continue
 		}
 		at := strings.LastIndexByte(line, ' ')
-		name, _, _ := strings.Cut(line[:max(at, 0)], "{")
+		labelled := line[:max(at, 0)]
+		name, _, _ := strings.Cut(labelled, "{")
 		value, err := strconv.ParseFloat(line[at+1:], 64)
 		if err != nil || name == "" {
 			return nil, fmt.Errorf("line %q is no sample", line)
 		}
 		s[name] += value
+		if labelled != name {
+			s[labelled] = value
+		}
 	}
 	return s, lines.Err()
 }

@@ -33,6 +33,8 @@ type session struct {
 	net     net.Conn
 	reader  frameReader
 	lastSeq uint64 // of the one chat that a workload gives a session
+	// lastSeqs has those of each chat, where a session has many of them; else nil.
+	lastSeqs map[string]*uint64
 
 	mu sync.Mutex // held during a write
 }
@@ -220,10 +222,18 @@ func (s *session) sawEvent(payload []byte) error {
 	if !ok {
 		return fmt.Errorf("%s got an event without seq: %.200s", s.user, payload)
 	}
-	if seq <= s.lastSeq {
-		return fmt.Errorf("%s got seq %d after %d: doubled or out of order", s.user, seq, s.lastSeq)
+	last := &s.lastSeq
+	if s.lastSeqs != nil {
+		chat := textAfter(payload, chatName)
+		if last = s.lastSeqs[string(chat)]; last == nil {
+			last = new(uint64)
+			s.lastSeqs[string(chat)] = last
+		}
 	}
-	s.lastSeq = seq
+	if seq <= *last {
+		return fmt.Errorf("%s got seq %d after %d: doubled or out of order", s.user, seq, *last)
+	}
+	*last = seq
 	return nil
 }
 

@@ -1,0 +1,33 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+)
+
+// replicas measures the log alone with one replica on one node and with three on
+// three nodes, which commit in groups, with one chat stream and with as many as usual.
+// Every node syncs what it acknowledges.
+func (r *run) replicas(ctx context.Context) error {
+	for _, shards := range []int{1, 8} {
+		var one *Result
+		for _, nodes := range []int{1, 3} {
+			var result Result
+			err := r.withServer(ctx, StartOptions{NATSNodes: nodes, Shards: shards}, func() (err error) {
+				result, _, err = r.measureCeiling(ctx, replicasWorkload)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("%d nodes, %d streams: %w", nodes, shards, err)
+			}
+			result.Case = fmt.Sprintf("%d streams, R%d", shards, nodes)
+			if one != nil {
+				result.compare(one, func(one *Result) float64 { return result.Rate / one.Rate })
+				result.RatioOf = "R1"
+			}
+			r.add(result)
+			one = &result
+		}
+	}
+	return nil
+}
