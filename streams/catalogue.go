@@ -50,6 +50,10 @@ const (
 const (
 	generationKey = "parley.generation"
 	shardsKey     = "parley.shards"
+	// remadeKey lists the shards that were made anew together with this one.
+	remadeKey = "parley.remade"
+	// retiredKey marks a stream whose shard has a newer one.
+	retiredKey = "parley.retired"
 )
 
 // Settings of provisioning. A zero field leaves what is provisioned as it is;
@@ -60,6 +64,12 @@ type Settings struct {
 	MaxAge     time.Duration // of the log, the hot tier; default: 24h
 	MaxBytes   int64         // of each chat stream, reserved on the disk; default: 1 GiB, or what of it there is room for
 	Duplicates time.Duration // how long a publish is known by its id; default: 2m
+	// Stored is what the permanent store knows of the shards, last committed
+	// sequences by token: a shard that it is ahead of is lost. It has to be read
+	// before, and shards that it does not know are to be written to it after.
+	Stored map[string]uint64 // default: nothing
+	// RemakeLost lays lost shards anew in the next generation; without it they are refused.
+	RemakeLost bool
 	// Services are consumers for others: each gets a durable pull consumer of
 	// its name on every chat stream. nats.conf has a user for the name service.
 	Services []string // default: none

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,7 +39,7 @@ func LoadLayout(ctx context.Context, js jetstream.JetStream) (Layout, error) {
 		return Layout{}, fmt.Errorf("load layout: there are no chat streams: %w", ErrNotProvisioned)
 	}
 	if missing := found.missing(); len(missing) > 0 {
-		return Layout{}, fmt.Errorf("load layout: the stream of %s is missing: %w", shardsText(missing), ErrNotProvisioned)
+		return Layout{}, fmt.Errorf("load layout: no stream serves shards %s: %w", indexesText(missing), ErrNotProvisioned)
 	}
 	return found.layout(), nil
 }
@@ -118,6 +120,8 @@ func streamInfo(ctx context.Context, js jetstream.JetStream, name string) (*jets
 type chatStreams struct {
 	shards     int                           // 0 where there is none
 	generation int                           // the highest
+	used       bool                          // one of them has had an event, or is retired
+	remakes    map[int]string                // by generation: the shards that were to be made anew in it
 	serving    map[int]*jetstream.StreamInfo // by index: the shard's stream of the highest generation
 }
 
@@ -125,7 +129,7 @@ type chatStreams struct {
 // those of the highest generation say; a stream of another number, as a larger
 // layout would leave behind, serves nothing.
 func (existing streamInfos) chatStreams() (chatStreams, error) {
-	found := chatStreams{serving: make(map[int]*jetstream.StreamInfo)}
+	found := chatStreams{serving: make(map[int]*jetstream.StreamInfo), remakes: make(map[int]string)}
 	shardsOf := make(map[int]int) // by generation
 	for name, info := range existing {
 		if info == nil || !strings.HasPrefix(name, chatStreamPrefix) {
@@ -141,13 +145,17 @@ func (existing streamInfos) chatStreams() (chatStreams, error) {
 				ErrIncompatible, shard.Generation, shards, other)
 		}
 		shardsOf[shard.Generation] = shards
+		if list := info.Config.Metadata[remadeKey]; list != "" {
+			found.remakes[shard.Generation] = list
+		}
+		found.used = found.used || isRetired(info) || info.State.LastSeq >= shard.FirstSeq()
 		if shard.Generation > found.generation {
 			found.generation, found.shards = shard.Generation, shards
 		}
 	}
 	for name, info := range existing {
 		shard, ok := ParseStream(name)
-		if info == nil || !ok || shardsOf[shard.Generation] != found.shards {
+		if info == nil || !ok || isRetired(info) || shardsOf[shard.Generation] != found.shards {
 			continue
 		}
 		if best := found.serving[shard.Index]; best == nil || shardOf(best).Generation < shard.Generation {
@@ -182,6 +190,23 @@ func (c chatStreams) layout() Layout {
 	return layout
 }
 
+// example is a chat stream of layout, or where none of it exists, of one before it.
+func (existing streamInfos) example(layout Layout) *jetstream.StreamInfo {
+	for _, shard := range layout.shards {
+		if info := existing[shard.Stream()]; info != nil {
+			return info
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(existing)) {
+		if _, ok := ParseStream(name); ok && existing[name] != nil {
+			return existing[name]
+		}
+	}
+	return nil
+}
+
+func isRetired(info *jetstream.StreamInfo) bool { return info.Config.Metadata[retiredKey] != "" }
+
 // shardOf is for a stream that [parseMetadata] took.
 func shardOf(info *jetstream.StreamInfo) Shard {
 	shard, _ := ParseStream(info.Config.Name)
@@ -193,16 +218,4 @@ func parseMetadata(info *jetstream.StreamInfo) (shard Shard, shards int, ok bool
 	generation, err1 := strconv.Atoi(info.Config.Metadata[generationKey])
 	shards, err2 := strconv.Atoi(info.Config.Metadata[shardsKey])
 	return shard, shards, ok && err1 == nil && err2 == nil && generation == shard.Generation && shard.Index < shards && shards <= ShardsMax
-}
-
-// shardsText is like "shard 3" or "shards 1, 3".
-func shardsText(indexes []int) string {
-	texts := make([]string, len(indexes))
-	for i, index := range indexes {
-		texts[i] = strconv.Itoa(index)
-	}
-	if len(indexes) == 1 {
-		return "shard " + texts[0]
-	}
-	return "shards " + strings.Join(texts, ", ")
 }

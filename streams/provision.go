@@ -62,6 +62,8 @@ type provisioner struct {
 	// maxBytes is what a new chat stream reserves where nobody asked for a size.
 	maxBytes int64
 	virgin   bool // no chat stream has had an event yet
+	// remade has the new streams of lost shards, with what they say of the remake.
+	remade map[Shard]string
 }
 
 func (p *provisioner) once(ctx context.Context) (Layout, error) {
@@ -78,7 +80,13 @@ func (p *provisioner) once(ctx context.Context) (Layout, error) {
 	if err := p.check(ctx, existing, layout, settings); err != nil {
 		return Layout{}, err
 	}
+	if err := p.retireOld(ctx, existing, layout); err != nil {
+		return Layout{}, err
+	}
 	for _, cfg := range declaredStreams(layout, settings) {
+		if shard, ok := ParseStream(cfg.Name); ok && p.remade[shard] != "" {
+			cfg.Metadata[remadeKey] = p.remade[shard]
+		}
 		if err := p.ensureStream(ctx, cfg, existing[cfg.Name]); err != nil {
 			return Layout{}, err
 		}
@@ -120,48 +128,68 @@ func (p *provisioner) check(ctx context.Context, existing streamInfos, layout La
 	return errors.Join(faults...)
 }
 
-// layout is that of the streams that exist, or a new one. A missing shard of a
-// log that has had events is not made anew: its sequences would begin again
+// layout is that of the streams that exist, or a new one. A lost shard of a log
+// that has had events is not made anew as it was: its sequences would begin again
 // below those that the store and the clients know.
 func (p *provisioner) layout(existing streamInfos) (Layout, error) {
 	found, err := existing.chatStreams()
 	if err != nil {
 		return Layout{}, err
 	}
-	p.virgin = true
-	if found.shards == 0 {
+	stored := storedShards(p.asked.Stored)
+	storedMin, _, err := stored.highest()
+	if err != nil {
+		return Layout{}, err
+	}
+	p.virgin, p.remade = !found.used, nil
+	if found.shards == 0 && storedMin == 0 {
 		return NewLayout(p.asked.withDefaults().Shards), nil
+	}
+	if found.shards == 0 { // the store may not know all of them
+		found.shards = max(p.asked.Shards, storedMin)
 	}
 	if p.asked.Shards != 0 && p.asked.Shards != found.shards {
 		return Layout{}, fmt.Errorf("%w: %d shards are asked for, %d are provisioned, and a chat stays in its shard: ask for %d, or leave the number away",
 			ErrIncompatible, p.asked.Shards, found.shards, found.shards)
 	}
-	for _, info := range found.serving {
-		if info.State.LastSeq >= shardOf(info).FirstSeq() {
-			p.virgin = false
-		}
-	}
-	if missing := found.missing(); len(missing) > 0 && (!p.virgin || found.generation != FirstGeneration) {
-		return Layout{}, fmt.Errorf("%w: the stream of %s is missing while other chat streams have events, and made anew it would give out old sequences again: restore it from a backup (`nats stream restore`)",
-			ErrIncompatible, shardsText(missing))
+	lost := findLost(found, stored)
+	switch {
+	case len(lost.indexes) == 0:
+	case p.virgin && len(stored) == 0 && found.generation == FirstGeneration: // the first provisioning was interrupted
+	case !p.asked.RemakeLost:
+		return Layout{}, lost.err()
+	default:
+		layout, err := lost.layout(found, stored)
+		p.remade = lost.lists
+		return layout, err
 	}
 	return found.layout(), nil
+}
+
+// retireOld takes every stream whose shard has a newer one out of use: before the
+// newer one is made, so that nothing is stored where nobody will look.
+func (p *provisioner) retireOld(ctx context.Context, existing streamInfos, layout Layout) error {
+	for name, info := range existing {
+		shard, ok := ParseStream(name)
+		if info == nil || !ok || isRetired(info) || shard.Index >= layout.Shards() || shard.Generation >= layout.At(shard.Index).Generation {
+			continue
+		}
+		if err := p.retire(ctx, info); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settings fills what was not asked for from what is provisioned.
 func (p *provisioner) settings(existing streamInfos, layout Layout) Settings {
 	s := p.asked
 	s.MaxBytes = orDefault(s.MaxBytes, p.maxBytes)
-	for _, shard := range layout.All() {
-		info := existing[shard.Stream()]
-		if info == nil {
-			continue
-		}
+	if info := existing.example(layout); info != nil {
 		s.Replicas = orDefault(s.Replicas, info.Config.Replicas)
 		s.MaxAge = orDefault(s.MaxAge, info.Config.MaxAge)
 		s.MaxBytes = orDefault(s.MaxBytes, info.Config.MaxBytes)
 		s.Duplicates = orDefault(s.Duplicates, min(info.Config.Duplicates, s.MaxAge))
-		break
 	}
 	s = s.withDefaults()
 	p.maxBytes = s.MaxBytes
