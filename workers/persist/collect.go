@@ -221,19 +221,24 @@ func chatOf(layout streams.Layout, shard streams.Shard, subject string) (schemas
 
 // bury writes e to DEAD, for reason.
 func (s *shard) bury(ctx context.Context, e entry, reason error) error {
-	err := dead.Bury(ctx, s.cfg.JetStream, dead.Letter{
-		Consumer: streams.PersistConsumer,
-		Stream:   s.shard.Stream(),
-		Subject:  e.subject,
-		Seq:      e.seq,
-		Time:     e.time,
-		Reason:   reason.Error(),
-		Data:     e.data,
-	})
+	err := dead.Bury(ctx, s.cfg.JetStream, letterOf(s.shard, e, reason))
 	if err != nil {
 		return err
 	}
 	s.metrics.deadLetters.Inc()
 	s.log.Error("event given up: it is in the stream DEAD", "seq", e.seq, "subject", e.subject, "reason", reason)
 	return nil
+}
+
+// letterOf is the dead letter of e, which is in shard's log.
+func letterOf(shard streams.Shard, e entry, reason error) dead.Letter {
+	return dead.Letter{
+		Consumer: streams.PersistConsumer,
+		Stream:   shard.Stream(),
+		Subject:  e.subject,
+		Seq:      e.seq,
+		Time:     e.time,
+		Reason:   reason.Error(),
+		Data:     e.data,
+	}
 }
