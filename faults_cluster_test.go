@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,6 +97,20 @@ func (c *cluster) leader(t testing.TB, js jetstream.JetStream, stream string) (l
 		return leader != nil
 	})
 	return leader
+}
+
+// awaitReplicas returns when every node has all of the chat streams.
+func awaitReplicas(t testing.TB, js jetstream.JetStream, layout streams.Layout) {
+	t.Helper()
+	for _, shard := range layout.All() {
+		eventuallyWithin(t, childWithin, shard.Stream()+" is the same on all nodes", func() bool {
+			stream, err := js.Stream(t.Context(), shard.Stream())
+			if err != nil || stream.CachedInfo().Cluster == nil || len(stream.CachedInfo().Cluster.Replicas) != 2 {
+				return false
+			}
+			return !slices.ContainsFunc(stream.CachedInfo().Cluster.Replicas, func(peer *jetstream.PeerInfo) bool { return !peer.Current || peer.Offline })
+		})
+	}
 }
 
 // The node that leads a shard is killed while messages come, and comes back.

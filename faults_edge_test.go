@@ -13,7 +13,7 @@ import (
 	"parley/schemas"
 )
 
-var faultPause = flag.Duration("fault-pause", 3*time.Second, "how long an edge is stopped in the middle of a send")
+var faultPause = flag.Duration("fault-pause", 3*time.Second, "how long a part is stopped")
 
 // An edge is stopped in the middle of a send, and its client says it again
 // through another edge. Wherever the first try was, there is one message.

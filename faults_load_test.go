@@ -128,6 +128,29 @@ func (l *load) awaitAcks(t testing.TB, n int64) {
 	eventuallyWithin(t, childWithin, fmt.Sprintf("%d more acknowledged sends", n), func() bool { return l.acks.Load() >= want })
 }
 
+// awaitDelivery returns when each side of each talk has heard a message that is
+// later than all that were acknowledged when it began.
+func (l *load) awaitDelivery(t testing.TB) {
+	t.Helper()
+	for _, talk := range l.talks {
+		acked := uint64(0)
+		for _, s := range talk.sides {
+			s.mu.Lock()
+			for _, seq := range s.acked {
+				acked = max(acked, seq)
+			}
+			s.mu.Unlock()
+		}
+		for _, s := range talk.sides {
+			eventuallyWithin(t, childWithin, fmt.Sprintf("%s hears %s beyond %d", s.user, talk.chat, acked), func() bool {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return len(s.heard) > 0 && s.heard[len(s.heard)-1].seq > acked
+			})
+		}
+	}
+}
+
 // finish ends the sending: each send under way is still acknowledged.
 func (l *load) finish(t testing.TB) {
 	t.Helper()
@@ -144,15 +167,12 @@ func (l *load) finish(t testing.TB) {
 	}
 }
 
-// check compares what everybody has of each talk, once the store has caught up:
-// acknowledged sends ⊆ history = log = store = what each side heard. It returns
-// the number of messages.
-func (l *load) check(t testing.TB, at place, log *streams.Log, storePath string) (messages int) {
+// check compares what everybody has of each talk, once the store, a path or a
+// URL, has caught up: acknowledged sends ⊆ history = log = store = what each side
+// heard. It returns the number of messages.
+func (l *load) check(t testing.TB, at place, log *streams.Log, storeAt string) (messages int) {
 	t.Helper()
-	st, err := sqlite.OpenReader(t.Context(), storePath)
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := openStore(t, storeAt)
 	defer st.Close()
 	for _, talk := range l.talks {
 		want := readLog(t, log, talk.chat)
@@ -259,8 +279,33 @@ func logged(t testing.TB, log *streams.Log, chat schemas.Chat) (lines []line) {
 	}
 }
 
+// storeReader is what the checks ask of a store, whichever it is.
+type storeReader interface {
+	Committed(ctx context.Context, shard string) (uint64, error)
+	Head(ctx context.Context, chat schemas.Chat) (head store.Head, ok bool, err error)
+	Page(ctx context.Context, chat schemas.Chat, rng store.Range) (events []store.Event, more bool, err error)
+	Close() error
+}
+
+// openStore opens the store at a path or a URL.
+func openStore(t testing.TB, at string) storeReader {
+	t.Helper()
+	path, file := strings.CutPrefix(storeURL(at), sqliteScheme)
+	var st storeReader
+	var err error
+	if file {
+		st, err = sqlite.OpenReader(t.Context(), path)
+	} else {
+		st, err = storeFlag{Store: at}.openMigrated(t.Context(), slog.New(slog.DiscardHandler))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
 // readStore returns all that the store has of a chat, and checks prev and n.
-func readStore(t testing.TB, st *sqlite.Reader, chat schemas.Chat) (lines []line) {
+func readStore(t testing.TB, st storeReader, chat schemas.Chat) (lines []line) {
 	t.Helper()
 	ask := store.Range{Forward: true, Limit: 1000}
 	for {

@@ -225,7 +225,7 @@ func startPowerLoad(t *testing.T, c *powerCluster) (*parts, *load, place) {
 	p := startPartsAt(t, c.urls(), streamstest.Passwords(), 2)
 	first, second := p.startEdge(t, "first"), p.startEdge(t, "second")
 	p.startWorker(t, "persist,query")
-	return p, startLoad(t, 4, 4, first.place, second.place), first.place
+	return p, startLoad(t, 4, 2, first.place, second.place), first.place
 }
 
 // lostAfterCut counts the acknowledged sends that the log no longer has.
@@ -290,20 +290,6 @@ func TestPowerCutOfOneNodeLosesNothing(t *testing.T) {
 	wantAllOn(t, c.cluster, victim, log, load)
 	t.Logf("%d power cuts, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order; the last node has all of them by itself",
 		2**faultRounds, load.acks.Load(), messages)
-}
-
-// awaitReplicas returns when every node has all of the chat streams.
-func awaitReplicas(t testing.TB, js jetstream.JetStream, layout streams.Layout) {
-	t.Helper()
-	for _, shard := range layout.All() {
-		eventuallyWithin(t, childWithin, shard.Stream()+" is the same on all nodes", func() bool {
-			stream, err := js.Stream(t.Context(), shard.Stream())
-			if err != nil || stream.CachedInfo().Cluster == nil || len(stream.CachedInfo().Cluster.Replicas) != 2 {
-				return false
-			}
-			return !slices.ContainsFunc(stream.CachedInfo().Cluster.Replicas, func(peer *jetstream.PeerInfo) bool { return !peer.Current || peer.Offline })
-		})
-	}
 }
 
 // wantAllOn ends the other nodes and reads the log from n's own disk.

@@ -22,7 +22,7 @@ import (
 type parts struct {
 	urls      []string // of the NATS servers
 	passwords streams.Passwords
-	store     string
+	store     string // path of a SQLite file, or a URL
 
 	env *streamstest.Env // NATS in the test's process; nil where it is not
 }
@@ -45,17 +45,30 @@ func startPartsOn(t testing.TB, nodes, shards int) *parts {
 func startPartsAt(t testing.TB, urls []string, passwords streams.Passwords, shards int) *parts {
 	t.Helper()
 	p := &parts{urls: urls, passwords: passwords, store: filepath.Join(t.TempDir(), storeFile)}
-	migrate := startChild(t, p.environment(), "migrate", fmt.Sprintf("--shards=%d", shards), "--max-bytes=67108864")
+	p.migrate(t, fmt.Sprintf("--shards=%d", shards), "--max-bytes=67108864")
+	return p
+}
+
+func (p *parts) migrate(t testing.TB, flags ...string) {
+	t.Helper()
+	migrate := startChild(t, p.environment(), append([]string{"migrate"}, flags...)...)
 	if state := migrate.waitExit(t); !state.Success() {
 		t.Fatalf("migrate: %s\n%s", state, migrate.stderr)
 	}
-	return p
+}
+
+// storeURL returns store, or the URL of the SQLite file whose path it is.
+func storeURL(store string) string {
+	if strings.Contains(store, "://") {
+		return store
+	}
+	return sqliteScheme + store
 }
 
 // environment configures each part.
 func (p *parts) environment() []string {
 	environment := []string{
-		"PARLEY_NATS=" + strings.Join(p.urls, ","), "PARLEY_STORE=sqlite://" + p.store,
+		"PARLEY_NATS=" + strings.Join(p.urls, ","), "PARLEY_STORE=" + storeURL(p.store),
 		fmt.Sprintf("PARLEY_REPLICAS=%d", len(p.urls)),
 		"PARLEY_AUTH_SECRET=" + partsSecret, "PARLEY_LOG_LEVEL=info",
 	}
