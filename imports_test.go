@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"workers/store/storetest": {"schemas", "workers/store"},
 	"workers/dead":            {"schemas", "streams"},
 	"workers/persist":         {"schemas", "streams", "workers/dead", "workers/store"},
+	"workers/check":           {"schemas", "streams", "workers/dead", "workers/store"},
 	"workers/query":           {"schemas", "streams", "workers/store"},
 	"clients/parley":          {"schemas"},
 	"clients/web":             {"schemas"},

@@ -43,6 +43,8 @@ type cli struct {
 	Token   tokenCommand   `cmd:"" help:"Print a token that a server with the same secret accepts."`
 	Bench   benchCommand   `cmd:"" help:"Measure a server under named loads."`
 	Dead    deadCommand    `cmd:"" help:"List what workers gave up on, or hand it back to them."`
+	Check   checkCommand   `cmd:"" help:"Compare the log with the store, while both are in use."`
+	Rebuild rebuildCommand `cmd:"" help:"Apply the log to an empty or damaged store again, while no worker runs."`
 	Drain   drainCommand   `cmd:"" help:"Ask an edge to send its clients elsewhere and end."`
 	Log     logCommand     `cmd:"" hidden:"" help:"Run the NATS server alone: what bench measures restarts of."`
 }
