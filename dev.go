@@ -13,8 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"parley/edge"
 	"parley/schemas"
 	"parley/streams"
@@ -25,8 +23,7 @@ const (
 	storeFile  = "parley.db"
 	natsDir    = "nats"
 
-	provisionWithin = 60 * time.Second
-	devTokenTTL     = 24 * time.Hour
+	devTokenTTL = 24 * time.Hour
 )
 
 // devCommand runs the whole server in one process.
@@ -39,6 +36,7 @@ type devCommand struct {
 	Shards     int           `help:"Chat streams, fixed when the data directory is new; 0: 8, or what is there." default:"0"`
 	MaxAge     time.Duration `help:"How long the log keeps events; 0: 24h, or what is there." default:"0"`
 	Store      string        `help:"The permanent store, as of worker; without it, parley.db in the data directory."`
+	RemakeLost bool          `help:"Lay lost chat streams anew, as migrate --remake-lost does."`
 	AuthSecret string        `help:"Key of HS256 tokens; without it, one is made and kept in the data directory."`
 	limitFlags
 }
@@ -74,18 +72,18 @@ func (c *devCommand) Run(p *process) error {
 	connect := func(component streams.Component) streams.ConnectConfig {
 		return streams.ConnectConfig{Component: component, URLs: server.URLs(), Password: passwords.Of(component), Log: p.log}
 	}
-	settings := streams.Settings{Shards: c.Shards, Replicas: c.NATSNodes, MaxAge: c.MaxAge}
-	if err := provision(p.ctx, connect(streams.WorkerComponent), settings); err != nil {
-		return err
-	}
+	settings := streams.Settings{Shards: c.Shards, Replicas: c.NATSNodes, MaxAge: c.MaxAge, RemakeLost: c.RemakeLost}
 	st, err := c.store().openAndMigrate(p.ctx, p.log)
 	if err != nil {
 		return err
 	}
 	defer st.Close()
+	if _, err := provision(p.ctx, connect(streams.WorkerComponent), settings, st); err != nil {
+		return err
+	}
 
 	config := edge.Config{
-		Node: devNode(), Listener: listener, NATS: connect(streams.EdgeComponent), Replicas: c.NATSNodes,
+		Node: devNode(), Listener: listener, NATS: connect(streams.EdgeComponent),
 		Auth: edge.AuthConfig{Secret: secret, Log: p.log}, Page: demoPage(secret), Log: p.log, Metrics: a.metrics,
 	}
 	c.apply(&config)
@@ -94,7 +92,7 @@ func (c *devCommand) Run(p *process) error {
 		return err
 	}
 	running.Store(e)
-	w := workers{nats: connect(streams.WorkerComponent), replicas: c.NATSNodes, store: st, metrics: a.metrics}
+	w := workers{nats: connect(streams.WorkerComponent), store: st, metrics: a.metrics}
 	return c.serve(p, e, &w, func() { fmt.Fprintf(p.stdout, "ready %s\n", publicURL(listener)) })
 }
 
@@ -173,21 +171,4 @@ func (c *devCommand) store() storeFlag {
 		return storeFlag{Store: sqliteURL(c.Data)}
 	}
 	return storeFlag{Store: c.Store}
-}
-
-// provision makes the streams with a connection of its own.
-func provision(ctx context.Context, connect streams.ConnectConfig, settings streams.Settings) error {
-	ctx, cancel := context.WithTimeout(ctx, provisionWithin)
-	defer cancel()
-	conn, err := streams.Connect(ctx, connect)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		return fmt.Errorf("open JetStream: %w", err)
-	}
-	_, err = streams.Provision(ctx, js, settings)
-	return err
 }

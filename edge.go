@@ -40,7 +40,7 @@ type edgeCommand struct {
 	Admin  string `help:"Address for operators: health, metrics, profiles. Never public." default:"127.0.0.1:8081"`
 	Node   string `help:"Name of this edge among the edges." default:"${hostname}"`
 	natsFlags
-	Replicas   int    `help:"Replicas of the chat streams: with more than one, absence is asked of the leader." default:"1"`
+	Replicas   int    `help:"Replicas that the chat streams must have, or it does not start; 0: whatever they have." default:"0"`
 	AuthSecret string `help:"Key of HS256 tokens."`
 	JWKSURL    string `name:"jwks-url" help:"Where the keys of RS256, ES256 and EdDSA tokens are."`
 	Audience   string `help:"Audience that tokens have to name."`

@@ -109,7 +109,7 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 				t.Fatal(err)
 			}
 			return nil, dev(t, d.data)
-		}, []string{"the log ends at", "backup"}},
+		}, []string{"shard 0 is missing", "backup", "--remake-lost"}},
 		{"data directory is in use", func(t *testing.T) ([]string, []string) {
 			d := startDevChild(t, "")
 			return nil, dev(t, d.data)

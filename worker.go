@@ -24,7 +24,7 @@ type workerCommand struct {
 	Only  []string `help:"Workers to run, of persist and query; without it, all." enum:"persist,query"`
 	natsFlags
 	storeFlag
-	Replicas int `help:"Replicas of the chat streams: with more than one, absence is asked of the leader." default:"1"`
+	Replicas int `help:"Replicas that the chat streams must have, or it does not start; 0: whatever they have." default:"0"`
 }
 
 func (c *workerCommand) Run(p *process) error {
@@ -51,7 +51,7 @@ func (c *workerCommand) Run(p *process) error {
 type workers struct {
 	only     []string // of persist and query; empty: both
 	nats     streams.ConnectConfig
-	replicas int
+	replicas int // that the chat streams must have; 0: whatever they have
 	store    permanentStore
 	metrics  prometheus.Registerer
 
@@ -75,12 +75,15 @@ func (w *workers) run(p *process, started func()) error {
 	if err != nil {
 		return err
 	}
+	if err := layout.CheckReplicas(w.replicas); err != nil {
+		return err
+	}
 	log := streams.NewLog(js, layout)
 	runs := []func(context.Context) error{
 		func(ctx context.Context) error { log.FollowLoop(ctx, p.log); return nil },
 	}
 	if w.runs("persist") {
-		if err := checkSameLog(p.ctx, layout, log, w.store); err != nil {
+		if err := checkSameLog(p.ctx, log, w.store); err != nil {
 			return err
 		}
 		persister, err := persist.New(persist.Config{JetStream: js, Log: log, Store: w.store, Logger: p.log, Registerer: w.metrics})
@@ -99,24 +102,6 @@ func (w *workers) run(p *process, started func()) error {
 	w.conn.Store(conn)
 	started()
 	return runAll(p.ctx, runs...)
-}
-
-// checkSameLog refuses a store that is ahead of the log: one of them was
-// replaced, and what is said now would get sequences that the store has already.
-// What cannot be read now is no reason: persist looks again, and waits.
-func checkSameLog(ctx context.Context, layout streams.Layout, log *streams.Log, st permanentStore) error {
-	for _, shard := range layout.All() {
-		committed, err := st.Committed(ctx, shard.Token)
-		if err != nil {
-			continue
-		}
-		_, last, err := log.Bounds(ctx, shard)
-		if err == nil && committed > last {
-			return fmt.Errorf("the store has shard %s up to %d and the log ends at %d: they do not belong together: restore both from one backup, or begin with a fresh data directory",
-				shard.Token, committed, last)
-		}
-	}
-	return nil
 }
 
 func (w *workers) runs(name string) bool { return len(w.only) == 0 || slices.Contains(w.only, name) }

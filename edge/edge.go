@@ -42,7 +42,7 @@ type Config struct {
 	Node           schemas.ID            // this edge's name among the edges; has to be set
 	Listener       net.Listener          // where clients connect; has to be set, Run closes it
 	NATS           streams.ConnectConfig // how to reach NATS; its hooks are the edge's
-	Replicas       int                   // of the chat streams; default: 1
+	Replicas       int                   // that the chat streams must have at least; default: whatever they have
 	Auth           AuthConfig            // which tokens are taken
 	Origins        []string              // allowed beside the server's own, like https://chat.example.com; default: none
 	SessionsMax    int                   // default: 5000
@@ -85,7 +85,6 @@ func (c *Config) Validate() error {
 }
 
 func (c *Config) setDefaults() {
-	c.Replicas = max(c.Replicas, 1)
 	if c.SessionsMax == 0 {
 		c.SessionsMax = 5000
 	}
@@ -215,6 +214,9 @@ func (e *Edge) connect(ctx context.Context) (err error) {
 	}
 	layout, err := streams.LoadLayout(ctx, e.js)
 	if err != nil {
+		return err
+	}
+	if err := layout.CheckReplicas(e.cfg.Replicas); err != nil {
 		return err
 	}
 	e.shards = make([]atomic.Pointer[shardState], layout.Shards())

@@ -50,7 +50,7 @@ func (l *Log) FollowOnce(ctx context.Context) (changed []Shard, err error) {
 	if err != nil {
 		return nil, err
 	}
-	before := l.Layout()
+	before := l.Layout() // its replicas may change, and are taken up with the rest
 	if layout.Shards() != before.Shards() {
 		return nil, fmt.Errorf("%d shards are provisioned, this process was started with %d: start it again", layout.Shards(), before.Shards())
 	}

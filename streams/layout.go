@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"fmt"
 	"hash/fnv"
 	"slices"
 	"strconv"
@@ -65,6 +66,15 @@ func (l Layout) Shards() int { return len(l.shards) }
 
 // Replicas is how many replicas every chat stream has at least.
 func (l Layout) Replicas() int { return l.replicasMin }
+
+// CheckReplicas returns an error where a chat stream has fewer than wanted.
+func (l Layout) CheckReplicas(wanted int) error {
+	if l.replicasMin >= wanted {
+		return nil
+	}
+	return fmt.Errorf("chat streams have %d replicas, %d are wanted: run `parley migrate --replicas %d`, or leave --replicas away",
+		l.replicasMin, wanted, wanted)
+}
 
 // Replicated tells whether a chat stream may have a replica that lags.
 func (l Layout) Replicated() bool { return l.replicasMax > 1 }

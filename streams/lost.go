@@ -14,7 +14,7 @@ import (
 // ErrLost says that a shard's stream is gone, or is not the one that the
 // permanent store was filled from. Its text ends with what to do.
 var ErrLost = errors.New("the log is not whole: " +
-	"restore its streams from a backup that is not older than the store (`nats stream restore`), or run `parley migrate --remake-lost`: " +
+	"restore its streams from a backup that is not older than the store (`nats stream restore`), or run `parley migrate --remake-lost`, on a development server `parley dev --remake-lost`: " +
 	"it lays each lost shard anew with higher sequences, and what was acknowledged there and is not in the store yet stays lost. " +
 	"If the store is another system's, see --nats and --store")
 
@@ -75,6 +75,9 @@ func (l *Log) CheckStored(ctx context.Context, stored map[string]uint64) error {
 	return nil
 }
 
+// reasonsMax bounds how many lost shards an error names.
+const reasonsMax = 4
+
 // remake is how the chat streams that are lost are laid anew.
 type remake struct {
 	indexes []int            // of the lost shards, rising
@@ -100,7 +103,11 @@ func findLost(found chatStreams, stored storedShards) (r remake) {
 }
 
 func (r *remake) err() error {
-	return fmt.Errorf("%w: %s: %w", ErrIncompatible, strings.Join(r.reasons, "; "), ErrLost)
+	reasons := r.reasons
+	if more := len(reasons) - reasonsMax; more > 0 {
+		reasons = append(slices.Clone(reasons[:reasonsMax]), fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Errorf("%w: %s: %w", ErrIncompatible, strings.Join(reasons, "; "), ErrLost)
 }
 
 // layout gives each lost shard the generation after all that anybody knows of.

@@ -217,8 +217,7 @@ func (s *shard) position(ctx context.Context) (row, next uint64, err error) {
 		return 0, 0, err
 	}
 	if row > last {
-		return 0, 0, fmt.Errorf("store has shard %s up to %d and the log ends at %d: this store is another log's, or the log was lost and needs a new generation",
-			s.shard.Token, row, last)
+		return 0, 0, fmt.Errorf("store has shard %s up to %d and the log ends at %d: %w", s.shard.Token, row, last, streams.ErrLost)
 	}
 	return row, max(row+1, s.shard.FirstSeq(), first), nil
 }
