@@ -18,6 +18,8 @@ import (
 )
 
 const (
+	// readyWithin bounds the wait for a node that has read its store. Reading it
+	// has no bound: after a kill all of the log is read.
 	readyWithin = 30 * time.Second
 	readyPoll   = 5 * time.Millisecond
 	// Somebody else may take a free port between our look and the server's listen.
@@ -105,8 +107,6 @@ func StartServer(ctx context.Context, cfg ServerConfig) (*Server, error) {
 }
 
 func (s *Server) start(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readyWithin)
-	defer cancel()
 	if err := s.layNodes(); err != nil {
 		return err
 	}
@@ -158,6 +158,8 @@ func (s *Server) layNodes() error {
 
 // waitReady returns once every running node can serve JetStream requests.
 func (s *Server) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
 	for {
@@ -245,8 +247,6 @@ func (s *Server) StopNode(i int) {
 // RestartNode starts node i again, on the ports and the directory it had, and
 // waits until it is ready.
 func (s *Server) RestartNode(ctx context.Context, i int) error {
-	ctx, cancel := context.WithTimeout(ctx, readyWithin)
-	defer cancel()
 	s.mu.Lock()
 	s.nodes[i].stop()
 	err := s.nodes[i].start(ctx)

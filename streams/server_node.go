@@ -111,6 +111,8 @@ func (n *node) definePasswords() string {
 }
 
 func (n *node) waitListening(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
 	for ctx.Err() == nil {
 		if fatal := n.log.fatal(); fatal != "" {
 			return n.startError(fatal)
