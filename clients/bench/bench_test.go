@@ -166,6 +166,11 @@ func TestParseSeries(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, s[name], want)
 		}
 	}
+	for name, want := range map[string]float64{"parley_edge_sends_total": 4, "parley_edge": 0, "nothing": 0} {
+		if got := s.highest(name); got != want {
+			t.Errorf("highest of %s is %v, want %v", name, got, want)
+		}
+	}
 	for _, broken := range []string{"x", "x y", " 1"} {
 		if _, err := parseSeries(strings.NewReader(broken)); err == nil {
 			t.Errorf("%q is taken for a sample", broken)
@@ -190,13 +195,64 @@ func TestTableHasALineForEachResult(t *testing.T) {
 	}
 }
 
+func TestFiguresHaveATableOfTheirWorkload(t *testing.T) {
+	t.Parallel()
+	first, second := Result{Workload: "persist", Case: "a", Rate: 100, Unit: "acked"}, Result{Workload: "persist", Case: "b"}
+	first.figure("lag", 0.5, "s")
+	second.figure("lag", 1234.5, "s")
+	second.figure("rows", 50, "")
+	var out bytes.Buffer
+	if err := writeTable(&out, []Result{first, second, {Workload: "idle", Unit: "opened"}}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		got = append(got, strings.Join(strings.Fields(line), " "))
+	}
+	want := []string{"persist a 100 acked/s - - - - - -", "idle 0 opened/s - - - - - -", "", "persist lag s rows", "a 0.5 -", "b 1234 50"}
+	if !slices.Equal(got[1:], want) {
+		t.Errorf("%q, want after its head %q", got, want)
+	}
+}
+
+func TestSessionOfManyChatsChecksEach(t *testing.T) {
+	t.Parallel()
+	event := func(chat, seq string) []byte {
+		return []byte(`{"t":"event","chat":"` + chat + `","seq":` + seq + `,"prev":0}`)
+	}
+	s := &session{lastSeqs: map[string]*uint64{}}
+	for _, e := range [][]byte{event("direct.a.b", "9"), event("direct.a.c", "3"), event("direct.a.b", "10"), event("direct.a.c", "4")} {
+		if err := s.sawEvent(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.sawEvent(event("direct.a.c", "4")); err == nil {
+		t.Error("an event that came twice is taken")
+	}
+}
+
+func TestLagAtTheEndIsTheWorstOfTheLastSamples(t *testing.T) {
+	t.Parallel()
+	var l lags
+	if l.atEnd() != 0 {
+		t.Error("a lag without samples")
+	}
+	end := time.Now()
+	for _, s := range []lag{{end.Add(-3 * time.Second), 9}, {end.Add(-time.Second), 5}, {end.Add(-time.Millisecond), 7}, {end, 0}} {
+		l.samples = append(l.samples, s)
+	}
+	if got := l.atEnd(); got != 7 {
+		t.Errorf("lag at the end %v, want 7", got)
+	}
+}
+
 func TestValidateReportsEveryFault(t *testing.T) {
 	t.Parallel()
-	err := Config{Workloads: []string{"nope"}, TextBytes: -1}.Validate()
+	err := Config{Workloads: []string{"nope", "replicas"}, TextBytes: -1, LogEvents: 5, LogChats: 3}.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"running one", "nowhere", `"nope"`, "text bytes -1"} {
+	for _, want := range []string{"running one", "nowhere", `"nope"`, `"replicas"`, "text bytes -1", "5 events in 3 chats"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in %v", want, err)
 		}

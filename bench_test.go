@@ -1,0 +1,91 @@
+//go:build unix
+
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"parley/clients/bench"
+)
+
+// benchWithin is room for a short run on a machine that has much else to do.
+const benchWithin = 5 * time.Minute
+
+// The workloads that start servers of their own measure something, and end.
+func TestBenchWorkloadsGiveTheirResults(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		workload string
+		flags    []string
+		cases    []string // each is the beginning of one result's case, in order
+		figures  []string // of the last of them
+	}{
+		{"replicas", nil, []string{"1 streams, R1", "1 streams, R3", "8 streams, R1", "8 streams, R3"}, nil},
+		{"restart", []string{"--events=6000", "--chats=2000"},
+			[]string{"empty", "after SIGTERM, 2000 events", "after SIGTERM, 6000 events", "after SIGKILL",
+				"nothing", "more for", "more for", "1 h at 100", "1 h at 1000 ", "1 h at 10000", "24 h", "24 h", "24 h", "168 h", "168 h", "168 h"},
+			[]string{"events", "chats", "disk", "memory", "start after SIGTERM", "after SIGKILL"}},
+		{"persist", nil, []string{"sqlite, ceiling", "sqlite, 10 busy", "sqlite, 100 busy", "sqlite, 1000 busy"},
+			[]string{"lag at the end", "stored", "rows per batch", "of which in a chat", "a shard's batch every", "its commit", "CPU", "persisted after"}},
+		{"pages", nil, []string{"sqlite, newest 50", "sqlite, 50 before", "sqlite, 50 after"}, nil},
+	} {
+		t.Run(tc.workload, func(t *testing.T) {
+			t.Parallel()
+			results := runBench(t, append([]string{tc.workload, "--short", "--duration=400ms"}, tc.flags...)...)
+			if len(results) != len(tc.cases) {
+				t.Fatalf("%d results, want %d: %+v", len(results), len(tc.cases), results)
+			}
+			for i, r := range results {
+				if !strings.HasPrefix(r.Case, tc.cases[i]) {
+					t.Errorf("result %d is %q, want %s…", i, r.Case, tc.cases[i])
+				}
+				if r.Unit != "" && r.Rate <= 0 {
+					t.Errorf("%s: no rate", r.Case)
+				}
+			}
+			last := results[len(results)-1]
+			for _, name := range tc.figures {
+				if value := figure(t, last, name); value < 0 || value == 0 && name != "start after SIGTERM" {
+					t.Errorf("%s: %s is %v", last.Case, name, value)
+				}
+			}
+		})
+	}
+}
+
+// runBench runs `parley bench` as a process and returns its results.
+func runBench(t *testing.T, args ...string) (results []bench.Result) {
+	t.Helper()
+	c := startChild(t, []string{"TMPDIR=" + t.TempDir()}, append([]string{"bench", "--json"}, args...)...)
+	select {
+	case <-c.exited:
+	case <-time.After(benchWithin):
+		t.Fatalf("%s did not end within %s:\n%s", c.name, benchWithin, c.stderr)
+	}
+	if !c.cmd.ProcessState.Success() {
+		t.Fatalf("%s ends with %s:\n%s", c.name, c.cmd.ProcessState, c.stderr)
+	}
+	for line := range strings.Lines(c.stdout.String()) {
+		var r bench.Result
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		results = append(results, r)
+	}
+	return results
+}
+
+func figure(t *testing.T, r bench.Result, name string) float64 {
+	t.Helper()
+	for _, f := range r.Figures {
+		if f.Name == name {
+			return f.Value
+		}
+	}
+	t.Errorf("%s has no figure %q: %+v", r.Case, name, r.Figures)
+	return 0
+}
