@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os"
 	"time"
 
 	"parley/clients/bench"
@@ -18,7 +19,7 @@ type benchCommand struct {
 	TextBytes int           `help:"Bytes of text in each message." default:"64"`
 	JSON      bool          `name:"json" help:"Print a line of JSON for each result instead of a table."`
 	NATSNodes int           `name:"nats-nodes" help:"NATS servers of the server that is started: 1 or 3." default:"1" enum:"1,3"`
-	Store     string        `help:"A store that persist and pages measure beside SQLite, like cql://127.0.0.1:9042/bench. Each run makes a keyspace of its own, whose name begins with the one given, and leaves it there."`
+	Store     string        `help:"A store that persist and pages measure beside SQLite, like cql://user@127.0.0.1:9042/bench with its password in PARLEY_STORE_PASSWORD. Each run makes keyspaces of its own, whose names begin with the one given, and leaves them there." env:"-"`
 	Events    int           `help:"Events in the log of restart; 0: 10,000,000, and with --short 100,000." default:"0"`
 	Chats     int           `help:"Chats in the log of restart; 0: 1,000,000, and with --short 10,000." default:"0"`
 	Addr      string        `help:"A dev server that runs already, with --max-sessions, --user-rate=0 and --address-rate=0, like http://127.0.0.1:8080; without it, one is started in a temporary directory."`
@@ -60,6 +61,7 @@ func openBenchStore(ctx context.Context, path string) (bench.Store, error) {
 	return reader, nil
 }
 
+// newBenchStore takes a password from where the server that is started takes it.
 func newBenchStore(ctx context.Context, url string) (bench.WritableStore, error) {
-	return storeFlag{Store: url}.openAndMigrate(ctx, slog.New(slog.DiscardHandler))
+	return storeFlag{Store: url, StorePassword: os.Getenv("PARLEY_STORE_PASSWORD")}.openAndMigrate(ctx, slog.New(slog.DiscardHandler))
 }

@@ -28,16 +28,17 @@ const (
 
 // devCommand runs the whole server in one process.
 type devCommand struct {
-	Listen     string        `help:"Address for clients and the web page." default:"127.0.0.1:8080"`
-	Admin      string        `help:"Address for operators: health, metrics, profiles." default:"127.0.0.1:8081"`
-	NATSListen string        `name:"nats-listen" help:"Address of the NATS server, for the nats CLI." default:"127.0.0.1:4222"`
-	NATSNodes  int           `name:"nats-nodes" help:"NATS servers in the process: 1, or 3 for a cluster with three replicas of every stream." default:"1" enum:"1,3"`
-	Data       string        `help:"Directory of all data." default:"./data"`
-	Shards     int           `help:"Chat streams, fixed when the data directory is new; 0: 8, or what is there." default:"0"`
-	MaxAge     time.Duration `help:"How long the log keeps events; 0: 24h, or what is there." default:"0"`
-	Store      string        `help:"The permanent store, as of worker; without it, parley.db in the data directory."`
-	RemakeLost bool          `help:"Lay lost chat streams anew, as migrate --remake-lost does."`
-	AuthSecret string        `help:"Key of HS256 tokens; without it, one is made and kept in the data directory."`
+	Listen        string        `help:"Address for clients and the web page." default:"127.0.0.1:8080"`
+	Admin         string        `help:"Address for operators: health, metrics, profiles." default:"127.0.0.1:8081"`
+	NATSListen    string        `name:"nats-listen" help:"Address of the NATS server, for the nats CLI." default:"127.0.0.1:4222"`
+	NATSNodes     int           `name:"nats-nodes" help:"NATS servers in the process: 1, or 3 for a cluster with three replicas of every stream." default:"1" enum:"1,3"`
+	Data          string        `help:"Directory of all data." default:"./data"`
+	Shards        int           `help:"Chat streams, fixed when the data directory is new; 0: 8, or what is there." default:"0"`
+	MaxAge        time.Duration `help:"How long the log keeps events; 0: 24h, or what is there." default:"0"`
+	Store         string        `help:"The permanent store, as of worker; without it, parley.db in the data directory."`
+	StorePassword string        `help:"Password of the store's user, where its URL has none."`
+	RemakeLost    bool          `help:"Lay lost chat streams anew, as migrate --remake-lost does."`
+	AuthSecret    string        `help:"Key of HS256 tokens; without it, one is made and kept in the data directory."`
 	limitFlags
 }
 
@@ -170,5 +171,5 @@ func (c *devCommand) store() storeFlag {
 	if c.Store == "" {
 		return storeFlag{Store: sqliteURL(c.Data)}
 	}
-	return storeFlag{Store: c.Store}
+	return storeFlag{Store: c.Store, StorePassword: c.StorePassword}
 }

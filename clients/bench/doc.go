@@ -18,4 +18,16 @@
 //	history   the newest page of a long chat, next to the store alone
 //	idle      10,000 connections that say nothing: memory of each
 //	storm     all of them reconnect at once, each with a chat to resume
+//
+// These start servers of their own:
+//
+//	replicas  the log alone, as ceiling: one replica on one node next to three on
+//	          three nodes, with one stream and with eight
+//	restart   a NATS node with 10,000,000 events in 1,000,000 chats: how long it
+//	          takes to start after SIGTERM and after SIGKILL, its memory and disk,
+//	          the first multi_last; and what follows from it for other sizes
+//	persist   how far the permanent store is behind while the edge takes half of
+//	          what the log alone would, in 100, 1,000 and 10,000 chats
+//	pages     a page of a chat of 1,000,000, next to one of a chat of 1,000, from
+//	          the store alone
 package bench
