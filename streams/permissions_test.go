@@ -68,6 +68,7 @@ func rights(t *testing.T, layout streams.Layout) []right {
 		{"$JS.API.CONSUMER.MSG.NEXT." + stream + ".persist", only(worker), nil},
 		{"$JS.API.CONSUMER.MSG.NEXT." + stream + ".service", only(worker, service), nil},
 		{"$JS.API.CONSUMER.RESET." + stream + ".persist", only(worker), nil},
+		{"$JS.API.CONSUMER.UNPIN." + stream + ".persist", only(worker), nil},
 		{"$JS.API.CONSUMER.INFO." + stream + ".persist", only(edge, worker, operator), nil},
 		{"$JS.API.CONSUMER.INFO." + stream + ".service", only(edge, worker, operator, service), nil},
 		{"$JS.FC.KV_presence.x.y", only(operator), nil},
@@ -93,7 +94,6 @@ func rights(t *testing.T, layout streams.Layout) []right {
 		{"$JS.API.CONSUMER.DELETE.KV_presence.watcher", only(operator), nil},
 		{"$JS.API.CONSUMER.DELETE." + stream + ".persist", nil, nil},
 		{"$JS.API.CONSUMER.PAUSE." + stream + ".persist", nil, nil},
-		{"$JS.API.CONSUMER.UNPIN." + stream + ".persist", nil, nil},
 		// What would destroy.
 		{"$JS.API.STREAM.DELETE." + stream, nil, nil},
 		{"$JS.API.STREAM.PURGE." + stream, nil, nil},

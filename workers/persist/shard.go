@@ -54,8 +54,7 @@ func newShard(p *Persister, s streams.Shard) *shard {
 // shardLoop runs rounds until ctx ends. After an error it waits, longer each
 // time, and begins like a new owner.
 func (s *shard) shardLoop(ctx, work context.Context) {
-	// The pin is not given up but ends by itself, within streams.PinnedTTL: who has
-	// the right to unpin could unpin another's.
+	defer s.unpin(work)
 	defer s.drop()
 	wait := newBackOff(s.cfg.RetryMax)
 	failing := false
@@ -180,15 +179,9 @@ func (s *shard) findConsumer(ctx context.Context) error {
 // it begins anew; and where nobody does, the consumer is set back to what the
 // store has, so that the server has something to pin somebody for.
 func (s *shard) claim(ctx context.Context) error {
-	info, err := s.consumer.Info(ctx)
+	info, pinned, err := s.pinned(ctx)
 	if err != nil {
-		return fmt.Errorf("read state of consumer %s of %s: %w", streams.PersistConsumer, s.shard.Stream(), err)
-	}
-	pinned := ""
-	for _, group := range info.PriorityGroups {
-		if group.Group == s.group {
-			pinned = group.PinnedClientID
-		}
+		return err
 	}
 	if pinned != "" {
 		if pinned != s.lastPin {
@@ -203,6 +196,45 @@ func (s *shard) claim(ctx context.Context) error {
 	s.log.Info("nobody owns the shard, and not all that was delivered is stored", "delivered", info.Delivered.Stream, "committed", row)
 	return s.reset(ctx, next)
 }
+
+// pinned returns the consumer's state and the pin of who owns the shard, "" where nobody does.
+func (s *shard) pinned(ctx context.Context) (info *jetstream.ConsumerInfo, pin string, err error) {
+	info, err = s.consumer.Info(ctx)
+	if err != nil {
+		return nil, "", fmt.Errorf("read state of consumer %s of %s: %w", streams.PersistConsumer, s.shard.Stream(), err)
+	}
+	for _, group := range info.PriorityGroups {
+		if group.Group == s.group {
+			pin = group.PinnedClientID
+		}
+	}
+	return info, pin, nil
+}
+
+// unpin gives up a pin that this process may still hold when it ends, so that
+// another need not wait until it is over. Should the pin become another's between
+// the look and the request, that one is unpinned for nothing: its next pull tells
+// it so, and it takes over again.
+func (s *shard) unpin(ctx context.Context) {
+	if s.lastPin == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, unpinWithin)
+	defer cancel()
+	_, pin, err := s.pinned(ctx)
+	if err == nil && pin == s.lastPin {
+		var stream jetstream.Stream
+		if stream, err = s.cfg.JetStream.Stream(ctx, s.shard.Stream()); err == nil {
+			err = stream.UnpinConsumer(ctx, streams.PersistConsumer, s.group)
+		}
+	}
+	if err != nil {
+		s.log.Info("the shard is not given up: another owns it within "+streams.PinnedTTL.String(), "err", err)
+	}
+}
+
+// unpinWithin bounds what an ending process waits for to give up one pin.
+const unpinWithin = time.Second
 
 // position returns the shard's row in the store, and the sequence that is to be
 // committed next: that after it, or the log's first where that is higher.
