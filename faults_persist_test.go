@@ -59,6 +59,38 @@ func TestStoppedPersisterIsTakenOver(t *testing.T) {
 	t.Logf("%d rounds, %d messages: 0 skipped, 0 back, n right", *faultRounds, messages)
 }
 
+// A persister that is killed is taken over once its pin is over, and one that is
+// told to end hands its shard over.
+func TestEndedPersisterIsTakenOver(t *testing.T) {
+	t.Parallel()
+	p := startParts(t, 1)
+	author := p.author(t, 10)
+	js, log := p.log(t)
+	st := p.reader(t)
+	watch := watchCommitted(t, st)
+	owner := p.startWorker(t, "persist")
+	for range *faultRounds {
+		for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+			author.say(t, 500)
+			awaitCommitted(t, st, lastSeq(t, js))
+			next := p.startWorker(t, "persist")
+			awaitPulls(t, js, 2)
+			ended := time.Now()
+			owner.signal(t, signal)
+			author.say(t, 500)
+			awaitCommitted(t, st, lastSeq(t, js))
+			t.Logf("%s: taken over and caught up within %v", signal, time.Since(ended).Round(time.Millisecond))
+			owner.waitExit(t)
+			owner = next
+		}
+	}
+	watch()
+	for _, chat := range author.chats {
+		checkSame(t, chat, "the store", readStore(t, st, chat), readLog(t, log, chat))
+	}
+	t.Logf("%d rounds, %d messages: 0 skipped, 0 twice", 2**faultRounds, author.said)
+}
+
 // windowMin is what a stopped persister holds at least, of at most 2,000.
 const windowMin = 500
 
