@@ -1,0 +1,266 @@
+package persist
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+	"pgregory.net/rapid"
+
+	"parley/schemas"
+	"parley/streams"
+	"parley/workers/store"
+	"parley/workers/store/sqlite"
+)
+
+// Span is that of a log whose answers are cut at limit.
+func (l *memoryLog) Span(_ context.Context, _ streams.Shard, from, to uint64, limit, _ int) (msgs []*jetstream.RawStreamMsg, upto uint64, err error) {
+	for seq := from; seq <= to; seq++ {
+		msg := l.msgs[seq-l.first]
+		if msg == nil || seq < l.expired {
+			continue
+		}
+		if len(msgs) == limit {
+			return msgs, seq - 1, nil
+		}
+		msgs = append(msgs, msg)
+	}
+	return msgs, to, nil
+}
+
+func tempDir(t *rapid.T) string {
+	dir, err := os.MkdirTemp("", "parley")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// execSQL runs statements on the file of a store.
+func execSQL(t *rapid.T, path string, statements ...string) {
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, statement := range statements {
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+}
+
+// dumpSQL returns all rows of a store.
+func dumpSQL(t *rapid.T, path string) []string {
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var lines []string
+	for _, table := range []string{"events", "buckets", "chats", "chats_by_user", "shards"} {
+		rows, err := db.Query("SELECT * FROM " + table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		columns, _ := rows.Columns()
+		for rows.Next() {
+			values, targets := make([]sql.NullString, len(columns)), make([]any, len(columns))
+			for i := range values {
+				targets[i] = &values[i]
+			}
+			if err := rows.Scan(targets...); err != nil {
+				t.Fatal(err)
+			}
+			line := table
+			for _, value := range values {
+				line += " " + value.String
+			}
+			lines = append(lines, line)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return lines
+}
+
+// drawDamage draws statements that damage what a log from a sequence up can repair.
+func drawDamage(t *rapid.T, from uint64) (statements []string) {
+	for range rapid.IntRange(1, 4).Draw(t, "damages") {
+		seq := rapid.IntRange(0, 60).Draw(t, "at")
+		within := fmt.Sprintf("seq >= %d AND seq - %d", from, testLayout.At(0).FirstSeq())
+		chat := fmt.Sprintf("chat = 'direct.alice.bob%d'", rapid.IntRange(0, 3).Draw(t, "of"))
+		statements = append(statements, rapid.SampledFrom([]string{
+			fmt.Sprintf("DELETE FROM events WHERE %s >= %d", within, seq),
+			fmt.Sprintf("DELETE FROM events WHERE %s <= %d", within, seq),
+			fmt.Sprintf("DELETE FROM events WHERE %s = %d", within, seq),
+			fmt.Sprintf("DELETE FROM events WHERE seq >= %d AND %s", from, chat),
+			fmt.Sprintf("UPDATE events SET n = n + 3, prev = 1, time = 5, author = 'mallory', id = 'x', type = 'later', event = '{}' WHERE %s = %d", within, seq),
+			fmt.Sprintf("DELETE FROM chats WHERE %s AND last_seq >= %d", chat, from),
+			"DELETE FROM chats",
+			fmt.Sprintf("UPDATE chats SET last_n = last_n + 7, bucket_events = 0, bucket_bytes = 9, created = 3, last_time = 4 WHERE last_seq >= %d", from),
+			fmt.Sprintf("UPDATE chats SET last_seq = last_seq - 5, stamp = stamp - 5, last_n = 0 WHERE last_seq >= %d", from),
+			"DELETE FROM shards",
+			"UPDATE shards SET committed = committed - 7",
+			fmt.Sprintf("DELETE FROM buckets WHERE first_seq >= %d", from),
+			fmt.Sprintf("DELETE FROM chats_by_user WHERE since >= %d", from),
+		}).Draw(t, "damage"))
+	}
+	// A head of a chat of which the log has nothing left is beyond the log.
+	return append(statements, "")
+}
+
+// Whatever the log can repair is repaired, to the last column, however the log is
+// cut into batches and wherever the rebuild is interrupted.
+func TestRebuildMakesTheSameStore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	runs := 0
+	rapid.Check(t, func(t *rapid.T) {
+		runs++
+		log := drawLog(t)
+		letters := make(map[uint64]struct{})
+		stored := &memoryLog{first: log.first, msgs: slices.Clone(log.msgs)}
+		for _, i := range rapid.SliceOfN(rapid.IntRange(0, len(log.msgs)-1), 0, 3).Draw(t, "letters") {
+			letters[log.first+uint64(i)] = struct{}{}
+			stored.msgs[i] = nil
+		}
+		path := filepath.Join(dir, fmt.Sprintf("%d.db", runs))
+		st := openTestStore(t, path)
+		defer func() { st.Close() }()
+		s := owner(t, st, stored)
+		s.next = log.first // letters at the beginning are no events that were lost
+		s.deliver(stored.entries(0, len(stored.msgs)))
+		execSQL(t, path, fmt.Sprintf("INSERT OR REPLACE INTO shards VALUES ('0', %d)", log.first+uint64(len(log.msgs))-1))
+		want := dumpSQL(t, path)
+
+		if rapid.Bool().Draw(t, "expires") {
+			log.expired = log.first + uint64(rapid.IntRange(0, len(log.msgs)-1).Draw(t, "expired"))
+		}
+		from, last, _ := log.Bounds(context.Background(), testLayout.At(0))
+		inLog := "SELECT chat FROM events WHERE seq >= " + fmt.Sprint(from)
+		for _, statement := range drawDamage(t, from) {
+			if statement == "DELETE FROM chats" {
+				statement += " WHERE chat IN (" + inLog + ")"
+			}
+			if statement != "" {
+				execSQL(t, path, statement)
+			}
+		}
+
+		rebuildOnce := func(cancelAt int) {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			r, err := NewRebuilder(RebuildConfig{
+				JetStream: noJetStream{}, Log: log, Layout: testLayout, Store: &cancelingStore{Store: st, left: cancelAt, cancel: cancel},
+				BatchEventsMax: rapid.SampledFrom([]int{1, 7, 2000}).Draw(t, "batch"),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.cfg.HeadsMax = rapid.SampledFrom([]int{1, 2, 100}).Draw(t, "heads")
+			s := &rebuild{Rebuilder: r, shard: testLayout.At(0), letters: letters, bases: map[schemas.Chat]base{}, from: from, last: last}
+			if s.row, err = st.Committed(ctx, "0"); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.run(ctx); err != nil && !(errors.Is(err, context.Canceled) && cancelAt >= 0) {
+				t.Fatal(err)
+			}
+		}
+		if rapid.Bool().Draw(t, "interrupted") {
+			rebuildOnce(rapid.IntRange(0, 5).Draw(t, "after"))
+		}
+		for range 2 {
+			rebuildOnce(-1)
+			if diff := cmp.Diff(want, dumpSQL(t, path)); diff != "" {
+				t.Fatalf("the rows differ; -want +got:\n%s", diff)
+			}
+		}
+	})
+}
+
+// cancelingStore cancels at a commit; left below 0 means never.
+type cancelingStore struct {
+	*sqlite.Store
+	left   int
+	cancel func()
+}
+
+func (s *cancelingStore) Commit(ctx context.Context, b store.Batch) error {
+	if s.left == 0 {
+		s.cancel()
+	}
+	s.left--
+	return s.Store.Commit(ctx, b)
+}
+
+// Where rows older than the log are gone, a bucket looks emptier than it was: a
+// row is not written a second time, into another bucket than it is in.
+func TestRebuildWritesNoRowIntoASecondBucket(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		a, _ := schemas.ParseUser("alice")
+		id, _ := schemas.ParseID("m")
+		chat := schemas.DirectChat(a, a)
+		log := &memoryLog{first: testLayout.At(0).FirstSeq()}
+		batch := store.ChatBatch{Chat: chat, Opened: true}
+		at := rapid.IntRange(1, 5).Draw(t, "second bucket begins at")
+		expired := rapid.IntRange(1, 6).Draw(t, "log begins at")
+		for i := range 7 {
+			seq := log.first + uint64(i)
+			e := store.Event{Seq: seq, N: uint64(i + 1), Time: time.Unix(1_700_000_000, 0), Type: schemas.Message, Author: a, ID: id,
+				JSON: []byte(`{"type":"message","id":"m","from":"alice","body":{"kind":"text","text":"hi"}}`)}
+			if i > 0 {
+				e.Prev = seq - 1
+			}
+			if i >= at {
+				e.Bucket = 1
+			}
+			if i == 0 || i == at {
+				batch.Buckets = append(batch.Buckets, store.Bucket{Bucket: e.Bucket, FirstSeq: seq})
+			}
+			batch.Events = append(batch.Events, e)
+			batch.Head = store.Head{Created: e.Time, LastSeq: seq, LastN: e.N, LastTime: e.Time, Bucket: e.Bucket}
+			log.msgs = append(log.msgs, &jetstream.RawStreamMsg{Subject: testLayout.At(0).Timeline(chat), Sequence: seq, Time: e.Time, Data: e.JSON})
+		}
+		log.expired = log.first + uint64(expired)
+		path := filepath.Join(tempDir(t), "parley.db")
+		st := openTestStore(t, path)
+		defer st.Close()
+		if err := st.Commit(context.Background(), store.Batch{Shard: "0", Committed: log.first + 6, Chats: []store.ChatBatch{batch}}); err != nil {
+			t.Fatal(err)
+		}
+		before := dumpSQL(t, path)
+		r, err := NewRebuilder(RebuildConfig{JetStream: noJetStream{}, Log: log, Layout: testLayout, Store: st, BatchEventsMax: rapid.IntRange(1, 3).Draw(t, "batch")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &rebuild{Rebuilder: r, shard: testLayout.At(0), bases: map[schemas.Chat]base{}, from: log.expired, last: log.first + 6, row: log.first + 6}
+		err = s.run(context.Background())
+		if refused := expired <= at; errors.Is(err, ErrBeyondLog) != refused || !refused && err != nil {
+			t.Fatalf("%v; want it refused: %t", err, refused)
+		}
+		rows := func(lines []string) (events []string) {
+			for _, line := range lines {
+				if strings.HasPrefix(line, "events ") {
+					events = append(events, line)
+				}
+			}
+			return events
+		}
+		if diff := cmp.Diff(rows(before), rows(dumpSQL(t, path))); diff != "" {
+			t.Fatalf("-before +after:\n%s", diff)
+		}
+	})
+}
