@@ -222,10 +222,9 @@ func compare(applied []migrate.Info, files migrations) error {
 			store.ErrSchemaNewer, applied[len(applied)-1].Name, len(names))
 	}
 	for i, a := range applied {
-		sum := md5.Sum(files[names[i]])
-		if checksum := hex.EncodeToString(sum[:]); a.Name != names[i] || a.Checksum != checksum {
+		if sum := checksum(files[names[i]]); a.Name != names[i] || a.Checksum != sum {
 			return fmt.Errorf("%w: %s was applied with checksum %.8s, and this binary has %s with %.8s: run the Parley that applied it",
-				store.ErrSchemaChanged, a.Name, a.Checksum, names[i], checksum)
+				store.ErrSchemaChanged, a.Name, a.Checksum, names[i], sum)
 		}
 		if a.Done < statements(files[names[i]]) {
 			return fmt.Errorf("%w: %s is applied in part: run parley migrate", store.ErrSchemaOlder, a.Name)
@@ -235,6 +234,12 @@ func compare(applied []migrate.Info, files migrations) error {
 		return fmt.Errorf("%w: it has %d of %d migrations: run parley migrate", store.ErrSchemaOlder, len(applied), len(names))
 	}
 	return nil
+}
+
+// checksum is a migration's as gocqlx keeps it.
+func checksum(text []byte) string {
+	sum := md5.Sum(text)
+	return hex.EncodeToString(sum[:])
 }
 
 // statements counts those of a migration as gocqlx does: each ends with a semicolon.

@@ -1,0 +1,99 @@
+package cql
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"parley/schemas"
+)
+
+// lockWrites are the conditional writes of the lock, which is no projection of the log.
+var lockWrites = map[string]bool{takeLock: true, leaveLock: true}
+
+var writeVerb = regexp.MustCompile(`(?i)\b(INSERT INTO|UPDATE|DELETE|TRUNCATE|DROP|BEGIN BATCH)\b`)
+
+// unstamped tells whether a statement could beat a later write.
+func unstamped(statement string) bool {
+	statement = strings.Join(strings.Fields(statement), " ")
+	return !strings.HasPrefix(statement, "INSERT INTO ") || !strings.HasSuffix(statement, " USING TIMESTAMP ?") || strings.Contains(statement, " IF ")
+}
+
+// TestEveryWriteIsStamped reads every text of the package: a write without its
+// stamp, or with a condition, would let a late redelivery beat what came after.
+func TestEveryWriteIsStamped(t *testing.T) {
+	t.Parallel()
+	files, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, total := token.NewFileSet(), 0
+	for _, file := range files {
+		if !strings.HasSuffix(file.Name(), ".go") || strings.HasSuffix(file.Name(), "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(set, file.Name(), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			literal, ok := n.(*ast.BasicLit)
+			if !ok || literal.Kind != token.STRING {
+				return true
+			}
+			text, err := strconv.Unquote(literal.Value)
+			if err != nil || !writeVerb.MatchString(text) || lockWrites[text] {
+				return true
+			}
+			total++
+			if unstamped(text) {
+				t.Errorf("%s writes without a stamp: %s", set.Position(literal.Pos()), text)
+			}
+			return true
+		})
+	}
+	if total != len(columns) {
+		t.Errorf("%d statements write, want one for each of the %d tables: does the search still find them?", total, len(columns))
+	}
+}
+
+func TestUnstampedIsFound(t *testing.T) {
+	t.Parallel()
+	for _, statement := range []string{
+		"INSERT INTO shards (shard, committed) VALUES (?, ?)",
+		"INSERT INTO shards (shard, committed) VALUES (?, ?) IF NOT EXISTS USING TIMESTAMP ?",
+		"UPDATE shards USING TIMESTAMP ? SET committed = ? WHERE shard = ?",
+		"DELETE FROM events USING TIMESTAMP ? WHERE chat = ?",
+	} {
+		if !writeVerb.MatchString(statement) || !unstamped(statement) {
+			t.Errorf("%s passes", statement)
+		}
+	}
+}
+
+// TestMigrationsWriteNothing: a migration changes tables, never their rows.
+func TestMigrationsWriteNothing(t *testing.T) {
+	t.Parallel()
+	for _, p := range []product{cassandra, scylla} {
+		files, err := migrationsOf(schemas.CQLMigrations, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(files) < 2 {
+			t.Fatalf("%s has %d migrations", p, len(files))
+		}
+		for i, name := range files.names() {
+			if number, _, _ := strings.Cut(name, "_"); number != "000"+strconv.Itoa(i+1) {
+				t.Errorf("%s: %s is not number %d", p, name, i+1)
+			}
+			if verb := writeVerb.Find(files[name]); verb != nil {
+				t.Errorf("%s: %s has %s", p, name, verb)
+			}
+		}
+	}
+}
