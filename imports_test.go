@@ -34,7 +34,15 @@ var mayImport = map[string][]string{
 	"clients/web":             {"schemas"},
 	"clients/web/webtest":     {"schemas"},
 	"clients/bench":           {"schemas", "streams", "workers/store"},
+	"clients/bench/cassandra": {"deploy/cassandra"},
+	"deploy/cassandra":        {"deploy/cassandra/flock"},
+	"deploy/cassandra/flock":  {},
+	"deploy":                  {},
+	"deploy/cluster":          {"deploy/cassandra"},
 	".":                       {"*"},
+
+	"deploy/cassandra/cassandratest":        {"deploy/cassandra", "deploy/cassandra/flock", "deploy/cassandra/cassandratest/keeper"},
+	"deploy/cassandra/cassandratest/keeper": {"deploy/cassandra", "deploy/cassandra/flock"},
 }
 
 // neverImport holds for tests too: an edge has no database, a store no broker.
