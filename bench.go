@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"parley/clients/bench"
@@ -20,6 +24,7 @@ type benchCommand struct {
 	JSON      bool          `name:"json" help:"Print a line of JSON for each result instead of a table."`
 	NATSNodes int           `name:"nats-nodes" help:"NATS servers of the server that is started: 1 or 3." default:"1" enum:"1,3"`
 	Store     string        `help:"A store that persist and pages measure beside SQLite, like cql://user@127.0.0.1:9042/bench with its password in PARLEY_STORE_PASSWORD. Each run makes keyspaces of its own, whose names begin with the one given, and leaves them there." env:"-"`
+	StorePID  int           `name:"store-process" help:"Process of that store, whose CPU time is told too; on Linux." hidden:"" env:"-"`
 	Events    int           `help:"Events in the log of restart; 0: 10,000,000, and with --short 100,000." default:"0"`
 	Chats     int           `help:"Chats in the log of restart; 0: 1,000,000, and with --short 10,000." default:"0"`
 	Addr      string        `help:"A dev server that runs already, with --max-sessions, --user-rate=0 and --address-rate=0, like http://127.0.0.1:8080; without it, one is started in a temporary directory."`
@@ -34,6 +39,9 @@ func (c *benchCommand) Run(p *process) error {
 		Workloads: c.Workloads, Duration: c.Duration, Short: c.Short, TextBytes: c.TextBytes, NATSNodes: c.NATSNodes,
 		LogEvents: c.Events, LogChats: c.Chats,
 		JSON: c.JSON, Out: p.stdout, Progress: p.stderr,
+	}
+	if c.StorePID != 0 {
+		config.StoreCPU = func() (float64, error) { return processCPU(c.StorePID) }
 	}
 	if c.Addr == "" {
 		config.Start, config.StartLog = startBenchServer, startBenchLog
@@ -64,4 +72,26 @@ func openBenchStore(ctx context.Context, path string) (bench.Store, error) {
 // newBenchStore takes a password from where the server that is started takes it.
 func newBenchStore(ctx context.Context, url string) (bench.WritableStore, error) {
 	return storeFlag{Store: url, StorePassword: os.Getenv("PARLEY_STORE_PASSWORD")}.openAndMigrate(ctx, slog.New(slog.DiscardHandler))
+}
+
+// processCPU returns the CPU time of a process in seconds, as Linux tells it.
+func processCPU(pid int) (seconds float64, err error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, fmt.Errorf("read CPU time of process %d: %w", pid, err)
+	}
+	// The process's name, in brackets, may have spaces; behind it utime and stime
+	// are the 12th and 13th field, in hundredths of a second.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("read CPU time of process %d: %q", pid, stat)
+	}
+	for _, field := range fields[11:13] {
+		ticks, err := strconv.ParseUint(field, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read CPU time of process %d: %w", pid, err)
+		}
+		seconds += float64(ticks) / 100
+	}
+	return seconds, nil
 }

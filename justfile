@@ -38,6 +38,10 @@ fuzz time="10s":
 bench *flags:
     go run . bench {{ flags }}
 
+# Measure the permanent store with a real Cassandra, which is started for it.
+bench-cassandra *flags:
+    go run ./clients/bench/cassandra go run . bench persist pages {{ flags }}
+
 # Kill the server many times under load.
 faults rounds="20":
     go test -run 'Killed|Stopped|Gone|Full' -count=1 -timeout 60m . -fault-rounds {{ rounds }} -fault-pause 90s

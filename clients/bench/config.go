@@ -37,8 +37,11 @@ type Config struct {
 	TextBytes int           // of each message; default: 64
 	NATSNodes int           // of a server that is started; default: 1
 	StoreURL  string        // of a store that persist and pages measure beside SQLite; default: none
-	LogEvents int           // in the log of restart; default: 10,000,000, with Short 100,000
-	LogChats  int           // in the log of restart; default: 1,000,000, with Short 10,000
+	// StoreCPU returns the CPU seconds that the process of StoreURL has used.
+	// default: unknown, and not told
+	StoreCPU  func() (float64, error)
+	LogEvents int // in the log of restart; default: 10,000,000, with Short 100,000
+	LogChats  int // in the log of restart; default: 1,000,000, with Short 10,000
 
 	JSON     bool      // print one line of JSON for each result, not a table
 	Out      io.Writer // gets the results

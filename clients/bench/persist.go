@@ -84,6 +84,9 @@ func (r *run) persistInto(ctx context.Context, store testedStore) error {
 			return err
 		}
 		p := &keepingUp{run: r, chats: chats, rate: ceiling.Rate * ceilingShare}
+		if store.url != "" {
+			p.storeCPU = r.cfg.StoreCPU
+		}
 		if err := p.measure(ctx); err != nil {
 			return err
 		}
@@ -130,6 +133,9 @@ type keepingUp struct {
 	load *busyLoad
 	m    measurement
 	lags lags
+
+	storeCPU        func() (float64, error) // nil where it is not known
+	storeCPUSeconds float64
 }
 
 func (p *keepingUp) measure(ctx context.Context) (err error) {
@@ -157,10 +163,25 @@ func (p *keepingUp) measure(ctx context.Context) (err error) {
 	group.Go(func() (err error) {
 		defer p.load.stopping.Store(true)
 		defer stopSampling()
-		p.m, err = r.measureFor(ctx, r.sizes.persistFor, p.load.counts, p.load.measuring.Store)
+		p.m, err = r.measureFor(ctx, r.sizes.persistFor, p.load.counts, p.countStoreCPU)
 		return err
 	})
 	return group.Wait()
+}
+
+// countStoreCPU is called at both ends of the measurement.
+func (p *keepingUp) countStoreCPU(measuring bool) {
+	p.load.measuring.Store(measuring)
+	if p.storeCPU == nil {
+		return
+	}
+	seconds, err := p.storeCPU()
+	if err != nil {
+		p.run.progress("%v", err)
+		p.storeCPU = nil
+		return
+	}
+	p.storeCPUSeconds = seconds - p.storeCPUSeconds
 }
 
 func (p *keepingUp) result(name string) Result {
@@ -168,18 +189,19 @@ func (p *keepingUp) result(name string) Result {
 	result.setLoad(p.m, &p.load.latencies)
 	grown := func(series string) float64 { return p.m.after[series] - p.m.before[series] }
 	rows, batches := grown(storedSeries), grown(batchesSeries)
-	if batches == 0 {
-		return result
-	}
-	perBatch, shards := rows/batches, float64(p.load.shards)
 	result.figure("lag at the end", p.lags.atEnd().Seconds(), "s")
 	result.figure("stored", rows/p.m.elapsed.Seconds(), "rows/s")
+	batches = max(batches, 1) // none where the store is slower than the measurement is long
+	perBatch, shards := max(rows, 1)/batches, float64(p.load.shards)
 	result.figure("rows per batch", perBatch, "")
 	// The chats have their turns: a batch has as many of them as it has rows, or all of its shard.
 	result.figure("of which in a chat", perBatch/min(perBatch, float64(p.chats)/shards), "")
 	result.figure("a shard's batch every", 1000*p.m.elapsed.Seconds()*shards/batches, "ms")
 	result.figure("its commit", 1000*grown(commitSecondsSeries)/batches, "ms")
 	result.figure("CPU", p.m.cpuSeconds/p.m.elapsed.Seconds(), "cores")
+	if p.storeCPU != nil {
+		result.figure("the store's", p.storeCPUSeconds/p.m.elapsed.Seconds(), "cores")
+	}
 	return result
 }
 
