@@ -35,14 +35,13 @@ var mayImport = map[string][]string{
 	"clients/web/webtest":     {"schemas"},
 	"clients/bench":           {"schemas", "streams", "workers/store"},
 	"clients/bench/cassandra": {"deploy/cassandra"},
-	"deploy/cassandra":        {"deploy/cassandra/flock"},
-	"deploy/cassandra/flock":  {},
-	"deploy":                  {},
-	"deploy/cluster":          {"deploy/cassandra"},
 	".":                       {"*"},
 
-	"deploy/cassandra/cassandratest":        {"deploy/cassandra", "deploy/cassandra/flock", "deploy/cassandra/cassandratest/keeper"},
-	"deploy/cassandra/cassandratest/keeper": {"deploy/cassandra", "deploy/cassandra/flock"},
+	"deploy/cassandra":               {"deploy/cassandra/flock"},
+	"deploy/cassandra/cassandratest": {"deploy/cassandra", "deploy/cassandra/shared"},
+	"deploy/cassandra/flock":         {},
+	"deploy/cassandra/shared":        {"deploy/cassandra", "deploy/cassandra/flock"},
+	"deploy/cassandra/shared/keeper": {"deploy/cassandra/shared"},
 }
 
 // neverImport holds for tests too: an edge has no database, a store no broker.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -41,11 +42,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	java, err := findJava(ctx)
-	if err != nil {
-		return nil, err
-	}
-	lib, err := Jars(ctx, os.Stderr)
+	java, lib, err := prepare(ctx, os.Stderr)
 	if err != nil {
 		return nil, err
 	}
@@ -57,6 +54,23 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 		return nil, err
 	}
 	return node, nil
+}
+
+// Prepare finds out whether a Cassandra can be started here, and fetches its jars.
+// Errors: ErrNoJava, ErrNoMaven.
+func Prepare(ctx context.Context, progress io.Writer) error {
+	_, _, err := prepare(ctx, progress)
+	return err
+}
+
+func prepare(ctx context.Context, progress io.Writer) (java, lib string, err error) {
+	if java, err = findJava(ctx); err != nil {
+		return "", "", err
+	}
+	if lib, err = Jars(ctx, progress); err != nil {
+		return "", "", err
+	}
+	return java, lib, nil
 }
 
 // start starts the process and waits for it; a start that fails leaves none behind.

@@ -70,3 +70,6 @@ func Take(ctx context.Context, path string, mode Mode) (*Lock, error) {
 
 // Unlock gives the lock up. A second call does nothing.
 func (l *Lock) Unlock() { _ = l.file.Close() }
+
+// File is what holds the lock, to hand it to a child: the lock then lasts until both ended it.
+func (l *Lock) File() *os.File { return l.file }

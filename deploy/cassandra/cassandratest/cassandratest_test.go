@@ -1,0 +1,5 @@
+package cassandratest
+
+import "testing"
+
+func TestTry(t *testing.T) { t.Log(Shared(t)); t.Log(Shared(t)) }
