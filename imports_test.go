@@ -37,11 +37,13 @@ var mayImport = map[string][]string{
 	"clients/bench/cassandra": {"deploy/cassandra"},
 	".":                       {"*"},
 
+	"deploy":                         {},
 	"deploy/cassandra":               {"deploy/cassandra/flock"},
 	"deploy/cassandra/cassandratest": {"deploy/cassandra", "deploy/cassandra/shared"},
 	"deploy/cassandra/flock":         {},
 	"deploy/cassandra/shared":        {"deploy/cassandra", "deploy/cassandra/flock"},
 	"deploy/cassandra/shared/keeper": {"deploy/cassandra/shared"},
+	"deploy/cluster":                 {"deploy/cassandra"},
 }
 
 // neverImport holds for tests too: an edge has no database, a store no broker.
