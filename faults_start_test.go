@@ -129,6 +129,12 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 		}, []string{"PARLEY_NATS_EDGE_PASSWORD"}},
 		{"worker without a password", func(*testing.T) ([]string, []string) { return nil, []string{"worker"} }, []string{"PARLEY_NATS_WORKER_PASSWORD"}},
 		{"migrate without a password", func(*testing.T) ([]string, []string) { return nil, []string{"migrate"} }, []string{"PARLEY_NATS_WORKER_PASSWORD"}},
+		{"NATS CA is missing", func(*testing.T) ([]string, []string) {
+			return []string{"PARLEY_NATS_WORKER_PASSWORD=x", "PARLEY_NATS_CA=/nowhere/ca.pem"}, []string{"dead", "list"}
+		}, []string{"/nowhere/ca.pem", "--nats-ca"}},
+		{"NATS credentials are missing", func(*testing.T) ([]string, []string) { // and no password is asked for
+			return nil, []string{"dead", "list", "--nats-creds=/nowhere/worker.creds"}
+		}, []string{"/nowhere/worker.creds", "--nats-creds"}},
 		{"dead list without a password", func(t *testing.T) ([]string, []string) {
 			return nil, []string{"dead", "list", "--data=" + t.TempDir()}
 		}, []string{"PARLEY_NATS_WORKER_PASSWORD"}},

@@ -3,7 +3,6 @@ package streams
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -33,7 +32,8 @@ const (
 type ConnectConfig struct {
 	Component Component
 	URLs      []string     // default: nats://127.0.0.1:4222
-	Password  string       // of the component's user
+	Password  string       // of the component's user; default: none, where Secure has credentials
+	Secure    Secure       // TLS and credentials; default: what the server asks for
 	Name      string       // shown by `nats server report connections`; default: parley-<component>
 	Log       *slog.Logger // default: slog.Default()
 
@@ -64,14 +64,13 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	nc, err := nats.Connect(strings.Join(cfg.URLs, ","), cfg.options()...)
-	switch {
-	case errors.Is(err, nats.ErrAuthorization):
-		return nil, fmt.Errorf("connect to NATS at %s: it refuses user %s: set %s to the password that the server was started with",
-			strings.Join(cfg.URLs, ","), cfg.Component, cfg.Component.PasswordVariable())
-	case err != nil:
-		return nil, fmt.Errorf("connect to NATS at %s as %s: %w: start the server there, or name another with --nats",
-			strings.Join(cfg.URLs, ","), cfg.Component, err)
+	secure, err := cfg.Secure.options()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(strings.Join(cfg.URLs, ","), append(cfg.options(), secure...)...)
+	if err != nil {
+		return nil, cfg.connectError(err)
 	}
 	return nc, nil
 }
@@ -80,7 +79,6 @@ func (cfg ConnectConfig) options() []nats.Option {
 	log := cfg.Log.With("connection", cfg.Name)
 	options := []nats.Option{
 		nats.Name(cfg.Name),
-		nats.UserInfo(string(cfg.Component), cfg.Password),
 		nats.CustomInboxPrefix(cfg.Component.InboxPrefix()),
 		nats.Timeout(connectTimeout),
 		nats.PingInterval(clientPingInterval),
@@ -108,6 +106,9 @@ func (cfg ConnectConfig) options() []nats.Option {
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			cfg.asyncError(log, sub, err)
 		}),
+	}
+	if cfg.Secure.Credentials == "" {
+		options = append(options, nats.UserInfo(string(cfg.Component), cfg.Password))
 	}
 	if cfg.InProcess != nil {
 		options = append(options, nats.InProcessServer(cfg.InProcess))
