@@ -45,7 +45,11 @@ type sent struct {
 
 func newWorld(t testing.TB, shards int) *world {
 	t.Helper()
-	env := streamstest.Start(t, streamstest.Options{NoSync: true, Settings: streams.Settings{Shards: shards}})
+	return newWorldOn(t, streamstest.Start(t, streamstest.Options{NoSync: true, Settings: streams.Settings{Shards: shards}}))
+}
+
+func newWorldOn(t testing.TB, env *streamstest.Env) *world {
+	t.Helper()
 	return &world{
 		Env:   env,
 		t:     t,

@@ -61,7 +61,9 @@ func (r *Replayer) Replay(ctx context.Context, l dead.Letter) error {
 	if err != nil {
 		return fmt.Errorf("read row of shard %s: %w", shard.Token, err)
 	}
-	if committed < l.Seq {
+	// A shard that was made anew is passed for good: what was not persisted is lost.
+	lost := shard.Generation < r.layout.At(shard.Index).Generation
+	if committed < l.Seq && !lost {
 		return fmt.Errorf("shard %s is persisted up to %d only: event %d is not its turn yet", shard.Token, committed, l.Seq)
 	}
 	before, _, err := r.store.Page(ctx, chat, store.Range{Before: l.Seq + 1, Limit: 1})
