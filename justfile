@@ -12,6 +12,10 @@ default:
 dev *flags:
     go run . dev {{ flags }}
 
+# Run three NATS servers, Cassandra, two workers, two edges and HAProxy here.
+cluster *flags:
+    go run ./deploy/cluster {{ flags }}
+
 # Run all tests.
 test *flags:
     go test {{ flags }} ./...
@@ -51,4 +55,4 @@ schemas:
     go generate ./schemas
 
 # What CI runs.
-ci: lint race fuzz (bench "--short")
+ci: lint race fuzz (bench "--short") (bench-cassandra "--short" "--duration=1s")
