@@ -29,7 +29,7 @@ type chain struct {
 	late   []uint64    // of those since; at most lateMax
 	newest []uint64    // the highest that the shard's row covers, rising; at most newestMax
 
-	// The open bucket, if the walk saw its first row.
+	// The open bucket, if the walk saw its first row and no gap since.
 	whole                 bool
 	rows, bytes           int64
 	lateRows, lateRowsLen int64
@@ -51,6 +51,9 @@ func (ch *chain) begin(row store.Event) {
 // follow compares a row with the one before it.
 func (ch *chain) follow(row *store.Event) {
 	late := ch.isLate(row)
+	if !ch.begun || row.Bucket != ch.last.Bucket {
+		ch.whole, ch.rows, ch.bytes, ch.lateRows, ch.lateRowsLen = true, 0, 0, 0, 0
+	}
 	switch {
 	case !ch.begun:
 		ch.followFirst(row)
@@ -58,9 +61,6 @@ func (ch *chain) follow(row *store.Event) {
 		ch.find(Order, row.Seq, "the row stands behind %d, in bucket %d", ch.last.Seq, row.Bucket)
 	default:
 		ch.followRow(row)
-	}
-	if !ch.begun || row.Bucket != ch.last.Bucket {
-		ch.whole, ch.rows, ch.bytes, ch.lateRows, ch.lateRowsLen = true, 0, 0, 0, 0
 	}
 	ch.rows++
 	ch.bytes += int64(len(row.JSON))
@@ -89,6 +89,8 @@ func (ch *chain) isLate(row *store.Event) bool {
 func (ch *chain) followFirst(row *store.Event) {
 	if row.Prev != 0 {
 		ch.find(Gap, row.Seq, "prev is %d, and the store has no row before this", row.Prev)
+		ch.whole = false
+		return
 	}
 	if row.N > 1 {
 		ch.find(Order, row.Seq, "n is %d in the chat's first row", row.N)
@@ -99,14 +101,17 @@ func (ch *chain) followFirst(row *store.Event) {
 }
 
 func (ch *chain) followRow(row *store.Event) {
-	if row.Prev != ch.last.Seq && row.Prev != ch.counts && !slices.Contains(ch.late, row.Prev) {
+	gap := row.Prev != ch.last.Seq && row.Prev != ch.counts && !slices.Contains(ch.late, row.Prev)
+	if gap {
 		ch.find(Gap, row.Seq, "prev is %d, the row before is %d", row.Prev, ch.last.Seq)
+		ch.whole = false
 	}
 	most := ch.last.N
 	if row.Type == schemas.Message {
 		most++
 	}
-	if row.N < ch.last.N || row.N > most {
+	// What a gap swallowed was counted, and was in the bucket.
+	if row.N < ch.last.N || row.N > most && !gap {
 		ch.find(Order, row.Seq, "n is %d, in the row before %d", row.N, ch.last.N)
 	}
 	if row.Bucket < ch.last.Bucket || row.Bucket > ch.last.Bucket+1 {

@@ -1,0 +1,334 @@
+package check_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"parley/schemas"
+	"parley/streams"
+	"parley/streams/streamstest"
+	"parley/workers/check"
+	"parley/workers/persist"
+	"parley/workers/store/sqlite"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a server with a log, and the file of a store that persisted it.
+type world struct {
+	*streamstest.Env
+	t    testing.TB
+	edge jetstream.JetStream
+	path string // of the store; nobody has it open
+}
+
+func newWorld(t testing.TB, options streamstest.Options) *world {
+	t.Helper()
+	options.NoSync, options.Administrator = true, true
+	env := streamstest.Start(t, options)
+	w := &world{Env: env, t: t, path: filepath.Join(t.TempDir(), "parley.db")}
+	var err error
+	w.edge, err = jetstream.New(env.Connect(t, streams.EdgeComponent), jetstream.WithPublishAsyncMaxPending(1000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := openStore(t, w.path)
+	if err := st.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, st)
+	return w
+}
+
+func openStore(t testing.TB, path string) *sqlite.Store {
+	t.Helper()
+	st, err := sqlite.Open(context.Background(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+func closeStore(t testing.TB, st *sqlite.Store) {
+	t.Helper()
+	if err := st.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func chatNo(i int) schemas.Chat {
+	a, _ := schemas.ParseUser("alice")
+	b, _ := schemas.ParseUser(fmt.Sprintf("bob%d", i))
+	return schemas.DirectChat(a, b)
+}
+
+func message(id string, textBytes int) []byte {
+	return []byte(`{"type":"message","id":"` + id + `","from":"alice","body":{"kind":"text","text":"` + strings.Repeat("x", textBytes) + `"}}`)
+}
+
+// publish puts data into the logs of chats in turn, n times each.
+func (w *world) publish(n int, data func(i int) []byte, chats ...schemas.Chat) {
+	w.t.Helper()
+	var acks []jetstream.PubAckFuture
+	for i := range n {
+		for _, chat := range chats {
+			ack, err := w.edge.PublishAsync(w.Layout.Shard(chat).Timeline(chat), data(i), jetstream.WithStallWait(time.Minute))
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			acks = append(acks, ack)
+		}
+	}
+	for _, ack := range acks {
+		select {
+		case <-ack.Ok():
+		case err := <-ack.Err():
+			w.t.Fatal(err)
+		}
+	}
+}
+
+func (w *world) log() *streams.Log { return streams.NewLog(w.JetStream, w.Layout) }
+
+// bounds are those of a shard's log.
+func (w *world) bounds(shard streams.Shard) (first, last uint64) {
+	w.t.Helper()
+	first, last, err := w.log().Bounds(context.Background(), shard)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return first, last
+}
+
+// startPersist persists into st until stop is called.
+func (w *world) startPersist(st persist.Store) (stop func()) {
+	w.t.Helper()
+	js := streamstest.JetStream(w.t, w.Connect(w.t, streams.WorkerComponent))
+	p, err := persist.New(persist.Config{JetStream: js, Log: streams.NewLog(js, w.Layout), Store: st,
+		WindowMin: 20 * time.Millisecond, WindowMax: 50 * time.Millisecond, PollWithin: 500 * time.Millisecond})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := p.Run(ctx); err != nil {
+			w.t.Error(err)
+		}
+	})
+	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
+	w.t.Cleanup(stop)
+	return stop
+}
+
+// waitStored waits until st has all that the log has.
+func (w *world) waitStored(st persist.Store) {
+	w.t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for _, shard := range w.Layout.All() {
+		_, last := w.bounds(shard)
+		for {
+			committed, err := st.Committed(context.Background(), shard.Token)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			if committed >= last {
+				break
+			}
+			if time.Now().After(deadline) {
+				w.t.Fatalf("shard %s is stored up to %d of %d", shard.Token, committed, last)
+			}
+			<-time.After(20 * time.Millisecond)
+		}
+	}
+}
+
+// persistAll persists all of the log into the world's store.
+func (w *world) persistAll() {
+	w.t.Helper()
+	st := openStore(w.t, w.path)
+	stop := w.startPersist(st)
+	w.waitStored(st)
+	stop()
+	closeStore(w.t, st)
+}
+
+// purge lets the first n sequences of each shard's log expire, and returns the
+// first one that is left.
+func (w *world) purge(n uint64) uint64 {
+	w.t.Helper()
+	for _, shard := range w.Layout.All() {
+		stream, err := w.JetStream.Stream(w.t.Context(), shard.Stream())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if err := stream.Purge(w.t.Context(), jetstream.WithPurgeSequence(shard.FirstSeq()+n)); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return w.Layout.At(0).FirstSeq() + n
+}
+
+// copyStore returns the path of a copy of the world's store.
+func (w *world) copyStore(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "copy.db")
+	from, err := os.Open(w.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	to, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	if _, err := io.Copy(to, from); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// execSQL runs a statement on the file of a store and tells how many rows it changed.
+func execSQL(t testing.TB, path, statement string) int64 {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	result, err := db.Exec(statement)
+	if err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+	n, _ := result.RowsAffected()
+	return n
+}
+
+// dump returns all rows of a store.
+func dump(t testing.TB, path string) []string {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var lines []string
+	for _, table := range []string{"events", "buckets", "chats", "chats_by_user", "shards"} {
+		rows, err := db.Query("SELECT * FROM " + table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		columns, _ := rows.Columns()
+		for rows.Next() {
+			values, targets := make([]sql.NullString, len(columns)), make([]any, len(columns))
+			for i := range values {
+				targets[i] = &values[i]
+			}
+			if err := rows.Scan(targets...); err != nil {
+				t.Fatal(err)
+			}
+			line := table
+			for _, value := range values {
+				line += " " + value.String
+			}
+			lines = append(lines, line)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return lines
+}
+
+func wantDump(t testing.TB, path string, want []string) {
+	t.Helper()
+	got := dump(t, path)
+	if slices.Equal(got, want) {
+		return
+	}
+	diff := cmp.Diff(want, got)
+	t.Errorf("the rows differ; -want +got:\n%s", diff[:min(len(diff), 3000)])
+}
+
+// check checks the store at path.
+func (w *world) check(t testing.TB, path string, change func(*check.Config)) *check.Report {
+	t.Helper()
+	st := openStore(t, path)
+	defer closeStore(t, st)
+	cfg := check.Config{JetStream: w.JetStream, Log: w.log(), Layout: w.Layout, Store: st, Deep: true, WindowEvents: 123}
+	if change != nil {
+		change(&cfg)
+	}
+	c, err := check.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := c.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at := c.Progress(); at.Done != at.Total {
+		t.Errorf("the check ends at %d of %d", at.Done, at.Total)
+	}
+	return report
+}
+
+// rebuild rebuilds the store at path.
+func (w *world) rebuild(t testing.TB, path string) {
+	t.Helper()
+	st := openStore(t, path)
+	defer closeStore(t, st)
+	r, err := persist.NewRebuilder(persist.RebuildConfig{JetStream: w.JetStream, Log: w.log(), Layout: w.Layout, Store: st})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	at := r.Progress()
+	if at.Done != at.Total {
+		t.Errorf("the rebuild ends at %d of %d", at.Done, at.Total)
+	}
+	t.Logf("%d events, %.0f a second", at.Events, float64(at.Events)/time.Since(began).Seconds())
+}
+
+// found counts the findings of a report by kind.
+func found(report *check.Report) map[check.Kind]uint64 {
+	counts := map[check.Kind]uint64{}
+	for _, s := range report.Shards {
+		for kind, n := range map[check.Kind]uint64{check.Missing: s.Missing, check.Extra: s.Extra, check.Different: s.Different,
+			check.Order: s.Order, check.Gap: s.Gaps, check.Head: s.Heads} {
+			if n > 0 {
+				counts[kind] += n
+			}
+		}
+	}
+	return counts
+}
+
+func wantClean(t testing.TB, report *check.Report) {
+	t.Helper()
+	for _, s := range report.Shards {
+		for _, f := range s.Findings {
+			t.Error(f)
+		}
+		if s.More > 0 {
+			t.Errorf("and %d more", s.More)
+		}
+	}
+}
