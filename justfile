@@ -38,7 +38,7 @@ fuzz time="10s":
         go test -run='^$' -fuzz="^$target\$" -fuzztime={{ time }} "$folder"; \
     done
 
-# Measure (see docs/performance.md); `just bench --short` takes half a minute.
+# Measure (see docs/performance.md); `just bench --short` takes two minutes.
 bench *flags:
     go run . bench {{ flags }}
 

@@ -246,6 +246,25 @@ func TestLagAtTheEndIsTheWorstOfTheLastSamples(t *testing.T) {
 	}
 }
 
+func TestDurationOfPersistIsItsOwnUnlessOneIsGiven(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		cfg           Config
+		persist, rest time.Duration
+	}{
+		{Config{}, time.Minute, 10 * time.Second},
+		{Config{Short: true}, 6 * time.Second, time.Second},
+		{Config{Duration: 3 * time.Second}, 3 * time.Second, 3 * time.Second},
+	} {
+		if got := tc.cfg.sizes().persistFor; got != tc.persist {
+			t.Errorf("%+v: persist is measured for %s, want %s", tc.cfg, got, tc.persist)
+		}
+		if got := tc.cfg.withDefaults().Duration; got != tc.rest {
+			t.Errorf("%+v: the others are measured for %s, want %s", tc.cfg, got, tc.rest)
+		}
+	}
+}
+
 func TestValidateReportsEveryFault(t *testing.T) {
 	t.Parallel()
 	err := Config{Workloads: []string{"nope", "replicas"}, TextBytes: -1, LogEvents: 5, LogChats: 3}.Validate()

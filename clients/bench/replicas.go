@@ -9,18 +9,21 @@ import (
 // three nodes, which commit in groups, with one chat stream and with as many as usual.
 // Every node syncs what it acknowledges.
 func (r *run) replicas(ctx context.Context) error {
-	for _, shards := range []int{1, 8} {
+	for _, streams := range []struct {
+		name  string
+		count int
+	}{{"one stream", 1}, {"8 streams", 8}} {
 		var one *Result
 		for _, nodes := range []int{1, 3} {
 			var result Result
-			err := r.withServer(ctx, StartOptions{NATSNodes: nodes, Shards: shards}, func() (err error) {
+			err := r.withServer(ctx, StartOptions{NATSNodes: nodes, Shards: streams.count}, func() (err error) {
 				result, _, err = r.measureCeiling(ctx, replicasWorkload)
 				return err
 			})
 			if err != nil {
-				return fmt.Errorf("%d nodes, %d streams: %w", nodes, shards, err)
+				return fmt.Errorf("%s, %d nodes: %w", streams.name, nodes, err)
 			}
-			result.Case = fmt.Sprintf("%d streams, R%d", shards, nodes)
+			result.Case = fmt.Sprintf("%s, R%d", streams.name, nodes)
 			if one != nil {
 				result.compare(one, func(one *Result) float64 { return result.Rate / one.Rate })
 				result.RatioOf = "R1"

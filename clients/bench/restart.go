@@ -160,7 +160,7 @@ func (l *fullLog) afterKill(ctx context.Context, events, chats int) (logPoint, e
 		return logPoint{}, err
 	}
 	l.server = nil
-	l.run.progress("restart: killed %d events later", l.fill.added-before)
+	l.run.progress("restart: killed after %d more were published", l.fill.added-before)
 	return l.startMeasured(ctx, "after SIGKILL", events, chats)
 }
 

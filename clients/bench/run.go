@@ -31,8 +31,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
+	sizes := cfg.sizes() // a duration that is given is persist's too
 	cfg = cfg.withDefaults()
-	r := &run{cfg: cfg, sizes: cfg.sizes(), target: cfg.Target, name: strings.ToLower(rand.Text()[:6])}
+	r := &run{cfg: cfg, sizes: sizes, target: cfg.Target, name: strings.ToLower(rand.Text()[:6])}
 	failed := r.workloads(ctx)
 	failed = errors.Join(failed, r.stopServer())
 	if !cfg.JSON && len(r.results) > 0 {
