@@ -73,6 +73,36 @@ func TestLostShardGoesOnInItsNextGeneration(t *testing.T) {
 	}
 }
 
+// An owner is paused with events of the stream that is lost, and wakes when the
+// chats have gone on in the next one.
+func TestPausedOwnerOfALostShardHarmsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorldOn(t, streamstest.Start(t, streamstest.Options{NoSync: true, Administrator: true, Settings: streams.Settings{Shards: 1}}))
+	p := w.start(nil)
+	w.say(10, 5)
+	w.wantStored()
+	p.stop()
+	w.say(100, 5)
+	g := newGate()
+	first := w.start(func(cfg *persist.Config) {
+		s := &faultyStore{Store: cfg.Store}
+		passAt(s, g, 3) // before it compares the row
+		cfg.Store = s
+	})
+	<-g.reached
+	w.lose(w.Layout.At(0))
+	w.start(nil)
+	w.say(100, 5)
+	w.wantStored()
+	close(g.open)
+	waitFor(t, "the first knows that it is no owner", func() bool { return first.logs.lines("another owner went on") > 0 })
+	w.say(100, 5)
+	w.wantStored()
+	if events := first.metric("events_total"); events != 0 {
+		t.Errorf("the first has stored %v events of the lost stream", events)
+	}
+}
+
 // What was given up on before the loss can be replayed after it.
 func TestLettersOfALostShardAreReplayed(t *testing.T) {
 	t.Parallel()

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"parley/streams"
+	"parley/workers/store"
 )
 
 // pinHeader names in each message the pin of the process it was given to.
@@ -271,6 +272,9 @@ func (s *shard) takeOver(ctx context.Context, pin string) error {
 	if err != nil {
 		return err
 	}
+	if err := s.fenceOlder(ctx); err != nil {
+		return err
+	}
 	if err := s.reset(ctx, next); err != nil {
 		return err
 	}
@@ -282,6 +286,25 @@ func (s *shard) takeOver(ctx context.Context, pin string) error {
 	s.heads.clear()
 	s.metrics.takeovers.Inc()
 	s.log.Info("owns the shard", "next", next, "pin", pin)
+	return nil
+}
+
+// fenceOlder raises the rows of the shard's older generations to their end: an owner
+// that still holds events of a lost stream finds that it was taken over, and does
+// not number them beside those that the chats go on with.
+func (s *shard) fenceOlder(ctx context.Context) error {
+	for generation := streams.FirstGeneration; generation < s.shard.Generation; generation++ {
+		older := streams.NewShard(generation, s.shard.Index)
+		end := streams.NewShard(generation+1, s.shard.Index).FirstSeq() - 1
+		row, err := s.cfg.Store.Committed(ctx, older.Token)
+		if err == nil && 0 < row && row < end {
+			err = s.cfg.Store.Commit(ctx, store.Batch{Shard: older.Token, Committed: end})
+		}
+		if err != nil {
+			s.storeFailed(err)
+			return fmt.Errorf("end the row of shard %s: %w", older.Token, err)
+		}
+	}
 	return nil
 }
 
