@@ -177,12 +177,12 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// cluster is the driver's configuration for one session.
-func (c Config) cluster(keyspace string, connects *lastConnect) *gocql.ClusterConfig {
+// cluster is the driver's configuration for one session; timeout is that of each request.
+func (c Config) cluster(keyspace string, timeout time.Duration, connects *lastConnect) *gocql.ClusterConfig {
 	cluster := gocql.NewCluster(c.Hosts...)
 	cluster.Keyspace = keyspace
 	cluster.ProtoVersion = 4
-	cluster.Timeout, cluster.ReadTimeout, cluster.WriteTimeout = c.Timeout, c.Timeout, c.Timeout
+	cluster.Timeout, cluster.ReadTimeout, cluster.WriteTimeout = timeout, timeout, timeout
 	cluster.ConnectTimeout = c.Timeout
 	cluster.Consistency = gocql.LocalQuorum
 	cluster.SerialConsistency = gocql.LocalSerial

@@ -35,6 +35,9 @@ const (
 	migrateWithin = 4 * time.Minute
 	lockTTL       = 5 * time.Minute
 	lockPoll      = 200 * time.Millisecond
+
+	// schemaTimeout is that of one change of the schema, which all nodes take part in.
+	schemaTimeout = time.Minute
 )
 
 // Migrate makes the keyspace where there is none, and applies the migrations that
@@ -52,7 +55,12 @@ func (s *Store) Migrate(ctx context.Context) error {
 			return classify(ctx, what, err)
 		}
 	}
-	return classify(ctx, what, s.migrate(ctx, s.session.Load(), files))
+	session, err := s.connect(s.cfg.Keyspace, schemaTimeout)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	return classify(ctx, what, s.migrate(ctx, session, files))
 }
 
 func (s *Store) migrate(ctx context.Context, session *gocqlx.Session, files migrations) (err error) {
@@ -82,7 +90,7 @@ func (s *Store) migrate(ctx context.Context, session *gocqlx.Session, files migr
 }
 
 func (s *Store) createKeyspace(ctx context.Context) error {
-	session, err := s.connect("")
+	session, err := s.connect("", schemaTimeout)
 	if err != nil {
 		return err
 	}
@@ -93,7 +101,7 @@ func (s *Store) createKeyspace(ctx context.Context) error {
 	}
 	// The name was validated, and a statement cannot take it as a value.
 	statement := fmt.Sprintf("CREATE KEYSPACE IF NOT EXISTS %s WITH replication = %s", s.cfg.Keyspace, replication)
-	if s.product == scylla {
+	if s.product == scyllaProduct {
 		statement += " AND tablets = {'enabled': true}"
 	}
 	if err := session.ContextQuery(ctx, statement, nil).ExecRelease(); err != nil {

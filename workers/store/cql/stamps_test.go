@@ -79,7 +79,7 @@ func TestUnstampedIsFound(t *testing.T) {
 // TestMigrationsWriteNothing: a migration changes tables, never their rows.
 func TestMigrationsWriteNothing(t *testing.T) {
 	t.Parallel()
-	for _, p := range []product{cassandra, scylla} {
+	for _, p := range []product{cassandraProduct, scyllaProduct} {
 		files, err := migrationsOf(schemas.CQLMigrations, p)
 		if err != nil {
 			t.Fatal(err)

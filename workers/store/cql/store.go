@@ -36,8 +36,8 @@ type Store struct {
 type product string
 
 const (
-	cassandra product = "cassandra"
-	scylla    product = "scylla"
+	cassandraProduct product = "cassandra"
+	scyllaProduct    product = "scylla"
 )
 
 // Open connects to the database. The keyspace may be missing: [Store.Migrate]
@@ -48,7 +48,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{cfg: cfg.withDefaults()}
-	probe, err := s.connect("")
+	probe, err := s.connect("", s.cfg.Timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 
 // use connects to the keyspace, which exists.
 func (s *Store) use() error {
-	session, err := s.connect(s.cfg.Keyspace)
+	session, err := s.connect(s.cfg.Keyspace, s.cfg.Timeout)
 	if err != nil {
 		return err
 	}
@@ -84,9 +84,9 @@ func (s *Store) use() error {
 	return nil
 }
 
-func (s *Store) connect(keyspace string) (*gocqlx.Session, error) {
+func (s *Store) connect(keyspace string, timeout time.Duration) (*gocqlx.Session, error) {
 	connects := newLastConnect()
-	cluster := s.cfg.cluster(keyspace, connects)
+	cluster := s.cfg.cluster(keyspace, timeout, connects)
 	session, err := gocqlx.WrapSession(cluster.CreateSession())
 	if err == nil {
 		return &session, nil
@@ -111,9 +111,9 @@ func productOf(ctx context.Context, session *gocqlx.Session) (product, error) {
 	err := session.ContextQuery(ctx, `SELECT count(*) FROM system_schema.tables
 		WHERE keyspace_name = 'system_schema' AND table_name = 'scylla_tables'`, nil).GetRelease(&tables)
 	if tables > 0 {
-		return scylla, err
+		return scyllaProduct, err
 	}
-	return cassandra, err
+	return cassandraProduct, err
 }
 
 func (s *Store) keyspaceExists(ctx context.Context, session *gocqlx.Session) (bool, error) {

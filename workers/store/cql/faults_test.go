@@ -1,0 +1,256 @@
+package cql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"parley/deploy/cassandra"
+	"parley/deploy/cassandra/cassandratest"
+	"parley/workers/store"
+	"parley/workers/store/storetest"
+)
+
+// again repeats a call until it succeeds: the driver looks for lost nodes each
+// second. Whatever it says until then has to be that the store is unavailable.
+func again(t *testing.T, call func() error) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		err := call()
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Fatalf("%v, want ErrUnavailable until it works again", err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not work again: %v", err)
+		}
+	}
+}
+
+// wantAll checks that the store has all that l made, in order.
+func wantAll(t *testing.T, s *Store, l *storetest.Timeline) {
+	t.Helper()
+	for chat, all := range l.Events {
+		events, more, err := s.Page(t.Context(), chat, store.Range{Forward: true, Limit: len(all) + 1})
+		if err != nil || more || len(events) != len(all) {
+			t.Fatalf("%s has %d events, more %t, %v, want %d", chat, len(events), more, err, len(all))
+		}
+		for i := range all {
+			if events[i].Seq != all[i].Seq || string(events[i].JSON) != string(all[i].JSON) {
+				t.Fatalf("event %d of %s is %d, want %d", i, chat, events[i].Seq, all[i].Seq)
+			}
+		}
+	}
+}
+
+// batchOfMany has events in many chats, so that a commit can be stopped in its middle.
+func batchOfMany(l *storetest.Timeline) store.Batch {
+	var messages []storetest.Message
+	for i := range 400 {
+		messages = append(messages, storetest.Message{Chat: storetest.DirectChat("alice", fmt.Sprintf("user-%d", i%200))})
+	}
+	return l.Batch(messages...)
+}
+
+// TestKilledDatabaseComesBack: what was committed is there, and what was refused is stored when it is given again.
+func TestKilledDatabaseComesBack(t *testing.T) {
+	t.Parallel()
+	node := cassandratest.Start(t, cassandra.Config{})
+	s := openNew(t, node.Address())
+	t.Cleanup(func() { s.Close() })
+	l := storetest.NewTimeline("0", 1<<40)
+	if err := s.Commit(t.Context(), batchOfMany(l)); err != nil {
+		t.Fatal(err)
+	}
+	node.Kill()
+	b := batchOfMany(l)
+	_, committed := s.Committed(t.Context(), "0")
+	_, _, head := s.Head(t.Context(), storetest.DirectChat("alice", "user-1"))
+	_, _, page := s.Page(t.Context(), storetest.DirectChat("alice", "user-1"), store.Range{Limit: 1})
+	for call, err := range map[string]error{
+		"Commit": s.Commit(t.Context(), b), "Committed": committed, "Head": head, "Page": page, "Ping": s.Ping(t.Context()),
+	} {
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s: %v, want ErrUnavailable", call, err)
+		}
+	}
+	if err := node.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	again(t, func() error { return s.Commit(t.Context(), b) })
+	if got, err := s.Committed(t.Context(), "0"); got != b.Committed || err != nil {
+		t.Errorf("Committed: %d, %v, want %d", got, err, b.Committed)
+	}
+	wantAll(t, s, l)
+}
+
+// TestPausedDatabaseIsUnavailable: requests end in time, and a commit that was
+// stopped anywhere is whole once it is given again.
+func TestPausedDatabaseIsUnavailable(t *testing.T) {
+	t.Parallel()
+	node := cassandratest.Start(t, cassandra.Config{})
+	s := openNew(t, node.Address())
+	t.Cleanup(func() { s.Close() })
+	short, err := Open(t.Context(), Config{Hosts: []string{node.Address()}, Keyspace: s.cfg.Keyspace, Timeout: 500 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { short.Close() })
+	l := storetest.NewTimeline("0", 1<<40)
+	for range 3 {
+		b := batchOfMany(l)
+		done := make(chan error, 1)
+		go func() { done <- short.Commit(t.Context(), b) }()
+		if err := node.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil && !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("Commit: %v, want ErrUnavailable", err)
+		}
+		if err := short.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("Ping: %v, want ErrUnavailable", err)
+		}
+		if err := node.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		again(t, func() error { return short.Commit(t.Context(), b) })
+	}
+	wantAll(t, s, l)
+}
+
+// TestSeedsThatAreDown: one of three that answers is enough, wherever it stands.
+func TestSeedsThatAreDown(t *testing.T) {
+	t.Parallel()
+	_, port, err := net.SplitHostPort(cassandratest.Shared(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const up, down, away = "127.0.0.1:", "127.0.0.2:", "127.0.0.3:"
+	keyspace := newKeyspace()
+	for _, hosts := range [][]string{{up + port, down + port, away + port}, {down + port, away + port, up + port}} {
+		s, err := Open(t.Context(), Config{Hosts: hosts, Keyspace: keyspace})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dropAndClose(t, s)
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Commit(t.Context(), store.Batch{Shard: "0", Committed: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = Open(t.Context(), Config{Hosts: []string{down + port, away + port}, Keyspace: keyspace})
+	if err == nil || !strings.Contains(err.Error(), "is it running there") || !strings.Contains(err.Error(), down+port) {
+		t.Errorf("no seed is up: %v, want a sentence that names them", err)
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	t.Parallel()
+	node := cassandratest.Start(t, cassandra.Config{Credentials: true})
+	for _, c := range []struct{ user, password, want string }{
+		{"cassandra", "wrong", `refuses user "cassandra"`},
+		{"nobody", "cassandra", `refuses user "nobody"`},
+		{"", "", "does it want TLS or a password"},
+		{"cassandra", "cassandra", ""},
+	} {
+		s, err := Open(t.Context(), Config{Hosts: []string{node.Address()}, Keyspace: newKeyspace(), User: c.user, Password: c.password})
+		if err == nil {
+			err = s.Migrate(t.Context())
+			dropAndClose(t, s)
+		}
+		if got := fmt.Sprint(err); c.want == "" && err != nil || !strings.Contains(got, c.want) || strings.Contains(got, "wrong") {
+			t.Errorf("%s: %v, want %q and no password", c.user, err, c.want)
+		}
+	}
+}
+
+func TestStoreWithoutKeyspace(t *testing.T) {
+	t.Parallel()
+	s := openIn(t, cassandratest.Shared(t), newKeyspace())
+	t.Cleanup(func() { dropAndClose(t, s) })
+	if err := s.CheckSchema(t.Context()); !errors.Is(err, store.ErrSchemaOlder) || !strings.Contains(err.Error(), "run parley migrate") {
+		t.Errorf("CheckSchema: %v, want ErrSchemaOlder", err)
+	}
+	if err := s.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("Ping: %v, want ErrUnavailable", err)
+	}
+	if err := s.Commit(t.Context(), batchOfMany(storetest.NewTimeline("0", 1))); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("Commit: %v, want ErrUnavailable", err)
+	}
+}
+
+// TestDroppedTableIsNoBatchFault: a mistake of an operator must not make dead letters.
+func TestDroppedTableIsNoBatchFault(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	changeSchema(t, s, "DROP TABLE chats")
+	l := storetest.NewTimeline("0", 1)
+	if err := s.Commit(t.Context(), l.Batch(storetest.Message{Chat: storetest.DirectChat("a", "b")})); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("%v, want ErrUnavailable", err)
+	}
+	if got, err := s.Committed(t.Context(), "0"); got != 0 || err != nil {
+		t.Errorf("Committed: %d, %v: the shard moved on without its chats", got, err)
+	}
+}
+
+// TestRowsThatDoNotFit are refused before anything is written.
+func TestRowsThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	before := dump(t, s)
+	for name, json := range map[string]string{"too large": strings.Repeat("1", eventBytesMax+1), "no UTF-8": "\"\xff\""} {
+		l := storetest.NewTimeline("0", 1)
+		chat := storetest.DirectChat("a", "b")
+		if err := s.Commit(t.Context(), l.Batch(storetest.Message{Chat: chat}, storetest.Message{Chat: chat, JSON: json})); !errors.Is(err, store.ErrBatch) {
+			t.Errorf("%s: %v, want ErrBatch", name, err)
+		}
+	}
+	if after := dump(t, s); after != before {
+		t.Errorf("refused batches left rows: %s", after)
+	}
+}
+
+// TestSlowReadAsksNobodyElse: with one node there is no second replica, and the
+// first one's answer counts however late it comes.
+func TestSlowReadAsksNobodyElse(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	eager, err := Open(t.Context(), Config{Hosts: s.cfg.Hosts, Keyspace: s.cfg.Keyspace, SpeculativeAfter: time.Nanosecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { eager.Close() })
+	for range 200 {
+		if err := eager.Ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestCommitStopsWithItsContext in its middle, and is whole when it is given again.
+func TestCommitStopsWithItsContext(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	l := storetest.NewTimeline("0", 1<<40)
+	for i := range 5 {
+		b := batchOfMany(l)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*5*time.Millisecond)
+		if err := s.Commit(ctx, b); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, want DeadlineExceeded", err)
+		}
+		cancel()
+		if err := s.Commit(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantAll(t, s, l)
+}

@@ -1,0 +1,145 @@
+package cql
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"parley/deploy/cassandra/cassandratest"
+	"parley/workers/store/storetest"
+)
+
+func TestContract(t *testing.T) {
+	t.Parallel()
+	empty := newEmptyStores(cassandratest.Shared(t))
+	t.Cleanup(func() { empty.drop(t) })
+	storetest.Run(t, func(t testing.TB) storetest.Subject {
+		s := empty.take(t)
+		return storetest.Subject{Store: s, Dump: func() string { return dump(t, s) }, Close: func() { empty.put(t, s) }}
+	})
+}
+
+// emptyStores gives out stores again once their tables are emptied: that takes a
+// fiftieth of what a new keyspace does.
+type emptyStores struct {
+	address string
+
+	mu   sync.Mutex
+	free []*Store
+}
+
+func newEmptyStores(address string) *emptyStores { return &emptyStores{address: address} }
+
+func (e *emptyStores) take(t testing.TB) *Store {
+	t.Helper()
+	e.mu.Lock()
+	if n := len(e.free); n > 0 {
+		s := e.free[n-1]
+		e.free = e.free[:n-1]
+		e.mu.Unlock()
+		return s
+	}
+	e.mu.Unlock()
+	return openNew(t, e.address)
+}
+
+func (e *emptyStores) put(t testing.TB, s *Store) {
+	t.Helper()
+	for table := range columns {
+		changeSchema(t, s, "TRUNCATE "+table)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.free = append(e.free, s)
+}
+
+func (e *emptyStores) drop(t testing.TB) {
+	for _, s := range e.free {
+		dropAndClose(t, s)
+	}
+}
+
+// open returns a store in a fresh keyspace of the shared Cassandra, for as long as the test runs.
+func open(t testing.TB) *Store {
+	t.Helper()
+	s := openNew(t, cassandratest.Shared(t))
+	t.Cleanup(func() { dropAndClose(t, s) })
+	return s
+}
+
+// openNew returns a migrated store in a fresh keyspace, for dropAndClose.
+func openNew(t testing.TB, address string) *Store {
+	t.Helper()
+	s := openIn(t, address, newKeyspace())
+	if err := s.Migrate(t.Context()); err != nil {
+		dropAndClose(t, s)
+		t.Fatal(err)
+	}
+	return s
+}
+
+// openIn returns a store that the caller closes.
+func openIn(t testing.TB, address, keyspace string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), Config{Hosts: []string{address}, Keyspace: keyspace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func newKeyspace() string {
+	var random [8]byte
+	rand.Read(random[:])
+	return "test_" + hex.EncodeToString(random[:])
+}
+
+func dropAndClose(t testing.TB, s *Store) {
+	t.Helper()
+	changeSchema(t, s, "DROP KEYSPACE IF EXISTS "+s.cfg.Keyspace)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// changeSchema runs a statement that takes its time on a busy machine.
+func changeSchema(t testing.TB, s *Store, statement string) {
+	t.Helper()
+	session := s.session.Load()
+	if session == nil {
+		return // there is no keyspace
+	}
+	if err := session.Session.Query(statement).SetRequestTimeout(schemaTimeout).Exec(); err != nil {
+		t.Error(err)
+	}
+}
+
+// columns are all of each table, with the stamp of its rows.
+var columns = map[string]string{
+	"events":        "chat, bucket, seq, prev, n, time, type, author, id, event, writetime(event)",
+	"buckets":       "chat, first_seq, bucket, writetime(bucket)",
+	"chats":         "chat, kind, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes, writetime(last_seq)",
+	"chats_by_user": "user, chat, role, since, writetime(since)",
+	"shards":        "shard, committed, writetime(committed)",
+}
+
+// dump returns every row of every table, sorted.
+func dump(t testing.TB, s *Store) string {
+	t.Helper()
+	var lines []string
+	for table, names := range columns {
+		iter := s.session.Load().Session.Query(fmt.Sprintf("SELECT JSON %s FROM %s", names, table)).Iter()
+		for row := ""; iter.Scan(&row); {
+			lines = append(lines, table+" "+row)
+		}
+		if err := iter.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
