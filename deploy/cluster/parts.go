@@ -166,6 +166,8 @@ func (c *cluster) startProxy(ctx context.Context) error {
 		"PARLEY_EDGE_2=" + c.ports.address("edge-2"), "PARLEY_EDGE_2_ADMIN_PORT=" + c.ports.text("edge-2 admin"),
 	}
 	p := c.process("haproxy", c.programs.haproxy, environment, "-db", "-f", filepath.Join(c.programs.root, "deploy", "haproxy.cfg"))
+	// What it says of its servers, it logs on standard output too.
+	p.show = func(line []byte) bool { return !c.up.Load() || !bytes.HasPrefix(line, []byte("[WARNING]")) }
 	if err := p.start(); err != nil {
 		return err
 	}
