@@ -38,6 +38,9 @@ func findJava(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%w: find %s: %v: install Java 17 (Debian: openjdk-17-jre-headless) or set JAVA_HOME", ErrNoJava, name, err)
 	}
 	output, err := exec.CommandContext(ctx, java, "-version").CombinedOutput()
+	if ctx.Err() != nil {
+		return "", fmt.Errorf("run %s -version: %w", java, context.Cause(ctx))
+	}
 	if err != nil {
 		return "", fmt.Errorf("%w: run %s -version: %v: %s", ErrNoJava, java, err, output)
 	}

@@ -34,6 +34,9 @@ type Node struct {
 // stopMax is how long a node may take to flush and end after SIGTERM.
 const stopMax = 30 * time.Second
 
+// dialEvery is how often a node that starts to listen is asked whether it does.
+const dialEvery = 20 * time.Millisecond
+
 // Start starts a Cassandra and waits until it takes CQL, or ctx ends. The process lives until
 // it is ended, or its owner ends (on Linux, even by SIGKILL). What Maven has to fetch is told on
 // standard error. Errors: ErrNoJava, ErrNoMaven; of a start that did not succeed, the log's last lines.
@@ -88,14 +91,31 @@ func (n *Node) start(ctx context.Context) error {
 	n.mu.Lock()
 	n.process = process
 	n.mu.Unlock()
-	select {
-	case <-process.ready:
-		return nil
-	case <-process.done:
-		return fmt.Errorf("start Cassandra: it ended (%v), log %s ends with:\n%s", process.err, n.LogFile(), process.tail())
-	case <-ctx.Done():
+	if err := n.await(ctx, process); err != nil {
 		process.kill()
-		return fmt.Errorf("start Cassandra: %w, log %s ends with:\n%s", context.Cause(ctx), n.LogFile(), process.tail())
+		return fmt.Errorf("start Cassandra: %w, log %s ends with:\n%s", err, n.LogFile(), process.tail())
+	}
+	return nil
+}
+
+// await waits for the log to say that the node starts to listen, and then until it does.
+func (n *Node) await(ctx context.Context, process *process) error {
+	ticker := time.NewTicker(dialEvery)
+	defer ticker.Stop()
+	ready, dial := process.ready, (<-chan time.Time)(nil)
+	for {
+		select {
+		case <-ready:
+			ready, dial = nil, ticker.C
+		case <-dial:
+			if connection, err := net.Dial("tcp", n.Address()); err == nil {
+				return connection.Close()
+			}
+		case <-process.done:
+			return fmt.Errorf("it ended (%v)", process.err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 }
 

@@ -20,11 +20,11 @@ type process struct {
 	err     error         // how it ended; read after done
 
 	mu   sync.Mutex
-	last []string // guarded by mu; the log's last lines, at most tailLines
+	last []string // guarded by mu; the log's last lines without stacks, at most tailLines
 }
 
 const (
-	tailLines    = 20
+	tailLines    = 30
 	lineBytesMax = 1 << 20 // a longer line of the log ends its reading, and the process
 )
 
@@ -78,7 +78,9 @@ func (p *process) follow(output io.Reader, log io.Writer, await []string) error 
 	lines.Buffer(nil, lineBytesMax)
 	for lines.Scan() {
 		line := lines.Text()
-		p.remember(line)
+		if !strings.HasPrefix(line, "\tat ") { // a stack would push its own message out
+			p.remember(line)
+		}
 		if _, err := io.WriteString(log, line+"\n"); err != nil {
 			return fmt.Errorf("write Cassandra's log: %w", err)
 		}

@@ -60,8 +60,7 @@ func check(t testing.TB, err error) {
 	t.Helper()
 	if errors.Is(err, cassandra.ErrNoJava) || errors.Is(err, cassandra.ErrNoMaven) {
 		unavailable(t, err)
-	}
-	if err != nil {
+	} else if err != nil {
 		t.Fatal(err)
 	}
 }
