@@ -62,7 +62,7 @@ func (c *Checker) walkLog(ctx context.Context, s *shard) error {
 			if err := c.compareWindow(ctx, s, w); err != nil {
 				return err
 			}
-			c.done.Add(w.upto + 1 - w.from)
+			c.done.Add(w.upto + 1 - w.from - uint64(len(w.msgs))) // the others were added chat by chat
 		}
 		return nil
 	})
@@ -94,6 +94,7 @@ func (c *Checker) compareWindow(ctx context.Context, s *shard, w window) error {
 		chat, ok := streams.TimelineChat(msg.Subject)
 		if !ok || c.cfg.Layout.Shard(chat) != s.shard {
 			c.compareStray(s, msg)
+			c.done.Add(1)
 			continue
 		}
 		byChat[chat] = append(byChat[chat], event{seq: msg.Sequence, time: msg.Time, data: msg.Data})
@@ -133,6 +134,7 @@ func (c *Checker) compareChats(ctx context.Context, s *shard, w window, byChat m
 		group.Go(func() error {
 			found, err := c.compareTwice(ctx, s, w, chat, events)
 			results <- found
+			c.done.Add(uint64(len(events)))
 			return err
 		})
 	}
