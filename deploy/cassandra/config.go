@@ -171,7 +171,8 @@ const logback = `<configuration>
 </configuration>
 `
 
-// yaml is written by hand: the file is flat, and every value is quoted as JSON, which is YAML.
+// yaml is written by hand: the file is flat, and what may hold any character (a path, an address)
+// is quoted, which Go and YAML do alike.
 func (c Config) yaml() string {
 	var text strings.Builder
 	set := func(key, value string) { fmt.Fprintf(&text, "%s: %s\n", key, value) }
@@ -181,8 +182,8 @@ func (c Config) yaml() string {
 	set("num_tokens", "1")
 	set("partitioner", "org.apache.cassandra.dht.Murmur3Partitioner")
 	set("endpoint_snitch", "SimpleSnitch")
-	set("listen_address", c.Address)
-	set("rpc_address", c.Address)
+	set("listen_address", strconv.Quote(c.Address))
+	set("rpc_address", strconv.Quote(c.Address))
 	set("start_native_transport", "true")
 	set("native_transport_port", strconv.Itoa(c.Port))
 	set("storage_port", strconv.Itoa(c.StoragePort))
