@@ -58,9 +58,9 @@ const (
 func (c Config) withDefaults() (Config, error) {
 	var faults []error
 	if c.Dir == "" {
-		faults = append(faults, errors.New("Dir is empty: name a folder for the data"))
+		faults = append(faults, errors.New("the field Dir is empty: name a folder for the data"))
 	} else if dir, err := filepath.Abs(c.Dir); err != nil {
-		faults = append(faults, fmt.Errorf("Dir %q: %w", c.Dir, err))
+		faults = append(faults, fmt.Errorf("make Dir %q absolute: %w", c.Dir, err))
 	} else {
 		c.Dir = dir
 	}
@@ -68,13 +68,13 @@ func (c Config) withDefaults() (Config, error) {
 		c.Address = defaultAddress
 	}
 	if net.ParseIP(c.Address) == nil {
-		faults = append(faults, fmt.Errorf("Address %q is no IP address", c.Address))
+		faults = append(faults, fmt.Errorf("the Address %q is no IP address", c.Address))
 	}
 	if c.HeapMiB == 0 {
 		c.HeapMiB = defaultHeapMiB
 	}
 	if c.HeapMiB < heapMiBMin {
-		faults = append(faults, fmt.Errorf("HeapMiB is %d, must be at least %d", c.HeapMiB, heapMiBMin))
+		faults = append(faults, fmt.Errorf("heap: HeapMiB is %d, must be at least %d", c.HeapMiB, heapMiBMin))
 	}
 	for _, port := range []int{c.Port, c.StoragePort} {
 		if port < 0 || port > 65535 {

@@ -73,7 +73,7 @@ func (k Keeper) hold(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case <-node.Done():
-		return fmt.Errorf("Cassandra ended by itself, see %s", node.LogFile())
+		return fmt.Errorf("hold Cassandra: it ended by itself, see %s", node.LogFile())
 	}
 }
 
