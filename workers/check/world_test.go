@@ -185,6 +185,7 @@ func (w *world) purge(n uint64) uint64 {
 // copyStore returns the path of a copy of the world's store.
 func (w *world) copyStore(t testing.TB) string {
 	t.Helper()
+	execSQL(t, w.path, "PRAGMA wal_checkpoint(TRUNCATE)") // what the last reader left beside the file
 	path := filepath.Join(t.TempDir(), "copy.db")
 	from, err := os.Open(w.path)
 	if err != nil {

@@ -1,0 +1,310 @@
+package check_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"parley/schemas"
+	"parley/streams"
+	"parley/streams/streamstest"
+	"parley/workers/check"
+	"parley/workers/dead"
+	"parley/workers/persist"
+	"parley/workers/store"
+	"parley/workers/store/sqlite"
+)
+
+// TestWhatTheLogCannotRepairIsFound: rows that the log does not have stay where they are.
+func TestWhatTheLogCannotRepairIsFound(t *testing.T) {
+	t.Parallel()
+	w := filled(t)
+	w.purge(100)
+	chat, strange := chatNo(1).String(), "direct.alice.zoe"
+	copyRow := func(to, seq, n string) string {
+		return fmt.Sprintf(`INSERT INTO events SELECT '%s', bucket, %s, %s, prev, %s, time, type, author, id, event FROM events WHERE chat = '%s' AND n = 110`,
+			to, seq, seq, n, chat)
+	}
+	for _, test := range []struct {
+		name       string
+		statements []string
+		change     func(*check.Config)
+		want       map[check.Kind]uint64
+	}{
+		{"an extra row between others", []string{copyRow(chat, "seq + 1", "n")}, nil,
+			map[check.Kind]uint64{check.Extra: 1, check.Gap: 1}},
+		{"extra rows behind the last", []string{
+			copyRow(chat, "(SELECT max(seq) + 1 FROM events WHERE chat = '"+chat+"')", "n"),
+		}, nil, map[check.Kind]uint64{check.Extra: 1, check.Order: 1, check.Gap: 1, check.Head: 1}},
+		{"a row of a chat that the log does not have", []string{
+			copyRow(strange, "seq", "0"),
+			fmt.Sprintf("UPDATE events SET prev = 0 WHERE chat = '%s'", strange),
+			fmt.Sprintf("INSERT INTO buckets SELECT chat, bucket, seq, seq FROM events WHERE chat = '%s'", strange),
+			fmt.Sprintf("INSERT INTO chats SELECT chat, seq, 'direct', time, seq, 0, time, 0, 1, length(event) FROM events WHERE chat = '%s'", strange),
+		}, nil, map[check.Kind]uint64{check.Extra: 1}},
+		{"a row in another bucket", []string{fmt.Sprintf("UPDATE events SET bucket = 1 WHERE chat = '%s' AND n = 110", chat)}, nil,
+			map[check.Kind]uint64{check.Missing: 1, check.Gap: 1, check.Order: 1, check.Head: 1}},
+		{"a chain that is broken before the log begins", []string{
+			fmt.Sprintf("DELETE FROM events WHERE chat = '%s' AND n = 3", chat),
+		}, nil, map[check.Kind]uint64{check.Gap: 1}},
+		{"the same, and nobody asked", []string{
+			fmt.Sprintf("DELETE FROM events WHERE chat = '%s' AND n = 3", chat),
+		}, func(c *check.Config) { c.Deep = false }, map[check.Kind]uint64{}},
+		{"a store of another log", []string{"UPDATE shards SET committed = committed + 1000"}, nil,
+			map[check.Kind]uint64{check.Extra: 2}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := w.copyStore(t)
+			for _, statement := range test.statements {
+				if n := execSQL(t, path, statement); n == 0 {
+					t.Fatalf("%s changes nothing", statement)
+				}
+			}
+			report := w.check(t, path, test.change)
+			if got := found(report); !maps.Equal(got, test.want) {
+				t.Errorf("found %v, want %v", got, test.want)
+				for _, s := range report.Shards {
+					t.Log(s.Findings)
+				}
+			}
+		})
+	}
+}
+
+func TestOnlyTheFirstFindingsAreKept(t *testing.T) {
+	t.Parallel()
+	w := filled(t)
+	path := w.copyStore(t)
+	gone := execSQL(t, path, "DELETE FROM events WHERE n > 20")
+	report := w.check(t, path, func(c *check.Config) { c.FindingsMax = 5 })
+	missing := uint64(0)
+	for _, s := range report.Shards {
+		missing += s.Missing
+		if len(s.Findings) != 5 || s.More != s.Differences()-5 {
+			t.Errorf("shard %s: %d findings and %d more of %d", s.Shard, len(s.Findings), s.More, s.Differences())
+		}
+	}
+	if missing != uint64(gone) {
+		t.Errorf("%d are missing, want %d", missing, gone)
+	}
+	only := w.check(t, path, func(c *check.Config) { c.Shards = w.Layout.All()[1:] })
+	if len(only.Shards) != 1 || only.Shards[0].Shard != "1" || only.Shards[0].Differences() != report.Shards[1].Differences() {
+		t.Errorf("a check of shard 1 alone reports %d shards", len(only.Shards))
+	}
+}
+
+// A letter that is replayed has its row in its place, which is no fault; before
+// that it is given up, which is none either.
+func TestReplayedLettersAreNoFault(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, streamstest.Options{Settings: streams.Settings{Shards: 1}})
+	st := openStore(t, w.path)
+	defer closeStore(t, st)
+	text := func(prefix string) func(int) []byte {
+		return func(i int) []byte { return message(fmt.Sprintf("%s%d", prefix, i), 10) }
+	}
+	refusing := &refusingStore{Store: st}
+	stop := w.startPersist(refusing)
+	w.publish(1, text("bad"), chatNo(2)) // a chat's only event
+	for i := range 5 {
+		w.publish(4, text(fmt.Sprint("m", i)), chatNo(0), chatNo(1))
+		w.publish(2, text(fmt.Sprint("bad", i)), chatNo(0))
+	}
+	w.waitStored(st)
+	stop()
+	config := func(c *check.Config) { c.Store = st }
+	report := w.check(t, w.path, config)
+	wantClean(t, report)
+	if got := report.Shards[0].GivenUp; got != 11 {
+		t.Errorf("%d are given up, want 11", got)
+	}
+	handlers := map[string]dead.Handler{streams.PersistConsumer: persist.NewReplayer(st, w.Layout)}
+	replayed := 0
+	err := dead.Replay(t.Context(), w.JetStream, "", handlers, func(l dead.Letter, err error) {
+		if err != nil {
+			t.Errorf("letter %d: %v", l.Seq, err)
+		}
+		replayed++
+		wantClean(t, w.check(t, w.path, config))
+	})
+	if err != nil || replayed != 11 {
+		t.Errorf("%d letters were replayed, %v", replayed, err)
+	}
+	// A new owner goes on from heads that know of the last ones.
+	stop = w.startPersist(st)
+	w.publish(4, text("after"), chatNo(0), chatNo(2))
+	w.waitStored(st)
+	stop()
+	report = w.check(t, w.path, config)
+	wantClean(t, report)
+	if s := report.Shards[0]; s.GivenUp != 0 || s.Compared != s.Events {
+		t.Errorf("given up %d, compared %d of %d", s.GivenUp, s.Compared, s.Events)
+	}
+}
+
+// refusingStore takes no batch with an event whose id begins with bad.
+type refusingStore struct{ persist.Store }
+
+func (s *refusingStore) Commit(ctx context.Context, b store.Batch) error {
+	for _, chat := range b.Chats {
+		for _, e := range chat.Events {
+			if strings.HasPrefix(e.ID.String(), "bad") {
+				return fmt.Errorf("not yet: %w", store.ErrBatch)
+			}
+		}
+	}
+	return s.Store.Commit(ctx, b)
+}
+
+// TestLiveSystemIsClean checks again and again while events come, are stored one
+// table at a time, as a store without transactions does, and expire.
+func TestLiveSystemIsClean(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, streamstest.Options{Settings: streams.Settings{Shards: 2}})
+	st := openStore(t, w.path)
+	defer closeStore(t, st)
+	stop := w.startPersist(&steppingStore{Store: st})
+	var chats []schemas.Chat
+	for i := range 20 {
+		chats = append(chats, chatNo(i))
+	}
+	w.publish(20, func(i int) []byte { return message(fmt.Sprintf("m%d", i), 10) }, chats...)
+	var working sync.WaitGroup
+	var done atomic.Bool
+	said := 0
+	working.Go(func() {
+		for !done.Load() {
+			w.publish(5, func(i int) []byte { return message(fmt.Sprintf("m%d-%d", said, i), 10) }, chats...)
+			said++
+		}
+	})
+	working.Go(func() {
+		for n := uint64(0); !done.Load(); n += 7 {
+			first, last := w.bounds(w.Layout.At(0))
+			if last > first+100 {
+				w.purge(first + 7 - w.Layout.At(0).FirstSeq())
+			}
+			<-time.After(time.Millisecond)
+		}
+	})
+	compared, checks := uint64(0), 0
+	for began := time.Now(); checks < 6 || compared < 5000 && time.Since(began) < time.Minute; checks++ {
+		report := w.check(t, w.path, func(c *check.Config) { c.Store, c.Deep = st, checks%2 == 0 })
+		wantClean(t, report)
+		for _, s := range report.Shards {
+			compared += s.Compared
+		}
+	}
+	done.Store(true)
+	working.Wait()
+	t.Logf("%d checks compared %d events while others came", checks, compared)
+	w.waitStored(st)
+	stop()
+	wantClean(t, w.check(t, w.path, func(c *check.Config) { c.Store = st }))
+}
+
+// steppingStore commits each chat by itself, before the shard's row.
+type steppingStore struct{ *sqlite.Store }
+
+func (s *steppingStore) Commit(ctx context.Context, b store.Batch) error {
+	for i := range b.Chats {
+		if err := s.Store.Commit(ctx, store.Batch{Shard: b.Shard, Chats: b.Chats[i : i+1]}); err != nil {
+			return err
+		}
+	}
+	return s.Store.Commit(ctx, store.Batch{Shard: b.Shard, Committed: b.Committed})
+}
+
+// slowStore answers each read after a while, and counts those at once.
+type slowStore struct {
+	*sqlite.Store
+	latency   time.Duration
+	now, most atomic.Int64
+}
+
+func (s *slowStore) Page(ctx context.Context, chat schemas.Chat, r store.Range) ([]store.Event, bool, error) {
+	s.most.Store(max(s.most.Load(), s.now.Add(1)))
+	defer s.now.Add(-1)
+	<-time.After(s.latency)
+	return s.Store.Page(ctx, chat, r)
+}
+
+// Reads are made side by side, and no more of them than asked for.
+func TestReadersAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, streamstest.Options{Settings: streams.Settings{Shards: 1}})
+	var chats []schemas.Chat
+	for i := range 1000 {
+		chats = append(chats, chatNo(i))
+	}
+	w.publish(2, func(i int) []byte { return message(fmt.Sprintf("m%d", i), 10) }, chats...)
+	w.persistAll()
+	st := openStore(t, w.path)
+	defer closeStore(t, st)
+	slow := &slowStore{Store: st, latency: time.Millisecond}
+	began := time.Now()
+	report := w.check(t, w.path, func(c *check.Config) { c.Store, c.Readers, c.WindowEvents, c.Deep = slow, 8, 0, false })
+	wantClean(t, report)
+	if most := slow.most.Load(); most < 2 || most > 8 {
+		t.Errorf("%d reads at once, want up to 8", most)
+	}
+	t.Logf("%d events in %d chats, reads of 1 ms: %.0f events a second", report.Shards[0].Compared, len(chats), float64(report.Shards[0].Compared)/time.Since(began).Seconds())
+}
+
+// failingStore fails its reads a few times.
+type failingStore struct {
+	*sqlite.Store
+	left atomic.Int64
+}
+
+func (s *failingStore) fails() error {
+	if s.left.Add(-1) >= 0 {
+		return store.ErrUnavailable
+	}
+	return nil
+}
+
+func (s *failingStore) Page(ctx context.Context, chat schemas.Chat, r store.Range) ([]store.Event, bool, error) {
+	if err := s.fails(); err != nil {
+		return nil, false, err
+	}
+	return s.Store.Page(ctx, chat, r)
+}
+
+func (s *failingStore) Chats(ctx context.Context) iter.Seq2[store.ChatHead, error] {
+	return s.Store.Chats(ctx)
+}
+
+func TestReadsThatFailAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := filled(t)
+	st := openStore(t, w.path)
+	defer closeStore(t, st)
+	failing := &failingStore{Store: st}
+	failing.left.Store(3)
+	wantClean(t, w.check(t, w.path, func(c *check.Config) { c.Store = failing }))
+	failing.left.Store(1 << 40)
+	c, err := check.New(check.Config{JetStream: w.JetStream, Log: w.log(), Layout: w.Layout, Store: failing, RetryWithin: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report, err := c.Run(t.Context()); err == nil || report != nil {
+		t.Errorf("a store that does not answer: %v, %v", report, err)
+	}
+}
+
+func TestConfigIsValidated(t *testing.T) {
+	t.Parallel()
+	_, err := check.New(check.Config{Readers: -1, FindingsMax: -1, WindowEvents: -1, RetryWithin: -1})
+	for _, want := range []string{"no JetStream", "no log", "no store", "no layout", "readers", "findings", "windows", "negative"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %q", err, want)
+		}
+	}
+}
