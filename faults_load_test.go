@@ -27,6 +27,7 @@ import (
 // client keeps the rules of the protocol: it reconnects, resumes and retries.
 type load struct {
 	talks []*talk
+	pause time.Duration
 	acks  atomic.Int64
 
 	stop    context.CancelFunc // no further sends begin
@@ -63,13 +64,22 @@ func (l line) String() string { return fmt.Sprintf("%d %s/%s", l.seq, l.from, l.
 // clients of a talk connect to places in turn.
 func startLoad(t testing.TB, n, inFlight int, places ...place) *load {
 	t.Helper()
-	l := &load{}
+	return startPacedLoad(t, n, inFlight, 0, places...)
+}
+
+// startPacedLoad begins a load that leaves the machine time for other things:
+// each of the sends at once waits for pause before the next.
+func startPacedLoad(t testing.TB, n, inFlight int, pause time.Duration, places ...place) *load {
+	t.Helper()
+	l := &load{pause: pause}
 	sendCtx, end := context.WithCancel(t.Context())
 	stopCtx, stop := context.WithCancel(sendCtx)
 	l.stop, l.end = stop, end
 	t.Cleanup(func() { end(); l.sending.Wait() })
 	for i := range n {
-		a, b := fmt.Sprintf("a%d", i), fmt.Sprintf("b%d", i)
+		// The last digit makes neighbours differ in the lowest bit of their hash,
+		// and so spreads them over the shards: in i alone that bit is there twice.
+		a, b := fmt.Sprintf("a%d", i), fmt.Sprintf("b%d%d", i, i%2)
 		talk := &talk{chat: mustChat(t, "direct."+a+"."+b)}
 		for side, user := range []string{a, b} {
 			s := &speaker{user: user, acked: map[string]uint64{}}
@@ -105,6 +115,12 @@ func (l *load) speak(stopCtx, sendCtx context.Context, chat schemas.Chat, s *spe
 		s.mu.Unlock()
 		if err != nil {
 			return // one is enough to fail the test
+		}
+		if l.pause > 0 {
+			select {
+			case <-time.After(l.pause):
+			case <-stopCtx.Done():
+			}
 		}
 	}
 }
