@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -133,8 +134,10 @@ func (p *proxy) open(t testing.TB, user string, header http.Header) (conn *webso
 
 func (p *proxy) handshake(header http.Header) (*websocket.Conn, *http.Response, error) {
 	dialer := websocket.Dialer{Subprotocols: []string{schemas.Subprotocol}, HandshakeTimeout: childWithin}
-	return dialer.Dial("ws"+strings.TrimPrefix(p.url, "http")+"/v1/ws", header)
+	return dialer.Dial(p.socketURL(), header)
 }
+
+func (p *proxy) socketURL() string { return "ws" + strings.TrimPrefix(p.url, "http") + "/v1/ws" }
 
 func userCookie(user string) http.Header { return http.Header{"Cookie": {"parley_user=" + user}} }
 func userHeader(user string) http.Header { return http.Header{"X-Parley-User": {user}} }
@@ -327,11 +330,12 @@ func (p *proxy) queued(t testing.TB) (n int) {
 func TestProxyTellsTheClientsAddress(t *testing.T) {
 	t.Parallel()
 	_, edges, p := startProxied(t, []string{"--address-rate=0.2", "--log-level=debug"}) // a burst of one
-	claim := func(address string) int {
+	handshake := func(from, claim string) int {
 		header := userHeader("alice") // each time the same edge
-		header.Set("X-Forwarded-For", address)
-		header.Set("Forwarded", "for="+address)
-		conn, resp, err := p.handshake(header)
+		header.Set("X-Forwarded-For", claim)
+		header.Set("Forwarded", "for="+claim)
+		dialer := websocket.Dialer{NetDialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).DialContext}
+		conn, resp, err := dialer.Dial(p.socketURL(), header)
 		if err == nil {
 			conn.Close()
 		}
@@ -340,15 +344,22 @@ func TestProxyTellsTheClientsAddress(t *testing.T) {
 		}
 		return resp.StatusCode
 	}
-	if first := claim("203.0.113.1"); first != http.StatusSwitchingProtocols {
-		t.Fatalf("the first handshake got %d", first)
-	}
-	if second := claim("203.0.113.2"); second != http.StatusTooManyRequests {
-		t.Errorf("a second one, with another claim, got %d", second)
+	// All of 127.0.0.0/8 is this machine on Linux; elsewhere the dial says that it is not.
+	for _, step := range []struct {
+		from, claim string
+		want        int
+	}{
+		{"127.0.0.2", "203.0.113.1", http.StatusSwitchingProtocols},
+		{"127.0.0.2", "203.0.113.2", http.StatusTooManyRequests},
+		{"127.0.0.3", "203.0.113.3", http.StatusSwitchingProtocols},
+	} {
+		if have := handshake(step.from, step.claim); have != step.want {
+			t.Errorf("%s that claims to be %s got %d, want %d", step.from, step.claim, have, step.want)
+		}
 	}
 	said := edges[0].stderr.String() + edges[1].stderr.String()
-	if !strings.Contains(said, `msg="refuse handshake" address=127.0.0.1`) || strings.Contains(said, "203.0.113") {
-		t.Errorf("the edge's log does not tell the address of who was refused, 127.0.0.1")
+	if !strings.Contains(said, `msg="refuse handshake" address=127.0.0.2`) || strings.Contains(said, "203.0.113") {
+		t.Errorf("the edge's log does not tell the address of who was refused, 127.0.0.2")
 	}
 }
 
