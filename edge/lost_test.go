@@ -17,16 +17,20 @@ type row struct {
 	id, from string
 }
 
-// lose deletes the stream of chat's shard, whose rows the store has, and has it made anew.
-func (r *rig) lose(t testing.TB, chat string, stored ...row) {
+// lose deletes the stream of chat's shard.
+func (r *rig) lose(t testing.TB, chat string) {
 	t.Helper()
-	shard := r.env.Layout.Shard(testChat(t, chat))
-	if err := r.env.JetStream.DeleteStream(t.Context(), shard.Stream()); err != nil {
+	if err := r.env.JetStream.DeleteStream(t.Context(), r.env.Layout.Shard(testChat(t, chat)).Stream()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// remake makes the stream of chat's shard anew, of which the store has the rows.
+func (r *rig) remake(t testing.TB, chat string, stored ...row) {
+	t.Helper()
 	rows := map[string]uint64{}
 	for _, row := range stored {
-		rows[shard.Token] = row.seq
+		rows[r.env.Layout.Shard(testChat(t, chat)).Token] = row.seq
 	}
 	var err error
 	if r.env.Layout, err = streams.Provision(t.Context(), r.env.JetStream, streams.Settings{Stored: rows, RemakeLost: true}); err != nil {
@@ -65,7 +69,10 @@ func TestClientsGoOnAfterALostShard(t *testing.T) {
 	kept := row{ann.sent("m1", chat, "stored"), "m1", "ann"}
 	tail := ann.sent("m2", chat, "in the log only")
 	far := ann.sent("o1", other, "elsewhere")
-	r.lose(t, chat, kept)
+	r.lose(t, chat)
+	// Who comes now is told that this chat cannot be read; the others can.
+	r.join(t, r.edge(), "ann", resumeOf(chat, kept.seq, other, far-1)).wantResumed(1, []string{other + "/o1"}, chat+" gap")
+	r.remake(t, chat, kept)
 	r.historyWorker(t, r.storedHistory(t, kept))
 
 	// This edge does not know yet: the send finds no stream. The rest goes on.
@@ -123,7 +130,8 @@ func TestResumeIntoAnEmptyShard(t *testing.T) {
 	ann := r.join(t, r.edge(), "ann")
 	kept := row{ann.sent("m1", chat, "stored"), "m1", "ann"}
 	tail := ann.sent("m2", chat, "in the log only")
-	r.lose(t, chat, kept)
+	r.lose(t, chat)
+	r.remake(t, chat, kept)
 	r.historyWorker(t, r.storedHistory(t, kept))
 	if _, err := r.edge().logReader.FollowOnce(t.Context()); err != nil {
 		t.Fatal(err)
@@ -136,7 +144,8 @@ func TestResumeIntoAnEmptyShard(t *testing.T) {
 		if g := bea.await("event"); g.Seq != seq {
 			t.Errorf("got %v, want seq %d", g, seq)
 		}
-		r.lose(t, chat, kept, row{seq: seq})
+		r.lose(t, chat)
+		r.remake(t, chat, kept, row{seq: seq})
 		if _, err := r.edge().logReader.FollowOnce(t.Context()); err != nil {
 			t.Fatal(err)
 		}

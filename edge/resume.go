@@ -57,14 +57,7 @@ func (r *resume) run(ctx context.Context, held map[schemas.Chat]uint64) {
 
 // chats resumes each of chats and returns those that seemed to be current.
 func (r *resume) chats(ctx context.Context, chats []schemas.Chat, held map[schemas.Chat]uint64) (current map[schemas.Chat]uint64) {
-	lasts, err := r.edge.logReader.Lasts(ctx, chats)
-	if err != nil {
-		r.edge.log.Warn("resume: read lasts", "user", r.session.user.name, "chats", len(chats), "error", err)
-		for _, chat := range chats {
-			r.reset(chat, schemas.ResetGap)
-		}
-		return nil
-	}
+	chats, lasts := r.lasts(ctx, chats)
 	if r.edge.logReader.Replicated() {
 		r.raise(ctx, chats, lasts)
 	}
@@ -84,6 +77,35 @@ func (r *resume) chats(ctx context.Context, chats []schemas.Chat, held map[schem
 		}
 	}
 	return current
+}
+
+// lasts returns the lasts of those of chats whose shard answers, and these chats in
+// their order; the others are reset.
+func (r *resume) lasts(ctx context.Context, chats []schemas.Chat) (read []schemas.Chat, lasts map[schemas.Chat]uint64) {
+	layout := r.edge.logReader.Layout()
+	groups := make(map[streams.Shard][]schemas.Chat)
+	for _, chat := range chats {
+		shard := layout.Shard(chat)
+		groups[shard] = append(groups[shard], chat)
+	}
+	lasts = make(map[schemas.Chat]uint64, len(chats))
+	failed := make(map[streams.Shard]bool)
+	for shard, group := range groups {
+		of, err := r.edge.logReader.Lasts(ctx, group)
+		if err != nil {
+			r.edge.log.Warn("resume: read lasts", "user", r.session.user.name, "chats", len(group), "error", err)
+			failed[shard] = true
+		}
+		maps.Copy(lasts, of)
+	}
+	for _, chat := range chats {
+		if failed[layout.Shard(chat)] {
+			r.reset(chat, schemas.ResetGap)
+		} else {
+			read = append(read, chat)
+		}
+	}
+	return read, lasts
 }
 
 // raise raises a replica's lasts to what the user's other sessions were sent: a
