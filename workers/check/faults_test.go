@@ -39,6 +39,8 @@ func TestWhatTheLogCannotRepairIsFound(t *testing.T) {
 	}{
 		{"an extra row between others", []string{copyRow(chat, "seq + 1", "n")}, nil,
 			map[check.Kind]uint64{check.Extra: 1, check.Gap: 1}},
+		{"an extra row between others, in small windows", []string{copyRow(chat, "seq + 1", "n")}, func(c *check.Config) { c.WindowEvents = 2 },
+			map[check.Kind]uint64{check.Extra: 1, check.Gap: 1}},
 		{"extra rows behind the last", []string{
 			copyRow(chat, "(SELECT max(seq) + 1 FROM events WHERE chat = '"+chat+"')", "n"),
 		}, nil, map[check.Kind]uint64{check.Extra: 1, check.Order: 1, check.Gap: 1, check.Head: 1}},
@@ -219,6 +221,62 @@ func (s *steppingStore) Commit(ctx context.Context, b store.Batch) error {
 		}
 	}
 	return s.Store.Commit(ctx, store.Batch{Shard: b.Shard, Committed: b.Committed})
+}
+
+// What was said and is not stored yet is counted, and nothing else; and rows that
+// come while a chat is looked at are none of the check's.
+func TestWhatIsNotStoredYetIsNoDifference(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, streamstest.Options{Settings: streams.Settings{Shards: 1}})
+	text := func(i int) []byte { return message(fmt.Sprintf("m%d", i), 10) }
+	w.publish(20, text, chatNo(0), chatNo(1))
+	w.persistAll()
+	w.publish(25, text, chatNo(0), chatNo(2))
+	st := openStore(t, w.path)
+	defer closeStore(t, st)
+	busy := &busyStore{Store: st}
+	_, busy.last = w.bounds(w.Layout.At(0))
+	report := w.check(t, w.path, func(c *check.Config) { c.Store = busy })
+	wantClean(t, report)
+	if s := report.Shards[0]; s.NotStored != 50 || s.Compared != 40 || s.Events != 90 || busy.commits.Load() == 0 {
+		t.Errorf("%d are not stored and %d were compared of %d, want 50, 40 and 90; %d rows came meanwhile", s.NotStored, s.Compared, s.Events, busy.commits.Load())
+	}
+}
+
+// busyStore has a chat go on before each page of it that is read.
+type busyStore struct {
+	*sqlite.Store
+	last    uint64 // of the log
+	commits atomic.Int64
+	mu      sync.Mutex
+}
+
+func (s *busyStore) Page(ctx context.Context, chat schemas.Chat, r store.Range) ([]store.Event, bool, error) {
+	if err := s.goOn(ctx, chat); err != nil {
+		return nil, false, err
+	}
+	return s.Store.Page(ctx, chat, r)
+}
+
+func (s *busyStore) goOn(ctx context.Context, chat schemas.Chat) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	head, ok, err := s.Store.Head(ctx, chat)
+	if err != nil || !ok {
+		return err
+	}
+	from, _, _ := chat.Users()
+	id, err := schemas.ParseID("later")
+	if err != nil {
+		return err
+	}
+	e := store.Event{Bucket: head.Bucket, Seq: max(head.LastSeq, s.last) + 1, Prev: head.LastSeq, N: head.LastN + 1, Time: time.Now(),
+		Type: schemas.Message, Author: from, ID: id, JSON: []byte("{}")}
+	head.LastSeq, head.LastN, head.LastTime = e.Seq, e.N, e.Time
+	head.BucketEvents++
+	head.BucketBytes += int64(len(e.JSON))
+	s.commits.Add(1)
+	return s.Store.Commit(ctx, store.Batch{Shard: "0", Chats: []store.ChatBatch{{Chat: chat, Events: []store.Event{e}, Head: head}}})
 }
 
 // slowStore answers each read after a while, and counts those at once.
