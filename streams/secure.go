@@ -88,7 +88,6 @@ func (cfg ConnectConfig) connectError(err error) error {
 	var invalid x509.CertificateInvalidError
 	var name x509.HostnameError
 	var unknown x509.UnknownAuthorityError
-	var remote *net.OpError
 	advice := "start the server there, or name another with --nats"
 	switch {
 	case cfg.Secure.Credentials != "" && isRefusal(err):
@@ -106,12 +105,19 @@ func (cfg ConnectConfig) connectError(err error) error {
 		advice = "no CA of this system vouches for the server's certificate: name the one that does with --nats-ca"
 	case errors.As(err, &unknown):
 		advice = "the CA in " + cfg.Secure.CA + " does not vouch for the server's certificate: name the one that does with --nats-ca"
-	case errors.As(err, &remote) && remote.Op == "remote error" && cfg.Secure.Cert == "": // an alert of TLS
+	case isEndedByServer(err) && cfg.Secure.Cert == "":
 		advice = "the server asks for a certificate: set --nats-cert and --nats-key"
-	case errors.As(err, &remote) && remote.Op == "remote error":
+	case isEndedByServer(err):
 		advice = "the server refuses the certificate in " + cfg.Secure.Cert + ": use one that its CA has signed, for clients"
 	}
 	return fmt.Errorf("connect to NATS at %s as %s: %w: %s", strings.Join(cfg.URLs, ","), cfg.Component, err, advice)
+}
+
+// isEndedByServer tells whether the server ended a connection whose own
+// certificate was good: by an alert, or by closing it before the alert was read.
+func isEndedByServer(err error) bool {
+	var alert *net.OpError
+	return errors.Is(err, nats.ErrTLS) || errors.As(err, &alert) && alert.Op == "remote error"
 }
 
 // isRefusal tells whether the server knows neither this password nor these credentials.
