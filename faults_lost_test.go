@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -225,4 +226,34 @@ func TestStoreAheadOfItsLogIsHealed(t *testing.T) {
 		t.Errorf("history has %d messages, want the %d from before and one", len(after), len(before))
 	}
 	t.Logf("1 round, %d messages stored: 0 missing", stored)
+}
+
+// A development server whose log was deleted refuses its store, until it is told
+// to lay the log anew.
+func TestDevServerRemakesItsLog(t *testing.T) {
+	t.Parallel()
+	d := startDevChild(t, "")
+	load := startLoad(t, 1, 1, d.place(t))
+	load.awaitAcks(t, 10)
+	load.finish(t)
+	stored := load.check(t, d.place(t), d.log(t), filepath.Join(d.data, storeFile))
+	d.kill()
+	if err := os.RemoveAll(filepath.Join(d.data, natsDir)); err != nil {
+		t.Fatal(err)
+	}
+	d.start(t)
+	if state := d.waitExit(t); state.Success() || !strings.Contains(d.stderr.String(), "--remake-lost") {
+		t.Fatalf("%s: %s", state, d.stderr)
+	}
+	d.flags = []string{"--remake-lost"}
+	d.start(t)
+	d.waitReady(t)
+	chat := load.talks[0].chat
+	client := d.place(t).dial(t, load.talks[0].sides[0].user, parley.Options{})
+	if _, err := client.Send(t.Context(), chat, mustID(t, "after"), parley.Text("hi")); err != nil {
+		t.Error(err)
+	}
+	if after := readHistory(t, d.place(t), load.talks[0].sides[0].user, chat); len(after) != stored+1 {
+		t.Errorf("history has %d messages, want the %d from before and one", len(after), stored)
+	}
 }
