@@ -28,7 +28,7 @@ func TestBenchWorkloadsGiveTheirResults(t *testing.T) {
 		{"restart", []string{"--events=6000", "--chats=2000"},
 			[]string{"empty", "after SIGTERM, 2000 events", "after SIGTERM, 6000 events", "after SIGKILL",
 				"nothing", "more for", "more for", "1 h at 100", "1 h at 1000 ", "1 h at 10000", "24 h", "24 h", "24 h", "168 h", "168 h", "168 h"},
-			[]string{"events", "chats", "disk", "memory", "start after SIGTERM", "after SIGKILL"}},
+			[]string{"events", "chats", "disk", "memory", "memory after SIGKILL", "start after SIGTERM", "start after SIGKILL"}},
 		{"persist", nil, []string{"sqlite, ceiling", "sqlite, 10 busy", "sqlite, 100 busy", "sqlite, 1000 busy"},
 			[]string{"lag at the end", "stored", "rows per batch", "of which in a chat", "a shard's batch every", "its commit", "CPU", "persisted after"}},
 		{"pages", nil, []string{"sqlite, newest 50", "sqlite, 50 before", "sqlite, 50 after"}, nil},

@@ -11,9 +11,9 @@ import (
 type sizing struct {
 	eventsPerChat float64 // as measured: an estimate has chats in this proportion
 
-	stopped, killed linear // seconds to start, after SIGTERM and after SIGKILL
-	resident        linear // bytes
-	disk            linear // bytes
+	stopped, killed         linear // seconds to start, after SIGTERM and after SIGKILL
+	resident, residentAfter linear // bytes, at rest and just after the start that follows a SIGKILL
+	disk                    linear // bytes
 }
 
 // linear is base + perChat·chats + perEvent·events.
@@ -36,11 +36,12 @@ func sizingOf(empty, shallow, full, killed logPoint, diskBytes int64) sizing {
 	s := sizing{eventsPerChat: full.events / full.chats}
 	s.disk.perEvent = float64(diskBytes) / full.events
 	s.stopped = line(empty, shallow, full, func(p logPoint) float64 { return p.seconds })
-	// After a kill every block is read again: all of it goes with the events.
-	s.killed = linear{base: empty.seconds, perEvent: max(0, (killed.seconds-empty.seconds)/killed.events)}
-	// A server that has read all of its blocks keeps more of them in memory.
-	full.residentBytes = max(full.residentBytes, killed.residentBytes)
 	s.resident = line(empty, shallow, full, func(p logPoint) float64 { return p.residentBytes })
+	// After a kill every block is read again: what that takes goes with the events. What
+	// the server then knows of the blocks it forgets when nobody asked for two minutes.
+	s.killed = linear{base: empty.seconds, perEvent: max(0, (killed.seconds-empty.seconds)/killed.events)}
+	s.residentAfter = s.resident
+	s.residentAfter.perEvent += max(0, (killed.residentBytes-s.resident.at(killed.events, killed.chats))/killed.events)
 	return s
 }
 
@@ -53,27 +54,52 @@ const (
 
 // addSizing adds what the parts cost, and what follows for logs of some ages and rates.
 func (r *run) addSizing(s sizing) {
-	r.add(s.result("nothing", 0, 0, s.resident.base, s.stopped.base, s.killed.base))
 	const million = 1e6
-	r.add(s.result("more for a million chats", 0, million, million*s.resident.perChat, million*s.stopped.perChat, million*s.killed.perChat))
-	r.add(s.result("more for a million events", million, 0, million*s.resident.perEvent, million*s.stopped.perEvent, million*s.killed.perEvent))
+	nothing, chats, events := s.needs(0, 0), s.needs(0, million), s.needs(million, 0)
+	r.add(nothing.result("nothing"))
+	r.add(chats.less(nothing).result("more for a million chats"))
+	r.add(events.less(nothing).result("more for a million events"))
 	for _, age := range []time.Duration{time.Hour, 24 * time.Hour, 7 * 24 * time.Hour} {
 		for _, rate := range []float64{100, 1000, 10_000} {
-			events := age.Seconds() * rate
-			chats := events / s.eventsPerChat
-			r.add(s.result(fmt.Sprintf("%.0f h at %.0f messages/s", age.Hours(), rate), events, chats,
-				s.resident.at(events, chats)+rate*dedupSeconds*dedupBytes, s.stopped.at(events, chats), s.killed.at(events, chats)))
+			n := s.needs(age.Seconds()*rate, age.Seconds()*rate/s.eventsPerChat)
+			n.resident += rate * dedupSeconds * dedupBytes
+			n.residentAfter += rate * dedupSeconds * dedupBytes
+			r.add(n.result(fmt.Sprintf("%.0f h at %.0f messages/s", age.Hours(), rate)))
 		}
 	}
 }
 
-func (s sizing) result(name string, events, chats, residentBytes, stopped, killed float64) Result {
+// needs are those of a node with so much in its log: bytes and seconds.
+type needs struct {
+	events, chats                                  float64
+	disk, resident, residentAfter, stopped, killed float64
+}
+
+func (s sizing) needs(events, chats float64) needs {
+	return needs{
+		events: events, chats: chats, disk: s.disk.at(events, chats),
+		resident: s.resident.at(events, chats), residentAfter: s.residentAfter.at(events, chats),
+		stopped: s.stopped.at(events, chats), killed: s.killed.at(events, chats),
+	}
+}
+
+// less is what n needs more than other.
+func (n needs) less(other needs) needs {
+	return needs{
+		events: n.events - other.events, chats: n.chats - other.chats, disk: n.disk - other.disk,
+		resident: n.resident - other.resident, residentAfter: n.residentAfter - other.residentAfter,
+		stopped: n.stopped - other.stopped, killed: n.killed - other.killed,
+	}
+}
+
+func (n needs) result(name string) Result {
 	result := Result{Workload: sizingName, Case: name}
-	result.figure("events", events/1e6, "million")
-	result.figure("chats", chats/1e6, "million")
-	result.figure("disk", events*s.disk.perEvent/(1<<30), "GiB")
-	result.figure("memory", residentBytes/(1<<20), "MiB")
-	result.figure("start after SIGTERM", stopped, "s")
-	result.figure("after SIGKILL", killed, "s")
+	result.figure("events", n.events/1e6, "million")
+	result.figure("chats", n.chats/1e6, "million")
+	result.figure("disk", n.disk/(1<<30), "GiB")
+	result.figure("memory", n.resident/(1<<20), "MiB")
+	result.figure("memory after SIGKILL", n.residentAfter/(1<<20), "MiB")
+	result.figure("start after SIGTERM", n.stopped, "s")
+	result.figure("start after SIGKILL", n.killed, "s")
 	return result
 }

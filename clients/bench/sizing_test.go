@@ -13,12 +13,12 @@ func TestSizingFindsTheLines(t *testing.T) {
 		return logPoint{events, chats, start.at(events, chats), memory.at(events, chats)}
 	}
 	killed := point(1e6, 1e5)
-	killed.seconds = 4
+	killed.seconds, killed.residentBytes = 4, 200e6
 	s := sizingOf(point(0, 0), point(1e5, 1e5), point(1e6, 1e5), killed, 300e6)
 	for _, c := range []struct{ got, want float64 }{
 		{s.resident.base, memory.base}, {s.resident.perChat, memory.perChat}, {s.resident.perEvent, memory.perEvent},
 		{s.stopped.base, start.base}, {s.stopped.perChat, start.perChat}, {s.stopped.perEvent, start.perEvent},
-		{s.killed.at(1e6, 1e5), 4}, {s.disk.at(1e6, 0), 300e6}, {s.eventsPerChat, 10},
+		{s.killed.at(1e6, 1e5), 4}, {s.residentAfter.at(1e6, 1e5), 200e6}, {s.disk.at(1e6, 0), 300e6}, {s.eventsPerChat, 10},
 	} {
 		if math.Abs(c.got-c.want) > 1e-9*math.Abs(c.want) {
 			t.Errorf("%v, want %v", c.got, c.want)
@@ -31,7 +31,7 @@ func TestSizingNeverFalls(t *testing.T) {
 	t.Parallel()
 	full := logPoint{1e6, 1e5, 0.1, 50e6}
 	s := sizingOf(logPoint{0, 0, 0.2, 30e6}, logPoint{1e5, 1e5, 0.15, 60e6}, full, full, 1)
-	for name, l := range map[string]linear{"resident": s.resident, "stopped": s.stopped, "killed": s.killed} {
+	for name, l := range map[string]linear{"resident": s.resident, "resident after": s.residentAfter, "stopped": s.stopped, "killed": s.killed} {
 		if l.perChat < 0 || l.perEvent < 0 {
 			t.Errorf("%s falls: %+v", name, l)
 		}
