@@ -168,8 +168,10 @@ func (c *rebuildCommand) Run(p *process) error {
 			return logProgress(at.Done, at.Total, elapsed)
 		})
 		at, elapsed := rebuilder.Progress(), time.Since(began)
-		fmt.Fprintf(p.stdout, "%s events written in %s, %s a second; %d given up\n",
-			grouped(at.Events), elapsed.Round(time.Millisecond), grouped(perSecond(at.Events, elapsed)), at.Buried)
+		if err == nil || at.Done > 0 {
+			fmt.Fprintf(p.stdout, "%s events written in %s, %s a second; %d given up\n",
+				grouped(at.Events), elapsed.Round(time.Millisecond), grouped(perSecond(at.Events, elapsed)), at.Buried)
+		}
 		if p.ctx.Err() != nil {
 			return errors.New("the rebuild was interrupted: run it again before a worker, it writes the same once more and goes on to the end")
 		}
