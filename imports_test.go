@@ -43,7 +43,7 @@ var mayImport = map[string][]string{
 	"deploy/cassandra/flock":         {},
 	"deploy/cassandra/shared":        {"deploy/cassandra", "deploy/cassandra/flock"},
 	"deploy/cassandra/shared/keeper": {"deploy/cassandra/shared"},
-	"deploy/cluster":                 {"deploy/cassandra"},
+	"deploy/cluster":                 {"streams", "deploy/cassandra", "deploy/cassandra/flock"},
 }
 
 // neverImport holds for tests too: an edge has no database, a store no broker.
