@@ -2,14 +2,16 @@ package bench
 
 import (
 	"bytes"
+	"crypto/rand"
 	"io"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"parley/schemas"
+	"parley/streams"
 )
 
 func testUser(t *testing.T, name string) schemas.User {
@@ -119,7 +121,7 @@ func TestSessionChecksWhatComes(t *testing.T) {
 
 func TestQuantilesAreNearTheTrueOnes(t *testing.T) {
 	t.Parallel()
-	random := rand.New(rand.NewPCG(1, 2))
+	random := mathrand.New(mathrand.NewPCG(1, 2))
 	var h histogram
 	if h.quantile(0.99) != 0 {
 		t.Fatal("a quantile of nothing is not 0")
@@ -243,6 +245,23 @@ func TestLagAtTheEndIsTheWorstOfTheLastSamples(t *testing.T) {
 	}
 	if got := l.atEnd(); got != 7 {
 		t.Errorf("lag at the end %v, want 7", got)
+	}
+}
+
+// The chats of a load are in all streams, whatever the run is called.
+func TestPairsAreInAllShards(t *testing.T) {
+	t.Parallel()
+	layout := streams.NewLayout(8)
+	for range 50 {
+		r := &run{name: strings.ToLower(rand.Text()[:6])}
+		pairs := make(map[streams.Shard]int)
+		for i := range 100 {
+			_, _, chat := r.pairUsers(i)
+			pairs[layout.Shard(chat)]++
+		}
+		if len(pairs) != 8 {
+			t.Errorf("run %s: pairs by shard %v", r.name, pairs)
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ func (r *run) openBusyLoad(ctx context.Context, chats int, rate float64) (*busyL
 		if i < senders {
 			return r.user("p%d-%d", chats, i)
 		}
-		return r.user("q%d-%d", chats, i-senders)
+		return r.user("q%d-%d", chats, scatter(i-senders))
 	}
 	all, err := openSessions(ctx, senders+takers, func(ctx context.Context, i int) (*session, error) {
 		s, err := openSession(ctx, r.target, user(i), "", busyBufferBytes)

@@ -39,31 +39,30 @@ type publication struct {
 
 // ceiling measures the log alone, with the chats and events of direct.
 func (r *run) ceiling(ctx context.Context) error {
-	result, _, err := r.measureCeiling(ctx, ceilingWorkload)
+	result, err := r.measureCeiling(ctx, ceilingWorkload)
 	if err == nil {
 		r.add(result)
 	}
 	return err
 }
 
-// measureCeiling returns with the result how many events the log was given in all.
-func (r *run) measureCeiling(ctx context.Context, workload string) (result Result, published uint64, err error) {
+func (r *run) measureCeiling(ctx context.Context, workload string) (result Result, err error) {
 	inFlight := r.ceilingInFlight() * r.sizes.pairs
 	r.progress("%s: %d publications in flight", workload, inFlight)
 	conn, js, layout, err := r.log(ctx)
 	if err != nil {
-		return result, 0, err
+		return result, err
 	}
 	defer conn.Close()
 	p := r.newPublications(layout)
 	js, err = jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(inFlight+1), jetstream.WithPublishAsyncTimeout(drainWithin),
 		jetstream.WithPublishAsyncAckHandler(p.takeAck), jetstream.WithPublishAsyncErrHandler(p.takeError))
 	if err != nil {
-		return result, 0, fmt.Errorf("prepare publishing: %w", err)
+		return result, fmt.Errorf("prepare publishing: %w", err)
 	}
 	live, err := r.subscribeLive(&p.delivered)
 	if err != nil {
-		return result, 0, err
+		return result, err
 	}
 	defer live.Close()
 	group, publishing := errgroup.WithContext(ctx)
@@ -75,14 +74,14 @@ func (r *run) measureCeiling(ctx context.Context, workload string) (result Resul
 		return err
 	})
 	if err := group.Wait(); err != nil {
-		return result, 0, err
+		return result, err
 	}
 	if err := p.drain(ctx); err != nil {
-		return result, 0, err
+		return result, err
 	}
 	result = Result{Workload: workload, Case: fmt.Sprintf("%d in flight", inFlight), Unit: "acked"}
 	result.setLoad(m, &p.load.latencies)
-	return result, p.published.Load(), nil
+	return result, nil
 }
 
 func (r *run) newPublications(layout streams.Layout) *publications {

@@ -42,8 +42,16 @@ type pair struct {
 
 // pairUsers are the users of pair i, and their chat.
 func (r *run) pairUsers(i int) (from, to schemas.User, chat schemas.Chat) {
-	from, to = r.user("a%d", i), r.user("b%d", i)
+	from, to = r.user("a%d", i), r.user("b%d", scatter(i))
 	return from, to, schemas.DirectChat(from, to)
+}
+
+// scatter gives a number to the other user of the i-th pair, another for each i. Had
+// both users the same number, half of the shards would have no chat: the lowest bit of a chat's
+// hash is that of all its characters together, and those of equal numbers cancel out.
+func scatter(i int) int {
+	const prime = 100_003 // above any i
+	return i * 7919 % prime
 }
 
 // direct measures sends of pairs, until the log has them.

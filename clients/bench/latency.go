@@ -193,7 +193,7 @@ func (s *steady) drain(ctx context.Context) error {
 func (s *steady) publish(ctx context.Context) error {
 	n := s.published.Add(1)
 	i := int(n) % len(s.pairs)
-	from, to := s.run.user("x%d", i), s.run.user("y%d", i)
+	from, to := s.run.user("x%d", i), s.run.user("y%d", scatter(i))
 	chat := schemas.DirectChat(from, to)
 	event := newSendFrame(from, chat, "l", s.run.cfg.TextBytes).event(n)
 	msg := &nats.Msg{Subject: s.layout.Shard(chat).Timeline(chat), Data: event, Header: nats.Header{jetstream.MsgIDHeader: {s.run.messageID(i, n)}}}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"parley/streams"
 )
 
 // Series of persist.
@@ -22,10 +24,10 @@ const (
 const (
 	// ceilingShare of what the log alone takes is what the edge is given.
 	ceilingShare = 0.5
-	// storedWithin bounds the wait for persist to have all. A store that is slower
+	// persistedWithin bounds the wait for persist to have all. A store that is slower
 	// than the log catches up on what ceiling left in less.
-	storedWithin = 3 * time.Minute
-	lagEvery     = 100 * time.Millisecond
+	persistedWithin = 3 * time.Minute
+	lagEvery        = 100 * time.Millisecond
 	// lagAtEnd is the last part of a measurement, whose worst lag is its result:
 	// one sample could fall between two batches, where the lag is none.
 	lagAtEnd = 2 * time.Second
@@ -68,12 +70,12 @@ func (r *run) persist(ctx context.Context) error {
 }
 
 func (r *run) persistInto(ctx context.Context, store testedStore) error {
-	ceiling, stored, err := r.measureCeiling(ctx, persistWorkload)
+	ceiling, err := r.measureCeiling(ctx, persistWorkload)
 	if err != nil {
 		return err
 	}
 	ceiling.Case = store.name + ", ceiling"
-	caughtUp, err := r.awaitStored(ctx, stored)
+	caughtUp, err := r.awaitPersisted(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,8 +92,7 @@ func (r *run) persistInto(ctx context.Context, store testedStore) error {
 		if err := p.measure(ctx); err != nil {
 			return err
 		}
-		stored += p.load.sent.Load()
-		if caughtUp, err = r.awaitStored(ctx, stored); err != nil {
+		if caughtUp, err = r.awaitPersisted(ctx); err != nil {
 			return err
 		}
 		result := p.result(fmt.Sprintf("%s, %d busy chats", store.name, chats))
@@ -103,25 +104,38 @@ func (r *run) persistInto(ctx context.Context, store testedStore) error {
 	return nil
 }
 
-// awaitStored returns how long it took until persist had stored n events since its start.
-func (r *run) awaitStored(ctx context.Context, n uint64) (time.Duration, error) {
+// awaitPersisted returns how long it took until persist had acknowledged all that
+// the log has, which it does when it has stored it.
+func (r *run) awaitPersisted(ctx context.Context) (time.Duration, error) {
+	conn, js, layout, err := r.log(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
 	began := time.Now()
-	for {
-		s, err := r.target.scrape(ctx)
+	for _, shard := range layout.All() {
+		stream, err := js.Stream(ctx, shard.Stream())
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("look at stream %s: %w", shard.Stream(), err)
 		}
-		took := time.Since(began)
-		if s[storedSeries] >= float64(n) {
-			return took, nil
-		}
-		if took > storedWithin {
-			return 0, fmt.Errorf("persist has stored %.0f of %d events after %s", s[storedSeries], n, storedWithin)
-		}
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
-			return 0, err
+		state := stream.CachedInfo().State
+		for acked := uint64(0); state.Msgs > 0 && acked < state.LastSeq; {
+			consumer, err := js.Consumer(ctx, shard.Stream(), streams.PersistConsumer)
+			if err != nil {
+				return 0, fmt.Errorf("look at consumer %s of %s: %w", streams.PersistConsumer, shard.Stream(), err)
+			}
+			if acked = consumer.CachedInfo().AckFloor.Stream; acked >= state.LastSeq {
+				break
+			}
+			if time.Since(began) > persistedWithin {
+				return 0, fmt.Errorf("persist has acknowledged %d of %d in %s after %s", acked, state.LastSeq, shard.Stream(), persistedWithin)
+			}
+			if err := sleep(ctx, 20*time.Millisecond); err != nil {
+				return 0, err
+			}
 		}
 	}
+	return time.Since(began), nil
 }
 
 // keepingUp is one measurement of persist under a load.

@@ -17,7 +17,7 @@ func (r *run) replicas(ctx context.Context) error {
 		for _, nodes := range []int{1, 3} {
 			var result Result
 			err := r.withServer(ctx, StartOptions{NATSNodes: nodes, Shards: streams.count}, func() (err error) {
-				result, _, err = r.measureCeiling(ctx, replicasWorkload)
+				result, err = r.measureCeiling(ctx, replicasWorkload)
 				return err
 			})
 			if err != nil {
