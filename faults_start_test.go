@@ -162,7 +162,7 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 		}, []string{"none", "directory"}},
 		{"store of another kind", func(t *testing.T) ([]string, []string) {
 			return reach(provisioned), []string{"worker", "--admin=127.0.0.1:0", "--store=mysql://x"}
-		}, []string{"--store", "mysql://x", "sqlite://"}},
+		}, []string{"--store", `"mysql" is no kind of store`, "sqlite://"}},
 		{"NATS unreachable by an edge", func(*testing.T) ([]string, []string) {
 			return reach(nowhere), []string{"edge", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0"}
 		}, []string{nowhere, "--nats"}},

@@ -49,7 +49,8 @@ func (f storeFlag) open(ctx context.Context, log *slog.Logger) (permanentStore, 
 		return sqlite.Open(ctx, path)
 	}
 	if !strings.HasPrefix(f.Store, cql.Scheme) {
-		return nil, fmt.Errorf("--store: it is %s and the path of a file, or %suser@host1,host2,host3/keyspace", sqliteScheme, cql.Scheme)
+		kind, _, _ := strings.Cut(f.Store, "://") // the rest may hold a password
+		return nil, fmt.Errorf("--store: %q is no kind of store: it is %s and the path of a file, or %suser@host1,host2,host3/keyspace", kind, sqliteScheme, cql.Scheme)
 	}
 	cfg, err := cql.ParseURL(f.Store)
 	if err != nil {
