@@ -36,11 +36,12 @@ func classify(ctx context.Context, what string, err error) error {
 	return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, err)
 }
 
-// code is that of an answer of the database, 0 for any other error.
+// code is that of an answer of the database, 0 for any other error. The driver's
+// own type for it is internal, and its RequestError is not what it implements.
 func code(err error) int {
-	var answer gocql.RequestError
+	var answer interface{ GetCode() int }
 	if errors.As(err, &answer) {
-		return answer.Code()
+		return answer.GetCode()
 	}
 	return 0
 }

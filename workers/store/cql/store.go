@@ -53,6 +53,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	defer probe.Close()
+	s.warnOfSeeds(ctx)
 	what := s.String()
 	if s.product, err = productOf(ctx, probe); err != nil {
 		return nil, classify(ctx, what, err)

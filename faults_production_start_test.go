@@ -1,0 +1,159 @@
+//go:build unix
+
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gocql/gocql"
+	"github.com/nats-io/nats-server/v2/server"
+
+	"parley/deploy/cassandra"
+	"parley/deploy/cassandra/cassandratest"
+	"parley/streams"
+	"parley/streams/streamstest"
+)
+
+// What keeps a part of a production system from starting is told as
+// TestStartErrorsSayWhatToDo has it.
+func TestProductionStartErrorsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	node := cassandratest.Start(t, cassandra.Config{Credentials: true, Unsafe: true})
+	env := streamstest.Start(t, streamstest.Options{})
+	_, port, err := net.SplitHostPort(node.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody, nobodyElse := "127.0.0.2:"+port, "127.0.0.3:"+port
+	secured, otherCA := startTLSServer(t)
+	store := func(login, hosts, keyspace string) string {
+		return "--store=cql://" + login + "@" + hosts + "/" + keyspace
+	}
+	worker := func(flags ...string) []string { return append([]string{"worker", "--admin=127.0.0.1:0"}, flags...) }
+	migrate := func(flags ...string) []string { return append([]string{"migrate"}, flags...) }
+	good := store("cassandra:cassandra", node.Address(), "parley")
+	migrateStore(t, env, good)
+	newer := store("cassandra:cassandra", node.Address(), "newer")
+	migrateStore(t, env, newer)
+	addMigration(t, node.Address(), "newer")
+
+	for _, test := range []struct {
+		name string
+		args []string
+		says []string
+	}{
+		{"wrong CQL password", worker(store("cassandra:wrong", node.Address(), "parley")), []string{`"cassandra"`, "store", "PARLEY_STORE_PASSWORD"}},
+		{"no CQL user", worker("--store=cql://" + node.Address() + "/parley"), []string{node.Address(), "password"}},
+		{"wrong CQL password of migrate", migrate(store("cassandra:wrong", node.Address(), "parley")), []string{`"cassandra"`, "PARLEY_STORE_PASSWORD"}},
+		{"unknown keyspace", worker(store("cassandra:cassandra", node.Address(), "elsewhere")), []string{"elsewhere", "parley migrate"}},
+		{"schema newer than the binary", worker(newer), []string{"newer", "9999_later.cql", "backup"}},
+		{"schema newer than the binary that migrates", migrate(newer), []string{"newer", "9999_later.cql", "backup"}},
+		{"no keyspace in the URL", worker("--store=cql://" + node.Address()), []string{"keyspace"}},
+		{"seeds on two ports", worker(store("cassandra:cassandra", node.Address()+","+freeAddress(t), "parley")), []string{node.Address(), "one port"}},
+		{"unknown option in the URL", worker(good + "?retries=3"), []string{"retries"}},
+		{"all seeds down", worker(store("cassandra:cassandra", nobody+","+nobodyElse, "parley")), []string{nobody, "is it running"}},
+		{"all seeds down for migrate", migrate(store("cassandra:cassandra", nobody+","+nobodyElse, "parley")), []string{nobody, "is it running"}},
+		{"wrong NATS password", worker(good, "--nats-password=wrong"), []string{"worker", "PARLEY_NATS_WORKER_PASSWORD"}},
+		{"wrong NATS CA", worker(good, "--nats=tls://"+secured, "--nats-ca="+otherCA), []string{otherCA, "--nats-ca"}},
+		{"no NATS CA", worker(good, "--nats=tls://"+secured), []string{"--nats-ca"}},
+		{"NATS CA is no certificate", worker(good, "--nats-ca="+write(t, "ca.pem", "a letter")), []string{"ca.pem", "PEM", "--nats-ca"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			wantStartError(t, startChild(t, append(reachNATS(env), "PARLEY_LOG_LEVEL=error"), test.args...), test.says)
+		})
+	}
+
+	// It works with one seed that is left, and says which are away.
+	t.Run("two of three seeds down", func(t *testing.T) {
+		t.Parallel()
+		w := &workerChild{admin: freeAddress(t)}
+		w.child = startChild(t, reachNATS(env), "worker", "--admin="+w.admin,
+			store("cassandra:cassandra", strings.Join([]string{nobody, node.Address(), nobodyElse}, ","), "parley"))
+		w.waitReady(t)
+		awaitStatus(t, w.admin, 200)
+		for _, seed := range []string{nobody, nobodyElse} {
+			eventually(t, "it says that "+seed+" is away", func() bool { return strings.Contains(w.stderr.String(), seed) })
+		}
+		if strings.Contains(w.stderr.String(), node.Address()) {
+			t.Errorf("it says that the good seed is away: %s", w.stderr)
+		}
+	})
+}
+
+func reachNATS(env *streamstest.Env) []string {
+	environment := []string{"PARLEY_NATS=" + strings.Join(env.Server.URLs(), ",")}
+	return append(environment, streams.WorkerComponent.PasswordVariable()+"="+env.Passwords.Worker)
+}
+
+func migrateStore(t *testing.T, env *streamstest.Env, store string) {
+	t.Helper()
+	c := startChild(t, reachNATS(env), "migrate", store)
+	if state := c.waitExit(t); !state.Success() {
+		t.Fatalf("migrate: %s\n%s", state, c.stderr)
+	}
+}
+
+// addMigration has a keyspace look as if a later version had migrated it.
+func addMigration(t *testing.T, address, keyspace string) {
+	t.Helper()
+	cluster := gocql.NewCluster(address)
+	cluster.Keyspace = keyspace
+	cluster.Timeout = childWithin
+	cluster.Authenticator = gocql.PasswordAuthenticator{Username: "cassandra", Password: "cassandra"}
+	session, err := cluster.CreateSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	if err := session.Query("INSERT INTO gocqlx_migrate (name, checksum, done) VALUES ('9999_later.cql', 'x', 1)").Exec(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startTLSServer starts a NATS server with TLS, and returns a file of an
+// authority that does not vouch for it.
+func startTLSServer(t *testing.T) (address, otherCA string) {
+	t.Helper()
+	srv, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	if !srv.ReadyForConnections(childWithin) {
+		t.Fatal("the NATS server does not accept connections")
+	}
+	other := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: selfSigned(t).Certificate[0]})
+	return srv.Addr().String(), write(t, "other-ca.pem", string(other))
+}
+
+func selfSigned(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
