@@ -11,9 +11,9 @@ import (
 func TestParseURL(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Config{
-		"cql://127.0.0.1/parley":     {Hosts: []string{"127.0.0.1"}, Keyspace: "parley"},
-		"cql://a,b:9142,[::1]:1/k_1": {Hosts: []string{"a", "b:9142", "[::1]:1"}, Keyspace: "k_1"},
-		"cql://user@a/k":             {Hosts: []string{"a"}, Keyspace: "k", User: "user"},
+		"cql://127.0.0.1/parley":             {Hosts: []string{"127.0.0.1"}, Keyspace: "parley"},
+		"cql://a:9142,b:9142,[::1]:9142/k_1": {Hosts: []string{"a:9142", "b:9142", "[::1]:9142"}, Keyspace: "k_1"},
+		"cql://user@a/k":                     {Hosts: []string{"a"}, Keyspace: "k", User: "user"},
 		"cql://us%40er:p%3Aa%2Fss:w@rd@a/k": {
 			Hosts: []string{"a"}, Keyspace: "k", User: "us@er", Password: "p:a/ss:w@rd"},
 		"cql://a/k?tls=true":                             {Hosts: []string{"a"}, Keyspace: "k", TLS: true},
@@ -41,6 +41,7 @@ func TestParseURLRefuses(t *testing.T) {
 		"cql://a/k;drop":           "keyspace",
 		"cql://a:0/k":              "port",
 		"cql://a:70000/k":          "port",
+		"cql://a:9042,b:9043/k":    "one port",
 		"cql://u:secret%zz@a/k":    "%25",
 		"cql://a/k?color=blue":     "option color=blue",
 		"cql://a/k?tls=perhaps":    "option tls=perhaps",

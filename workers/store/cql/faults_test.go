@@ -64,7 +64,7 @@ func TestKilledDatabaseComesBack(t *testing.T) {
 	t.Parallel()
 	node := cassandratest.Start(t, cassandra.Config{})
 	s := openNew(t, node.Address())
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { closeStore(t, s) })
 	l := storetest.NewTimeline("0", 1<<40)
 	if err := s.Commit(t.Context(), batchOfMany(l)); err != nil {
 		t.Fatal(err)
@@ -97,12 +97,12 @@ func TestPausedDatabaseIsUnavailable(t *testing.T) {
 	t.Parallel()
 	node := cassandratest.Start(t, cassandra.Config{})
 	s := openNew(t, node.Address())
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { closeStore(t, s) })
 	short, err := Open(t.Context(), Config{Hosts: []string{node.Address()}, Keyspace: s.cfg.Keyspace, Timeout: 500 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { short.Close() })
+	t.Cleanup(func() { closeStore(t, short) })
 	l := storetest.NewTimeline("0", 1<<40)
 	for range 3 {
 		b := batchOfMany(l)
@@ -139,7 +139,7 @@ func TestSeedsThatAreDown(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer dropAndClose(t, s)
+		defer closeStore(t, s)
 		if err := s.Migrate(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestCredentials(t *testing.T) {
 		s, err := Open(t.Context(), Config{Hosts: []string{node.Address()}, Keyspace: newKeyspace(), User: c.user, Password: c.password})
 		if err == nil {
 			err = s.Migrate(t.Context())
-			dropAndClose(t, s)
+			closeStore(t, s)
 		}
 		if got := fmt.Sprint(err); c.want == "" && err != nil || !strings.Contains(got, c.want) || strings.Contains(got, "wrong") {
 			t.Errorf("%s: %v, want %q and no password", c.user, err, c.want)
@@ -176,7 +176,7 @@ func TestCredentials(t *testing.T) {
 func TestStoreWithoutKeyspace(t *testing.T) {
 	t.Parallel()
 	s := openIn(t, cassandratest.Shared(t), newKeyspace())
-	t.Cleanup(func() { dropAndClose(t, s) })
+	t.Cleanup(func() { closeStore(t, s) })
 	if err := s.CheckSchema(t.Context()); !errors.Is(err, store.ErrSchemaOlder) || !strings.Contains(err.Error(), "run parley migrate") {
 		t.Errorf("CheckSchema: %v, want ErrSchemaOlder", err)
 	}
@@ -228,7 +228,7 @@ func TestSlowReadAsksNobodyElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { eager.Close() })
+	t.Cleanup(func() { closeStore(t, eager) })
 	for range 200 {
 		if err := eager.Ping(t.Context()); err != nil {
 			t.Fatal(err)

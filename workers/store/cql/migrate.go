@@ -214,8 +214,8 @@ func appliedMigrations(ctx context.Context, session *gocqlx.Session, keyspace st
 	}
 	var applied []migrate.Info
 	err = session.ContextQuery(ctx, "SELECT name, checksum, done FROM gocqlx_migrate", nil).SelectRelease(&applied)
-	if errors.Is(err, gocql.ErrNotFound) {
-		err = nil
+	if errors.Is(err, gocql.ErrNotFound) || code(err) == gocql.ErrCodeInvalid {
+		err = nil // none yet; or another process is just making the table, which is listed before it is there
 	}
 	slices.SortFunc(applied, func(a, b migrate.Info) int { return strings.Compare(a.Name, b.Name) })
 	return applied, err

@@ -68,7 +68,7 @@ func TestMigrateFromManyMachines(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		dropAndClose(t, stores[0])
+		closeStore(t, stores[0])
 	})
 	if err := stores[0].CheckSchema(t.Context()); !errors.Is(err, store.ErrSchemaOlder) || !strings.Contains(err.Error(), keyspace) {
 		t.Fatalf("before: %v, want ErrSchemaOlder that names the keyspace", err)

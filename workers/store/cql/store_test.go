@@ -16,7 +16,7 @@ import (
 func TestContract(t *testing.T) {
 	t.Parallel()
 	empty := newEmptyStores(cassandratest.Shared(t))
-	t.Cleanup(func() { empty.drop(t) })
+	t.Cleanup(func() { empty.close(t) })
 	storetest.Run(t, func(t testing.TB) storetest.Subject {
 		s := empty.take(t)
 		return storetest.Subject{Store: s, Dump: func() string { return dump(t, s) }, Close: func() { empty.put(t, s) }}
@@ -57,9 +57,9 @@ func (e *emptyStores) put(t testing.TB, s *Store) {
 	e.free = append(e.free, s)
 }
 
-func (e *emptyStores) drop(t testing.TB) {
+func (e *emptyStores) close(t testing.TB) {
 	for _, s := range e.free {
-		dropAndClose(t, s)
+		closeStore(t, s)
 	}
 }
 
@@ -67,16 +67,16 @@ func (e *emptyStores) drop(t testing.TB) {
 func open(t testing.TB) *Store {
 	t.Helper()
 	s := openNew(t, cassandratest.Shared(t))
-	t.Cleanup(func() { dropAndClose(t, s) })
+	t.Cleanup(func() { closeStore(t, s) })
 	return s
 }
 
-// openNew returns a migrated store in a fresh keyspace, for dropAndClose.
+// openNew returns a migrated store in a fresh keyspace, for closeStore.
 func openNew(t testing.TB, address string) *Store {
 	t.Helper()
 	s := openIn(t, address, newKeyspace())
 	if err := s.Migrate(t.Context()); err != nil {
-		dropAndClose(t, s)
+		closeStore(t, s)
 		t.Fatal(err)
 	}
 	return s
@@ -98,9 +98,10 @@ func newKeyspace() string {
 	return "test_" + hex.EncodeToString(random[:])
 }
 
-func dropAndClose(t testing.TB, s *Store) {
+// closeStore leaves the keyspace behind: to drop one takes the database longer
+// than to make it, and it ends with the tests.
+func closeStore(t testing.TB, s *Store) {
 	t.Helper()
-	changeSchema(t, s, "DROP KEYSPACE IF EXISTS "+s.cfg.Keyspace)
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
