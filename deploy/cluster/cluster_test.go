@@ -183,13 +183,13 @@ func TestRefusesWhatCannotWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	t.Cleanup(func() { taken.Close() }) // after the subtests, as a defer would not be
 	data := t.TempDir()
 	held, err := newCluster(flags{Data: data}, &terminal{w: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer held.removeData()
+	t.Cleanup(held.removeData)
 	for name, test := range map[string]struct {
 		args []string
 		want string
