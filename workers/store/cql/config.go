@@ -167,12 +167,12 @@ func (c Config) Validate() error {
 	fault(len(c.Hosts) == 0, "no host: cql://host1,host2,host3/keyspace")
 	ports := map[string]bool{}
 	for _, host := range c.Hosts {
-		_, port, err := net.SplitHostPort(withPort(host))
+		_, port, err := net.SplitHostPort(host)
 		number, numberErr := strconv.ParseUint(port, 10, 16)
 		fault(err == nil && (numberErr != nil || number == 0), "host %q: its port is not between 1 and 65535", host)
 		ports[port] = true
 	}
-	fault(len(ports) > 1, "hosts %s: the nodes of a database listen on one port", strings.Join(c.Hosts, ","))
+	fault(len(ports) > 1, "hosts %s: the nodes of a database listen on one port: name it with each host, or with none", strings.Join(c.Hosts, ","))
 	fault(!keyspaceName.MatchString(c.Keyspace), "keyspace %q: 1 to 48 of a-z 0-9 _, beginning with a letter", c.Keyspace)
 	fault((c.CertFile == "") != (c.KeyFile == ""), "a certificate and its key are named together: cert, key")
 	fault(c.Timeout < 0 || c.SpeculativeAfter < 0, "timeout %s and speculative %s are not negative", c.Timeout, c.SpeculativeAfter)
