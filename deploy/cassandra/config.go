@@ -242,7 +242,11 @@ func (c Config) setSize(set func(key, value string)) {
 		set("concurrent_writes", "8")
 		set("concurrent_counter_writes", "2")
 		set("memtable_flush_writers", "1")
+		return
 	}
+	// A write holds its thread until it is synced (see setCommitLog): the default of 32 would
+	// be all that shares a sync.
+	set("concurrent_writes", "256")
 }
 
 // yaml gives client_encryption_options. Cassandra reads PEM through a factory of its own,
