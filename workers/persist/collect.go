@@ -88,7 +88,7 @@ func (s *shard) collect(first jetstream.Msg) ([]entry, error) {
 	s.metrics.lag.set(s.shard.Token, meta.Timestamp)
 	entries := append(make([]entry, 0, 64), newEntry(first, meta))
 	window := min(max(s.cfg.WindowMax-time.Since(meta.Timestamp), s.cfg.WindowMin), s.cfg.WindowMax)
-	batch, err := s.consumer.Fetch(s.cfg.BatchEventsMax-1, jetstream.FetchMaxWait(window), jetstream.FetchPriorityGroup(s.group))
+	batch, err := s.consumer.Fetch(s.batchEventsMax-1, jetstream.FetchMaxWait(window), jetstream.FetchPriorityGroup(s.group))
 	if err != nil {
 		return nil, fmt.Errorf("pull from %s: %w", s.shard.Stream(), err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"parley/streams"
 	"parley/workers/store"
 )
 
@@ -67,7 +68,9 @@ func (s *shard) commitOnce(ctx context.Context, events []event, upto uint64) err
 	if err := s.cfg.Store.Commit(ctx, batch); err != nil {
 		return fmt.Errorf("commit shard %s up to %d: %w", s.shard.Token, upto, err)
 	}
-	s.metrics.commit.Observe(time.Since(started).Seconds())
+	took := time.Since(started)
+	s.paceBatches(len(events), took)
+	s.metrics.commit.Observe(took.Seconds())
 	s.metrics.batches.Inc()
 	s.metrics.batchRows.Observe(float64(len(events)))
 	s.metrics.events.Add(float64(len(events)))
@@ -75,6 +78,23 @@ func (s *shard) commitOnce(ctx context.Context, events []event, upto uint64) err
 	s.heads.apply(&batch)
 	return nil
 }
+
+// commitWithin is how long a commit should take. Nothing is pulled meanwhile, and
+// who does not pull within PinnedTTL loses the shard.
+const commitWithin = streams.PinnedTTL / 4
+
+// paceBatches halves the largest batch when a commit took too long, down to what
+// still shares its requests, and doubles it when full ones are done soon.
+func (s *shard) paceBatches(events int, took time.Duration) {
+	switch {
+	case took > commitWithin:
+		s.batchEventsMax = min(max(s.batchEventsMax/2, batchEventsMin), s.cfg.BatchEventsMax)
+	case took < commitWithin/4 && events >= s.batchEventsMax:
+		s.batchEventsMax = min(2*s.batchEventsMax, s.cfg.BatchEventsMax)
+	}
+}
+
+const batchEventsMin = 100
 
 // compareRow returns errTakenOver where the shard's row is not this owner's.
 func (s *shard) compareRow(ctx context.Context) error {

@@ -35,10 +35,12 @@ type shard struct {
 	group    string // the consumer's priority group
 
 	// what is known since the last takeover
-	pin   string // "" while this is no owner: the next message is a takeover
-	row   uint64 // the shard's row in the store
-	next  uint64 // the lowest sequence not committed; all below are, or are gone
-	heads headCache
+	pin   string    // "" while this is no owner: the next message is a takeover
+	row   uint64    // the shard's row in the store
+	next  uint64    // the lowest sequence not committed; all below are, or are gone
+	heads headCache // as of row
+
+	batchEventsMax int // of the next batch: see paceBatches
 
 	lastPin string // the last that this process had; the server may still hold it
 }
@@ -49,6 +51,8 @@ func newShard(p *Persister, s streams.Shard) *shard {
 		shard:     s,
 		log:       p.log.With("shard", s.Token),
 		heads:     newHeadCache(p.cfg.HeadsMax),
+
+		batchEventsMax: p.cfg.BatchEventsMax,
 	}
 }
 
@@ -132,6 +136,8 @@ func (s *shard) follow() {
 	s.log.Warn("the shard's stream was lost: persisting goes over to the one that was made anew", "stream", now.Stream())
 	s.drop()
 	s.lastPin, s.consumer = "", nil
+	s.row = 0
+	s.heads.clear()
 	s.shard, s.log = now, s.Persister.log.With("shard", now.Token)
 }
 
@@ -281,9 +287,11 @@ func (s *shard) takeOver(ctx context.Context, pin string) error {
 	if begin := max(row+1, s.shard.FirstSeq()); begin < next {
 		s.countLost(begin, next)
 	}
+	if row != s.row { // else nobody has committed since, and the same events fold to the same rows
+		s.heads.clear()
+	}
 	s.pin, s.lastPin = pin, pin
 	s.row, s.next = row, next
-	s.heads.clear()
 	s.metrics.takeovers.Inc()
 	s.log.Info("owns the shard", "next", next, "pin", pin)
 	return nil

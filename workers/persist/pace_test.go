@@ -1,0 +1,38 @@
+package persist
+
+import (
+	"testing"
+	"time"
+)
+
+// TestBatchesFollowTheStore: a store that is slow gets smaller batches, down to a
+// bound, and one that is quick again larger ones, up to what is configured.
+func TestBatchesFollowTheStore(t *testing.T) {
+	t.Parallel()
+	s := &shard{Persister: &Persister{cfg: Config{BatchEventsMax: 2000}}, batchEventsMax: 2000}
+	for _, step := range []struct {
+		events int
+		took   time.Duration
+		want   int
+	}{
+		{2000, commitWithin, 2000},
+		{1500, commitWithin + 1, 1000},
+		{1000, time.Minute, 500},
+		{500, time.Minute, 250},
+		{250, time.Minute, 125},
+		{125, time.Minute, 100},
+		{100, time.Minute, 100},
+		{99, 0, 100}, // it was not the bound that kept it small
+		{100, commitWithin / 2, 100},
+		{100, commitWithin/4 - 1, 200},
+		{200, 0, 400}, {400, 0, 800}, {800, 0, 1600}, {1600, 0, 2000}, {2000, 0, 2000},
+	} {
+		if s.paceBatches(step.events, step.took); s.batchEventsMax != step.want {
+			t.Fatalf("after %d events in %s: %d, want %d", step.events, step.took, s.batchEventsMax, step.want)
+		}
+	}
+	small := &shard{Persister: &Persister{cfg: Config{BatchEventsMax: 10}}, batchEventsMax: 10}
+	if small.paceBatches(10, time.Minute); small.batchEventsMax != 10 {
+		t.Errorf("%d, want the 10 that are configured", small.batchEventsMax)
+	}
+}
