@@ -43,7 +43,7 @@ func (r *rig) storedHistory(t testing.TB, stored ...row) func(schemas.History) s
 	return func(h schemas.History) string {
 		all := slices.Clone(stored)
 		for _, ev := range r.logOf(t, h.Chat.String()) {
-			all = append(all, row{ev.seq, ev.id, ev.from})
+			all = append(all, row(ev))
 		}
 		var events []string
 		for n, row := range all {

@@ -240,9 +240,7 @@ func TestLagAtTheEndIsTheWorstOfTheLastSamples(t *testing.T) {
 		t.Error("a lag without samples")
 	}
 	end := time.Now()
-	for _, s := range []lag{{end.Add(-3 * time.Second), 9}, {end.Add(-time.Second), 5}, {end.Add(-time.Millisecond), 7}, {end, 0}} {
-		l.samples = append(l.samples, s)
-	}
+	l.samples = []lag{{end.Add(-3 * time.Second), 9}, {end.Add(-time.Second), 5}, {end.Add(-time.Millisecond), 7}, {end, 0}}
 	if got := l.atEnd(); got != 7 {
 		t.Errorf("lag at the end %v, want 7", got)
 	}

@@ -139,9 +139,9 @@ func (s *Store) writeBatch(ctx context.Context, chat string, events []store.Even
 	if len(events) == 1 {
 		return s.write(ctx, insertEvent, eventValues(chat, &events[0])...)
 	}
-	session := s.session.Load()
-	if session == nil {
-		return errNoKeyspace
+	session, err := s.keyspace()
+	if err != nil {
+		return err
 	}
 	// Unlogged: in one partition it is one mutation, which is whole or not at all.
 	batch := session.Session.BatchWithContext(ctx, gocql.UnloggedBatch).RetryPolicy(retryNever)
@@ -159,9 +159,9 @@ func eventValues(chat string, e *store.Event) []any {
 
 // write runs a statement once.
 func (s *Store) write(ctx context.Context, statement string, values ...any) error {
-	session := s.session.Load()
-	if session == nil {
-		return errNoKeyspace
+	session, err := s.keyspace()
+	if err != nil {
+		return err
 	}
 	return session.ContextQuery(ctx, statement, nil).Bind(values...).Idempotent(true).RetryPolicy(retryNever).ExecRelease()
 }

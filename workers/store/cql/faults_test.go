@@ -188,6 +188,17 @@ func TestStoreWithoutKeyspace(t *testing.T) {
 	}
 }
 
+func TestClosedStoreSaysSo(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, errClosed) {
+		t.Errorf("Ping: %v, want ErrUnavailable since it was closed", err)
+	}
+}
+
 // TestDroppedTableIsNoBatchFault: a mistake of an operator must not make dead letters.
 func TestDroppedTableIsNoBatchFault(t *testing.T) {
 	t.Parallel()

@@ -29,7 +29,8 @@ type Store struct {
 	cfg     Config
 	product product
 
-	session atomic.Pointer[gocqlx.Session] // nil as long as there is no keyspace
+	session atomic.Pointer[gocqlx.Session] // nil as long as there is no keyspace, and at the end
+	closed  atomic.Bool
 }
 
 // product is the database's own name, and that of its folder of migrations.
@@ -132,17 +133,29 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close ends the connections. Requests under way fail.
 func (s *Store) Close() error {
+	s.closed.Store(true)
 	if session := s.session.Swap(nil); session != nil {
 		session.Close()
 	}
 	return nil
 }
 
+// keyspace is the session in which statements run.
+func (s *Store) keyspace() (*gocqlx.Session, error) {
+	switch session := s.session.Load(); {
+	case session != nil:
+		return session, nil
+	case s.closed.Load():
+		return nil, errClosed
+	}
+	return nil, errNoKeyspace
+}
+
 // read is a query that may be asked of several replicas, and again.
 func (s *Store) read(ctx context.Context, statement string, values ...any) (*gocqlx.Queryx, error) {
-	session := s.session.Load()
-	if session == nil {
-		return nil, errNoKeyspace
+	session, err := s.keyspace()
+	if err != nil {
+		return nil, err
 	}
 	q := session.ContextQuery(ctx, statement, nil).Bind(values...)
 	return q.Idempotent(true).SetSpeculativeExecutionPolicy(speculation{session.Session, s.cfg.SpeculativeAfter}).RetryPolicy(retryOnce), nil
