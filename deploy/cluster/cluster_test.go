@@ -169,7 +169,7 @@ func connections(t *testing.T, admin string) string {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := listenFree()
 	if err != nil {
 		t.Fatal(err)
 	}

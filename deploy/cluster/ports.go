@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -46,7 +47,7 @@ func loadOrChoosePorts(dir string) (ports, error) {
 			continue
 		}
 		// Kept open until all are chosen, so that no two are the same.
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := listenFree()
 		if err != nil {
 			return nil, fmt.Errorf("choose a port for %s: %w", name, err)
 		}
@@ -61,6 +62,24 @@ func loadOrChoosePorts(dir string) (ports, error) {
 		return nil, fmt.Errorf("keep ports: %w", err)
 	}
 	return kept, nil
+}
+
+// Ports are chosen below those that systems give to outgoing connections and to
+// who asks for any: those would be taken again before the last part has started.
+const (
+	portMin   = 15000
+	portMax   = 32000
+	portTries = 1000
+)
+
+// listenFree listens at a random port, since another cluster may choose too.
+func listenFree() (listener net.Listener, err error) {
+	for range portTries {
+		if listener, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", portMin+rand.IntN(portMax-portMin))); err == nil {
+			return listener, nil
+		}
+	}
+	return nil, err
 }
 
 // address is host:port of a part.

@@ -79,11 +79,23 @@ type Tab struct {
 	ctx context.Context
 }
 
-// Open opens url in a new tab, which closes with the test. All tabs of a
+// Open opens url in a new tab, which closes with the test. All such tabs of a
 // browser share its storage, as windows of one person do.
 func (b *Browser) Open(t *testing.T, url string) *Tab {
 	t.Helper()
-	ctx, end := chromedp.NewContext(b.ctx)
+	return b.open(t, url)
+}
+
+// OpenPrivate is Open in a window with cookies and storage of its own, as
+// another person's browser has.
+func (b *Browser) OpenPrivate(t *testing.T, url string) *Tab {
+	t.Helper()
+	return b.open(t, url, chromedp.WithNewBrowserContext())
+}
+
+func (b *Browser) open(t *testing.T, url string, options ...chromedp.ContextOption) *Tab {
+	t.Helper()
+	ctx, end := chromedp.NewContext(b.ctx, options...)
 	t.Cleanup(end)
 	if err := attach(ctx, end); err != nil {
 		t.Fatalf("open a tab: %v", err)

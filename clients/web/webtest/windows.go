@@ -10,7 +10,7 @@ import (
 )
 
 // TwoWindows has alice and bob chat at the server at url (like
-// http://127.0.0.1:8080/), in two windows of one browser: messages and typing
+// http://127.0.0.1:8080/), in two windows that share nothing: messages and typing
 // arrive, texts look as they were written, a reload shows the history. Then
 // stop stops the server and start starts it again, with the same data at the
 // same address; what alice wrote meanwhile arrives once. Nil for both leaves that out.
@@ -19,8 +19,8 @@ func TwoWindows(t *testing.T, url string, stop, start func()) {
 	browser := NewBrowser(t)
 	url = strings.TrimSuffix(url, "/")
 	run := ulid.Make().String() // the chat may hold messages of an earlier run
-	alice := browser.Open(t, url+"/#alice/bob")
-	bob := browser.Open(t, url+"/#bob/alice")
+	alice := browser.OpenPrivate(t, url+"/#alice/bob")
+	bob := browser.OpenPrivate(t, url+"/#bob/alice")
 	for _, tab := range []*Tab{alice, bob} {
 		wantState(t, tab, "online")
 		Until(t, "the newest page", func() bool { return Eval[bool](tab, `!document.querySelector('#chat').hidden`) }, isTrue)
