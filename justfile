@@ -20,9 +20,11 @@ cluster *flags:
 test *flags:
     go test {{ flags }} ./...
 
-# Run all tests with the race detector.
+# Run all tests with the race detector. That of a whole production system is
+# without it and by itself: with it, the faults would wait for the machine.
 race:
-    GOFLAGS=-race go test -timeout 15m ./...
+    GOFLAGS=-race go test -timeout 20m -skip '^TestProductionParts' ./...
+    go test -timeout 20m -run '^TestProductionParts' .
 
 # Check formatting, vet, staticcheck.
 lint:
@@ -46,9 +48,10 @@ bench *flags:
 bench-cassandra *flags:
     go run ./clients/bench/cassandra go run . bench persist pages {{ flags }}
 
-# Kill the server many times under load.
+# Kill, stop, fill and cut off every part many times under load.
 faults rounds="20":
-    go test -run 'Killed|Stopped|Gone|Full' -count=1 -timeout 60m . -fault-rounds {{ rounds }} -fault-pause 90s
+    go test -run 'Killed|Stopped|Gone|Full|Lost|PowerCut' -skip Production -count=1 -timeout 60m . -fault-rounds {{ rounds }} -fault-pause 90s
+    go test -run 'ProductionParts' -count=1 -v -timeout 600m . -fault-rounds {{ rounds }} -fault-pause 30s -fault-away 5m
 
 # Make the JSON Schemas anew from the Go types.
 schemas:
