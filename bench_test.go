@@ -35,7 +35,7 @@ func TestBenchWorkloadsGiveTheirResults(t *testing.T) {
 	} {
 		t.Run(tc.workload, func(t *testing.T) {
 			t.Parallel()
-			results := runBench(t, append([]string{tc.workload, "--short", "--duration=400ms"}, tc.flags...)...)
+			results := runBench(t, append([]string{tc.workload, "--short", "--duration=2s"}, tc.flags...)...)
 			if len(results) != len(tc.cases) {
 				t.Fatalf("%d results, want %d: %+v", len(results), len(tc.cases), results)
 			}
