@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gocql/gocql"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"parley/deploy/cassandra"
@@ -102,6 +103,50 @@ func TestProductionPartsKilledAndStoppedLoseNothing(t *testing.T) {
 	}
 	t.Logf("%d rounds of %d faults, stops of %s, the store away for %s: %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order",
 		*faultRounds, len(faults), *faultPause, *faultAway, s.load.acks.Load(), messages)
+	s.checkAndRebuild(t)
+}
+
+// checkAndRebuild has the operator's commands compare what is left, and make the
+// store anew from the log once its rows are gone.
+func (s *production) checkAndRebuild(t *testing.T) {
+	t.Helper()
+	wantAgreement := func(when string) {
+		t.Helper()
+		if stdout, stderr, ok := s.parts.runParley(t, "check", "--deep"); !ok || !strings.Contains(stdout, "log and store agree") {
+			t.Errorf("check %s:\n%s%s", when, stdout, stderr)
+		}
+	}
+	wantAgreement("after all faults")
+	for _, w := range s.workers {
+		w.signal(t, syscall.SIGTERM)
+		w.waitExit(t)
+	}
+	s.truncate(t, "events", "buckets", "chats", "chats_by_user")
+	if stdout, stderr, ok := s.parts.runParley(t, "check"); ok {
+		t.Errorf("check of a store without rows:\n%s%s", stdout, stderr)
+	}
+	stdout, stderr, ok := s.parts.runParley(t, "rebuild")
+	if !ok {
+		t.Errorf("rebuild:\n%s%s", stdout, stderr)
+	}
+	t.Log("rebuild into Cassandra: ", strings.TrimSpace(stdout))
+	wantAgreement("after the rebuild")
+}
+
+func (s *production) truncate(t *testing.T, tables ...string) {
+	t.Helper()
+	cluster := gocql.NewCluster(s.cassandra.Address())
+	cluster.Keyspace, cluster.Timeout = "parley", childWithin
+	session, err := cluster.CreateSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	for _, table := range tables {
+		if err := session.Query("TRUNCATE " + table).Exec(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func (s *production) killEdge(t *testing.T) {
