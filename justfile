@@ -20,11 +20,12 @@ cluster *flags:
 test *flags:
     go test {{ flags }} ./...
 
-# Run all tests with the race detector. That of a whole production system is
-# without it and by itself: with it, the faults would wait for the machine.
+# Run all tests with the race detector. Those of a whole production system, and of
+# a Cassandra that dies, are without it and by themselves: with it, the first
+# waits for the machine, and the second finds the CQL driver's own.
 race:
     GOFLAGS=-race go test -timeout 20m -skip '^TestProductionParts' ./...
-    go test -timeout 20m -run '^TestProductionParts' .
+    go test -timeout 20m -run '^TestProductionParts|^TestKilledDatabase|^TestPausedDatabase' . ./workers/store/cql
 
 # Check formatting, vet, staticcheck.
 lint:
