@@ -191,7 +191,7 @@ func (l *load) check(t testing.TB, at place, log *streams.Log, storeAt string) (
 	st := openStore(t, storeAt)
 	defer st.Close()
 	for _, talk := range l.talks {
-		want := readLog(t, log, talk.chat)
+		want := readLeaderLog(t, log, talk.chat)
 		messages += len(want)
 		for _, s := range talk.sides {
 			checkAcked(t, s.user, s.acked, want)
@@ -274,6 +274,21 @@ func readLog(t testing.TB, log *streams.Log, chat schemas.Chat) (lines []line) {
 	if lines = logged(t, log, chat); len(lines) == 0 {
 		t.Fatalf("the log has nothing of %s", chat)
 	}
+	return lines
+}
+
+// readLeaderLog is readLog up to what the stream's leader has: a replica that
+// answers may still be behind it.
+func readLeaderLog(t testing.TB, log *streams.Log, chat schemas.Chat) (lines []line) {
+	t.Helper()
+	eventuallyWithin(t, childWithin, fmt.Sprintf("the log of %s is read to its end", chat), func() bool {
+		last, _, err := log.Last(t.Context(), chat)
+		if err != nil {
+			return false
+		}
+		lines = readLog(t, log, chat)
+		return lines[len(lines)-1].seq >= last
+	})
 	return lines
 }
 
