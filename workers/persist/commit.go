@@ -89,7 +89,7 @@ func (s *shard) paceBatches(events int, took time.Duration) {
 	switch {
 	case took > commitWithin:
 		s.batchEventsMax = min(max(s.batchEventsMax/2, batchEventsMin), s.cfg.BatchEventsMax)
-	case took < commitWithin/4 && events >= s.batchEventsMax:
+	case took < commitWithin/2 && events >= s.batchEventsMax:
 		s.batchEventsMax = min(2*s.batchEventsMax, s.cfg.BatchEventsMax)
 	}
 }

@@ -24,7 +24,7 @@ func TestBatchesFollowTheStore(t *testing.T) {
 		{100, time.Minute, 100},
 		{99, 0, 100}, // it was not the bound that kept it small
 		{100, commitWithin / 2, 100},
-		{100, commitWithin/4 - 1, 200},
+		{100, commitWithin/2 - 1, 200},
 		{200, 0, 400}, {400, 0, 800}, {800, 0, 1600}, {1600, 0, 2000}, {2000, 0, 2000},
 	} {
 		if s.paceBatches(step.events, step.took); s.batchEventsMax != step.want {

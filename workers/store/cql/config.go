@@ -1,6 +1,7 @@
 package cql
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,7 +26,7 @@ type Config struct {
 	CAFile     string // PEM of who signed the servers' certificates; default: the system's
 	CertFile   string // PEM of the own certificate, with KeyFile; default: none
 	KeyFile    string
-	ServerName string // expected in the certificates; default: the host that was asked
+	ServerName string // expected in the certificates; default: the node's IP address, by which the driver knows it
 
 	// Datacenter is the local one: its nodes are asked, and LOCAL_QUORUM is theirs.
 	Datacenter string // default: that of the first seed that answers
@@ -208,7 +209,10 @@ func (c Config) cluster(keyspace string, timeout time.Duration, connects *lastCo
 		cluster.Authenticator = gocql.PasswordAuthenticator{Username: c.User, Password: c.Password}
 	}
 	if c.TLS {
-		cluster.SslOpts = &gocql.SslOptions{CaPath: c.CAFile, CertPath: c.CertFile, KeyPath: c.KeyFile, EnableHostVerification: true}
+		cluster.SslOpts = &gocql.SslOptions{
+			Config: &tls.Config{ServerName: c.ServerName, MinVersion: tls.VersionTLS12},
+			CaPath: c.CAFile, CertPath: c.CertFile, KeyPath: c.KeyFile, EnableHostVerification: true,
+		}
 	}
 	// Each session has a policy of its own: it holds the session's ring.
 	fallback := gocql.RoundRobinHostPolicy()
