@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -113,20 +114,12 @@ func validConsumerName(name string) bool {
 
 // withDefaults is for what is new: no field is zero afterwards.
 func (s Settings) withDefaults() Settings {
-	s.Shards = orDefault(s.Shards, defaultShards)
-	s.Replicas = orDefault(s.Replicas, defaultReplicas)
-	s.MaxAge = orDefault(s.MaxAge, defaultMaxAge)
-	s.MaxBytes = orDefault(s.MaxBytes, defaultMaxBytes)
-	s.Duplicates = orDefault(s.Duplicates, min(defaultDuplicates, s.MaxAge))
+	s.Shards = cmp.Or(s.Shards, defaultShards)
+	s.Replicas = cmp.Or(s.Replicas, defaultReplicas)
+	s.MaxAge = cmp.Or(s.MaxAge, defaultMaxAge)
+	s.MaxBytes = cmp.Or(s.MaxBytes, defaultMaxBytes)
+	s.Duplicates = cmp.Or(s.Duplicates, min(defaultDuplicates, s.MaxAge))
 	return s
-}
-
-func orDefault[T comparable](value, def T) T {
-	var zero T
-	if value == zero {
-		return def
-	}
-	return value
 }
 
 // declaredStreams are all streams and buckets of Parley.

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -184,12 +185,12 @@ func (p *provisioner) retireOld(ctx context.Context, existing streamInfos, layou
 // settings fills what was not asked for from what is provisioned.
 func (p *provisioner) settings(existing streamInfos, layout Layout) Settings {
 	s := p.asked
-	s.MaxBytes = orDefault(s.MaxBytes, p.maxBytes)
+	s.MaxBytes = cmp.Or(s.MaxBytes, p.maxBytes)
 	if info := existing.example(layout); info != nil {
-		s.Replicas = orDefault(s.Replicas, info.Config.Replicas)
-		s.MaxAge = orDefault(s.MaxAge, info.Config.MaxAge)
-		s.MaxBytes = orDefault(s.MaxBytes, info.Config.MaxBytes)
-		s.Duplicates = orDefault(s.Duplicates, min(info.Config.Duplicates, s.MaxAge))
+		s.Replicas = cmp.Or(s.Replicas, info.Config.Replicas)
+		s.MaxAge = cmp.Or(s.MaxAge, info.Config.MaxAge)
+		s.MaxBytes = cmp.Or(s.MaxBytes, info.Config.MaxBytes)
+		s.Duplicates = cmp.Or(s.Duplicates, min(info.Config.Duplicates, s.MaxAge))
 	}
 	s = s.withDefaults()
 	p.maxBytes = s.MaxBytes

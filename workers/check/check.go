@@ -21,6 +21,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,19 +78,12 @@ func (c Config) withDefaults() Config {
 	if c.Shards == nil {
 		c.Shards = c.Layout.All()
 	}
-	setDefault(&c.Readers, 8)
-	setDefault(&c.FindingsMax, 20)
-	setDefault(&c.WindowEvents, 10_000)
-	setDefault(&c.WindowBytes, 16<<20)
-	setDefault(&c.RetryWithin, 15*time.Second)
+	c.Readers = cmp.Or(c.Readers, 8)
+	c.FindingsMax = cmp.Or(c.FindingsMax, 20)
+	c.WindowEvents = cmp.Or(c.WindowEvents, 10_000)
+	c.WindowBytes = cmp.Or(c.WindowBytes, 16<<20)
+	c.RetryWithin = cmp.Or(c.RetryWithin, 15*time.Second)
 	return c
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Validate reports every fault of c at once.

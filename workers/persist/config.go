@@ -1,6 +1,7 @@
 package persist
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,21 +68,14 @@ func (c Config) withDefaults() Config {
 	if c.Registerer == nil {
 		c.Registerer = prometheus.NewRegistry()
 	}
-	setDefault(&c.BatchEventsMax, 2000)
-	setDefault(&c.WindowMin, 100*time.Millisecond)
-	setDefault(&c.WindowMax, max(500*time.Millisecond, c.WindowMin))
-	setDefault(&c.PollWithin, 2*time.Second)
-	setDefault(&c.HeadsMax, 20_000)
-	setDefault(&c.RetryMax, 5*time.Second)
-	setDefault(&c.StopWithin, 10*time.Second)
+	c.BatchEventsMax = cmp.Or(c.BatchEventsMax, 2000)
+	c.WindowMin = cmp.Or(c.WindowMin, 100*time.Millisecond)
+	c.WindowMax = cmp.Or(c.WindowMax, max(500*time.Millisecond, c.WindowMin))
+	c.PollWithin = cmp.Or(c.PollWithin, 2*time.Second)
+	c.HeadsMax = cmp.Or(c.HeadsMax, 20_000)
+	c.RetryMax = cmp.Or(c.RetryMax, 5*time.Second)
+	c.StopWithin = cmp.Or(c.StopWithin, 10*time.Second)
 	return c
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Validate reports every fault of c at once.

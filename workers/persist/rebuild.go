@@ -1,6 +1,7 @@
 package persist
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,13 +53,13 @@ func (c RebuildConfig) withDefaults() RebuildConfig {
 	if c.Shards == nil {
 		c.Shards = c.Layout.All()
 	}
-	setDefault(&c.ShardsAtOnce, 8)
-	setDefault(&c.Readers, 4)
-	setDefault(&c.BatchEventsMax, 2000)
-	setDefault(&c.BatchBytesMax, 4<<20)
-	setDefault(&c.HeadsMax, 100_000)
-	setDefault(&c.OwnedWithin, streams.PinnedTTL+2*time.Second)
-	setDefault(&c.RetryWithin, 15*time.Second)
+	c.ShardsAtOnce = cmp.Or(c.ShardsAtOnce, 8)
+	c.Readers = cmp.Or(c.Readers, 4)
+	c.BatchEventsMax = cmp.Or(c.BatchEventsMax, 2000)
+	c.BatchBytesMax = cmp.Or(c.BatchBytesMax, 4<<20)
+	c.HeadsMax = cmp.Or(c.HeadsMax, 100_000)
+	c.OwnedWithin = cmp.Or(c.OwnedWithin, streams.PinnedTTL+2*time.Second)
+	c.RetryWithin = cmp.Or(c.RetryWithin, 15*time.Second)
 	return c
 }
 

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,22 +68,15 @@ func (c Config) withDefaults() Config {
 	if c.Registerer == nil {
 		c.Registerer = prometheus.NewRegistry()
 	}
-	setDefault(&c.Version, "1.0.0")
-	setDefault(&c.QueriesMax, 64)
-	setDefault(&c.WaitingMax, 4096)
-	setDefault(&c.QueryWithin, 5*time.Second)
-	setDefault(&c.CacheBytesMax, 64<<20)
-	setDefault(&c.CacheFor, time.Minute)
-	setDefault(&c.TailEventsMax, 20_000)
-	setDefault(&c.StopWithin, 5*time.Second)
+	c.Version = cmp.Or(c.Version, "1.0.0")
+	c.QueriesMax = cmp.Or(c.QueriesMax, 64)
+	c.WaitingMax = cmp.Or(c.WaitingMax, 4096)
+	c.QueryWithin = cmp.Or(c.QueryWithin, 5*time.Second)
+	c.CacheBytesMax = cmp.Or(c.CacheBytesMax, 64<<20)
+	c.CacheFor = cmp.Or(c.CacheFor, time.Minute)
+	c.TailEventsMax = cmp.Or(c.TailEventsMax, 20_000)
+	c.StopWithin = cmp.Or(c.StopWithin, 5*time.Second)
 	return c
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Validate reports every fault of c at once.

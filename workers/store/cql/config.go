@@ -1,6 +1,7 @@
 package cql
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -140,21 +141,14 @@ func parseReplication(text string) (map[string]int, error) {
 
 func (c Config) withDefaults() Config {
 	c.TLS = c.TLS || c.CAFile != "" || c.CertFile != "" || c.ServerName != ""
-	setDefault(&c.Timeout, 6*time.Second)
-	setDefault(&c.SpeculativeAfter, 100*time.Millisecond)
-	setDefault(&c.WritesMax, 64)
-	setDefault(&c.ReadsMax, 64)
+	c.Timeout = cmp.Or(c.Timeout, 6*time.Second)
+	c.SpeculativeAfter = cmp.Or(c.SpeculativeAfter, 100*time.Millisecond)
+	c.WritesMax = cmp.Or(c.WritesMax, 64)
+	c.ReadsMax = cmp.Or(c.ReadsMax, 64)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Validate reports every fault of c at once.
