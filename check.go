@@ -64,20 +64,11 @@ func (c *checkCommand) Run(p *process) error {
 	if c.Readers < 1 || c.Findings < 1 {
 		return fmt.Errorf("--readers %d, --findings %d: at least 1", c.Readers, c.Findings)
 	}
-	return withJetStream(p, c.natsFlags, streams.WorkerComponent, c.Data, func(js jetstream.JetStream) error {
-		layout, err := streams.LoadLayout(p.ctx, js)
-		if err != nil {
-			return err
-		}
+	return withLogAndStore(p, c.natsFlags, c.Data, c.storeFlag, func(js jetstream.JetStream, layout streams.Layout, st permanentStore) error {
 		shards, err := c.of(layout)
 		if err != nil {
 			return err
 		}
-		st, err := c.openMigrated(p.ctx, p.log)
-		if err != nil {
-			return err
-		}
-		defer st.Close()
 		checker, err := check.New(check.Config{
 			JetStream: js, Log: streams.NewLog(js, layout), Layout: layout, Store: st,
 			Shards: shards, Deep: c.Deep, Readers: c.Readers, FindingsMax: c.Findings,
@@ -150,20 +141,11 @@ type rebuildCommand struct {
 }
 
 func (c *rebuildCommand) Run(p *process) error {
-	return withJetStream(p, c.natsFlags, streams.WorkerComponent, c.Data, func(js jetstream.JetStream) error {
-		layout, err := streams.LoadLayout(p.ctx, js)
-		if err != nil {
-			return err
-		}
+	return withLogAndStore(p, c.natsFlags, c.Data, c.storeFlag, func(js jetstream.JetStream, layout streams.Layout, st permanentStore) error {
 		shards, err := c.of(layout)
 		if err != nil {
 			return err
 		}
-		st, err := c.openMigrated(p.ctx, p.log)
-		if err != nil {
-			return err
-		}
-		defer st.Close()
 		rebuilder, err := persist.NewRebuilder(persist.RebuildConfig{
 			JetStream: js, Log: streams.NewLog(js, layout), Layout: layout, Store: st, Shards: shards,
 		})

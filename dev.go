@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"parley/edge"
@@ -47,17 +46,11 @@ func (c *devCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	var running atomic.Pointer[edge.Edge] // nil until it has started
-	a, err := startAdmin(c.Admin, func(context.Context) error { return edgeReady(running.Load()) })
+	doors, err := openDoors(c.Admin, c.Listen)
 	if err != nil {
 		return err
 	}
-	defer a.Close()
-	listener, err := listen("listen", c.Listen)
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
+	defer doors.Close()
 
 	server, err := streams.StartServer(p.ctx, streams.ServerConfig{
 		Conf: natsConf, Listen: c.NATSListen, DataDir: filepath.Join(c.Data, natsDir),
@@ -84,17 +77,17 @@ func (c *devCommand) Run(p *process) error {
 	}
 
 	config := edge.Config{
-		Node: devNode(), Listener: listener, NATS: connect(streams.EdgeComponent),
-		Auth: edge.AuthConfig{Secret: secret, Log: p.log}, Page: demoPage(secret), Log: p.log, Metrics: a.metrics,
+		Node: devNode(), Listener: doors.clients, NATS: connect(streams.EdgeComponent),
+		Auth: edge.AuthConfig{Secret: secret, Log: p.log}, Page: demoPage(secret), Log: p.log, Metrics: doors.admin.metrics,
 	}
 	c.apply(&config)
 	e, err := edge.New(p.ctx, config)
 	if err != nil {
 		return err
 	}
-	running.Store(e)
-	w := workers{nats: connect(streams.WorkerComponent), store: st, metrics: a.metrics}
-	return c.serve(p, e, &w, func() { fmt.Fprintf(p.stdout, "ready %s\n", publicURL(listener)) })
+	doors.edge.Store(e)
+	w := workers{nats: connect(streams.WorkerComponent), store: st, metrics: doors.admin.metrics}
+	return c.serve(p, e, &w, func() { fmt.Fprintf(p.stdout, "ready %s\n", doors.url()) })
 }
 
 // serve runs the edge and the workers. The workers outlive the edge, so that

@@ -1,17 +1,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"parley/clients/web"
 	"parley/edge"
 	"parley/schemas"
 	"parley/streams"
-	"sync/atomic"
 	"time"
 )
 
@@ -70,20 +67,15 @@ func (c *edgeCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	var running atomic.Pointer[edge.Edge] // nil until it has started
-	a, err := startAdmin(c.Admin, func(context.Context) error { return edgeReady(running.Load()) })
+	doors, err := openDoors(c.Admin, c.Listen)
 	if err != nil {
 		return err
 	}
-	defer a.Close()
-	listener, err := listen("listen", c.Listen)
-	if err != nil {
-		return err
-	}
+	defer doors.Close()
 	config := edge.Config{
-		Node: node, Listener: listener, NATS: nats, Replicas: c.Replicas,
+		Node: node, Listener: doors.clients, NATS: nats, Replicas: c.Replicas,
 		Auth:           edge.AuthConfig{Secret: []byte(c.AuthSecret), JWKSURL: c.JWKSURL, Audience: c.Audience, Issuer: c.Issuer, UserClaim: c.UserClaim, Log: p.log},
-		TrustedProxies: proxies, Log: p.log, Metrics: a.metrics,
+		TrustedProxies: proxies, Log: p.log, Metrics: doors.admin.metrics,
 	}
 	c.apply(&config)
 	if c.DemoPage {
@@ -92,11 +84,10 @@ func (c *edgeCommand) Run(p *process) error {
 	}
 	e, err := edge.New(p.ctx, config)
 	if err != nil {
-		listener.Close()
 		return err
 	}
-	running.Store(e)
-	fmt.Fprintf(p.stdout, "ready %s\n", publicURL(listener))
+	doors.edge.Store(e)
+	fmt.Fprintf(p.stdout, "ready %s\n", doors.url())
 	return e.Run(p.ctx)
 }
 
@@ -121,15 +112,3 @@ func demoPage(secret []byte) http.Handler {
 		return token, now.Add(devTokenTTL).Truncate(time.Second), err
 	})
 }
-
-func edgeReady(e *edge.Edge) error {
-	if e == nil {
-		return errors.New("starting")
-	}
-	if reason, ok := e.Ready(); !ok {
-		return errors.New(reason)
-	}
-	return nil
-}
-
-func publicURL(l net.Listener) string { return "http://" + l.Addr().String() }

@@ -3,23 +3,17 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gocql/gocql"
 	"github.com/nats-io/nats-server/v2/server"
 
 	"parley/deploy/cassandra"
 	"parley/deploy/cassandra/cassandratest"
+	"parley/deploy/certtest"
 	"parley/streams"
 	"parley/streams/streamstest"
 )
@@ -125,9 +119,13 @@ func addMigration(t *testing.T, address, keyspace string) {
 // authority that does not vouch for it.
 func startTLSServer(t *testing.T) (address, otherCA string) {
 	t.Helper()
+	identity, err := tls.LoadX509KeyPair(certtest.SelfSigned(t))
+	if err != nil {
+		t.Fatal(err)
+	}
 	srv, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}},
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{identity}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -137,23 +135,6 @@ func startTLSServer(t *testing.T) (address, otherCA string) {
 	if !srv.ReadyForConnections(childWithin) {
 		t.Fatal("the NATS server does not accept connections")
 	}
-	other := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: selfSigned(t).Certificate[0]})
-	return srv.Addr().String(), write(t, "other-ca.pem", string(other))
-}
-
-func selfSigned(t *testing.T) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	otherCA, _ = certtest.SelfSigned(t)
+	return srv.Addr().String(), otherCA
 }

@@ -136,19 +136,10 @@ type deadReplayCommand struct {
 }
 
 func (c *deadReplayCommand) Run(p *process) error {
-	return withJetStream(p, c.natsFlags, streams.WorkerComponent, c.Data, func(js jetstream.JetStream) error {
-		layout, err := streams.LoadLayout(p.ctx, js)
-		if err != nil {
-			return err
-		}
-		st, err := c.openMigrated(p.ctx, p.log)
-		if err != nil {
-			return err
-		}
-		defer st.Close()
+	return withLogAndStore(p, c.natsFlags, c.Data, c.storeFlag, func(js jetstream.JetStream, layout streams.Layout, st permanentStore) error {
 		taken, left := 0, 0
 		handlers := map[string]dead.Handler{streams.PersistConsumer: persist.NewReplayer(st, layout)}
-		err = dead.Replay(p.ctx, js, c.Consumer, handlers, func(letter dead.Letter, err error) {
+		err := dead.Replay(p.ctx, js, c.Consumer, handlers, func(letter dead.Letter, err error) {
 			if err != nil {
 				left++
 				fmt.Fprintf(p.stderr, "%d stays: %v\n", letter.ID, err)
@@ -207,4 +198,20 @@ func withJetStream(p *process, flags natsFlags, component streams.Component, dat
 		return fmt.Errorf("open JetStream: %w", err)
 	}
 	return f(js)
+}
+
+// withLogAndStore connects to the log and opens the store, which is migrated, for the time of f.
+func withLogAndStore(p *process, flags natsFlags, data string, store storeFlag, f func(js jetstream.JetStream, layout streams.Layout, st permanentStore) error) error {
+	return withJetStream(p, flags, streams.WorkerComponent, data, func(js jetstream.JetStream) error {
+		layout, err := streams.LoadLayout(p.ctx, js)
+		if err != nil {
+			return err
+		}
+		st, err := store.openMigrated(p.ctx, p.log)
+		if err != nil {
+			return err
+		}
+		defer st.Close()
+		return f(js, layout, st)
+	})
 }

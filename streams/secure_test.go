@@ -2,15 +2,8 @@ package streams_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,75 +15,10 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
 
+	"parley/deploy/certtest"
 	"parley/streams"
 	"parley/streams/streamstest"
 )
-
-// authority signs certificates.
-type authority struct {
-	t    *testing.T
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T, name string) *authority {
-	t.Helper()
-	a := &authority{t: t, dir: t.TempDir(), key: newKey(t)}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	writePEM(t, a.file(), "CERTIFICATE", der)
-	return a
-}
-
-// file has the authority's own certificate.
-func (a *authority) file() string { return filepath.Join(a.dir, "ca.pem") }
-
-// sign returns the files of a certificate for 127.0.0.1 that is valid until end, and of its key.
-func (a *authority) sign(name string, end time.Time) (cert, key string) {
-	a.t.Helper()
-	private := newKey(a.t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotBefore: end.Add(-24 * time.Hour), NotAfter: end,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &private.PublicKey, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	cert, key = filepath.Join(a.dir, name+".pem"), filepath.Join(a.dir, name+".key")
-	writePEM(a.t, cert, "CERTIFICATE", der)
-	writePEM(a.t, key, "PRIVATE KEY", pkcs8)
-	return cert, key
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func writePEM(t *testing.T, path, kind string, der []byte) {
-	t.Helper()
-	writeFile(t, path, string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})))
-}
 
 func writeFile(t *testing.T, path, text string) string {
 	t.Helper()
@@ -125,10 +53,10 @@ func startNATS(t *testing.T, conf string) string {
 
 // startTLS starts Parley's server with a certificate that ends at end. With
 // verify it wants its clients to have one of the same authority.
-func startTLS(t *testing.T, a *authority, end time.Time, verify bool) string {
+func startTLS(t *testing.T, a *certtest.Authority, end time.Time, verify bool) string {
 	t.Helper()
-	cert, key := a.sign("server", end)
-	block := fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: %v }\n", cert, key, a.file(), verify)
+	cert, key := a.Sign(t, "server", end)
+	block := fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: %v }\n", cert, key, a.File(), verify)
 	return startNATS(t, block+streamstest.Conf(t))
 }
 
@@ -146,12 +74,12 @@ func connectSecure(url string, secure streams.Secure) error {
 func TestConnectionsAreSecured(t *testing.T) {
 	t.Parallel()
 	tomorrow, yesterday := time.Now().Add(24*time.Hour), time.Now().Add(-24*time.Hour)
-	ours, others := newAuthority(t, "ours"), newAuthority(t, "others")
+	ours, others := certtest.NewAuthority(t, "ours"), certtest.NewAuthority(t, "others")
 	plain := startNATS(t, streamstest.Conf(t))
 	open, verifying, expired := startTLS(t, ours, tomorrow, false), startTLS(t, ours, tomorrow, true), startTLS(t, ours, yesterday, false)
-	cert, key := ours.sign("client", tomorrow)
-	oldCert, oldKey := ours.sign("old", yesterday)
-	strangeCert, strangeKey := others.sign("strange", tomorrow)
+	cert, key := ours.Sign(t, "client", tomorrow)
+	oldCert, oldKey := ours.Sign(t, "old", yesterday)
+	strangeCert, strangeKey := others.Sign(t, "strange", tomorrow)
 	missing, empty := filepath.Join(t.TempDir(), "missing.pem"), writeFile(t, filepath.Join(t.TempDir(), "empty.pem"), "nothing\n")
 	_, port, _ := net.SplitHostPort(open)
 	for _, test := range []struct {
@@ -160,28 +88,28 @@ func TestConnectionsAreSecured(t *testing.T) {
 		secure streams.Secure
 		says   []string // of the error; none: it connects
 	}{
-		{"TLS", "tls://" + open, streams.Secure{CA: ours.file()}, nil},
-		{"a server that requires TLS is given it", "nats://" + open, streams.Secure{CA: ours.file()}, nil},
-		{"both ends have certificates", "tls://" + verifying, streams.Secure{CA: ours.file(), Cert: cert, Key: key}, nil},
-		{"a certificate that nobody asks for", "tls://" + open, streams.Secure{CA: ours.file(), Cert: cert, Key: key}, nil},
+		{"TLS", "tls://" + open, streams.Secure{CA: ours.File()}, nil},
+		{"a server that requires TLS is given it", "nats://" + open, streams.Secure{CA: ours.File()}, nil},
+		{"both ends have certificates", "tls://" + verifying, streams.Secure{CA: ours.File(), Cert: cert, Key: key}, nil},
+		{"a certificate that nobody asks for", "tls://" + open, streams.Secure{CA: ours.File(), Cert: cert, Key: key}, nil},
 
 		{"no CA", "nats://" + open, streams.Secure{}, []string{"--nats-ca", "vouches"}},
-		{"wrong CA", "tls://" + open, streams.Secure{CA: others.file()}, []string{others.file(), "--nats-ca"}},
+		{"wrong CA", "tls://" + open, streams.Secure{CA: others.File()}, []string{others.File(), "--nats-ca"}},
 		{"CA is missing", "tls://" + open, streams.Secure{CA: missing}, []string{missing, "--nats-ca"}},
 		{"CA is empty", "tls://" + open, streams.Secure{CA: empty}, []string{empty, "PEM"}},
-		{"another name", "tls://localhost:" + port, streams.Secure{CA: ours.file()}, []string{"localhost", "names in --nats"}},
-		{"server's certificate is expired", "tls://" + expired, streams.Secure{CA: ours.file()}, []string{"expired", "renew"}},
+		{"another name", "tls://localhost:" + port, streams.Secure{CA: ours.File()}, []string{"localhost", "names in --nats"}},
+		{"server's certificate is expired", "tls://" + expired, streams.Secure{CA: ours.File()}, []string{"expired", "renew"}},
 		{"server without TLS", "tls://" + plain, streams.Secure{}, []string{"does not speak TLS", "--tls"}},
-		{"server without TLS and a CA", "nats://" + plain, streams.Secure{CA: ours.file()}, []string{"does not speak TLS", "--nats-ca"}},
+		{"server without TLS and a CA", "nats://" + plain, streams.Secure{CA: ours.File()}, []string{"does not speak TLS", "--nats-ca"}},
 
-		{"no certificate", "tls://" + verifying, streams.Secure{CA: ours.file()}, []string{"--nats-cert", "--nats-key"}},
-		{"certificate of others", "tls://" + verifying, streams.Secure{CA: ours.file(), Cert: strangeCert, Key: strangeKey}, []string{strangeCert, "refuses"}},
-		{"certificate is expired", "tls://" + verifying, streams.Secure{CA: ours.file(), Cert: oldCert, Key: oldKey}, []string{oldCert, "expired", "renew"}},
-		{"certificate is missing", "tls://" + verifying, streams.Secure{CA: ours.file(), Cert: missing, Key: key}, []string{missing, "--nats-cert"}},
-		{"key of another certificate", "tls://" + verifying, streams.Secure{CA: ours.file(), Cert: cert, Key: oldKey}, []string{oldKey, "--nats-key"}},
-		{"certificate without a key", "tls://" + verifying, streams.Secure{CA: ours.file(), Cert: cert}, []string{"--nats-cert and --nats-key"}},
-		{"credentials are missing", "tls://" + open, streams.Secure{CA: ours.file(), Credentials: missing}, []string{missing, "--nats-creds"}},
-		{"credentials are none", "tls://" + open, streams.Secure{CA: ours.file(), Credentials: empty}, []string{empty, ".creds"}},
+		{"no certificate", "tls://" + verifying, streams.Secure{CA: ours.File()}, []string{"--nats-cert", "--nats-key"}},
+		{"certificate of others", "tls://" + verifying, streams.Secure{CA: ours.File(), Cert: strangeCert, Key: strangeKey}, []string{strangeCert, "refuses"}},
+		{"certificate is expired", "tls://" + verifying, streams.Secure{CA: ours.File(), Cert: oldCert, Key: oldKey}, []string{oldCert, "expired", "renew"}},
+		{"certificate is missing", "tls://" + verifying, streams.Secure{CA: ours.File(), Cert: missing, Key: key}, []string{missing, "--nats-cert"}},
+		{"key of another certificate", "tls://" + verifying, streams.Secure{CA: ours.File(), Cert: cert, Key: oldKey}, []string{oldKey, "--nats-key"}},
+		{"certificate without a key", "tls://" + verifying, streams.Secure{CA: ours.File(), Cert: cert}, []string{"--nats-cert and --nats-key"}},
+		{"credentials are missing", "tls://" + open, streams.Secure{CA: ours.File(), Credentials: missing}, []string{missing, "--nats-creds"}},
+		{"credentials are none", "tls://" + open, streams.Secure{CA: ours.File(), Credentials: empty}, []string{empty, ".creds"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -204,10 +132,10 @@ func wantSaid(t *testing.T, err error, says []string) {
 
 func TestRefusedPasswordNamesItsVariable(t *testing.T) {
 	t.Parallel()
-	ours := newAuthority(t, "ours")
+	ours := certtest.NewAuthority(t, "ours")
 	address := startTLS(t, ours, time.Now().Add(time.Hour), false)
 	_, err := streams.Connect(t.Context(), streams.ConnectConfig{
-		Component: worker, URLs: []string{"tls://" + address}, Password: "wrong", Secure: streams.Secure{CA: ours.file()}, Log: slog.New(slog.DiscardHandler),
+		Component: worker, URLs: []string{"tls://" + address}, Password: "wrong", Secure: streams.Secure{CA: ours.File()}, Log: slog.New(slog.DiscardHandler),
 	})
 	wantSaid(t, err, []string{"user worker", "PARLEY_NATS_WORKER_PASSWORD"})
 }

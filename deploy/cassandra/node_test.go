@@ -2,15 +2,9 @@ package cassandra_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,6 +16,7 @@ import (
 
 	"parley/deploy/cassandra"
 	"parley/deploy/cassandra/cassandratest"
+	"parley/deploy/certtest"
 )
 
 // answerMax bounds waits of the tests for a node that should answer.
@@ -125,7 +120,7 @@ func wantFrozenAndBack(t *testing.T, node *cassandra.Node, session *gocql.Sessio
 
 func TestCredentialsAndTLSRefuseWhoHasNone(t *testing.T) {
 	t.Parallel()
-	certificate, key := selfSigned(t)
+	certificate, key := certtest.SelfSigned(t)
 	node := cassandratest.Start(t, cassandra.Config{
 		Unsafe:      true,
 		Credentials: true,
@@ -164,9 +159,7 @@ func TestCredentialsAndTLSRefuseWhoHasNone(t *testing.T) {
 
 func TestStartThatFailsQuotesTheLog(t *testing.T) {
 	t.Parallel()
-	if err := cassandra.Prepare(t.Context(), os.Stderr); err != nil {
-		t.Skip(err)
-	}
+	cassandratest.Require(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -184,9 +177,7 @@ func TestStartThatFailsQuotesTheLog(t *testing.T) {
 
 func TestStartEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	if err := cassandra.Prepare(t.Context(), os.Stderr); err != nil {
-		t.Skip(err)
-	}
+	cassandratest.Require(t)
 	ended := errors.New("ended")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	dir := t.TempDir()
@@ -216,40 +207,6 @@ func TestConfigNamesEveryFault(t *testing.T) {
 			t.Errorf("error %q does not name %s", err, want)
 		}
 	}
-}
-
-// selfSigned makes a certificate for 127.0.0.1 and its key, as files.
-func selfSigned(t *testing.T) (certificateFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{CommonName: "cassandra"},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA:         true, BasicConstraintsValid: true,
-	}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	write := func(name, kind string, data []byte) string {
-		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: data}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
-	return write("certificate.pem", "CERTIFICATE", certificate), write("key.pem", "PRIVATE KEY", private)
 }
 
 func pool(t *testing.T, file string) *x509.CertPool {

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"parley/clients/web/webtest"
-	"parley/deploy/cassandra"
+	"parley/deploy/cassandra/cassandratest"
 )
 
 // clusterWithin bounds a start or an end, on a machine that is busy with other tests.
@@ -28,9 +28,6 @@ const clusterWithin = 5 * time.Minute
 // TestTwoWindowsChatOverTwoEdges has a browser chat through HAProxy, with each
 // window on an edge of its own, and over an end and a new start of everything.
 func TestTwoWindowsChatOverTwoEdges(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it starts everything twice")
-	}
 	requireParts(t)
 	listen, data := freeAddress(t), filepath.Join(t.TempDir(), "data")
 	c := startCluster(t, "--listen="+listen, "--data="+data)
@@ -65,13 +62,7 @@ func requireParts(t *testing.T) {
 		}
 		t.Skip(err)
 	}
-	err := cassandra.Prepare(t.Context(), io.Discard)
-	switch missing := errors.Is(err, cassandra.ErrNoJava) || errors.Is(err, cassandra.ErrNoMaven); {
-	case missing && os.Getenv("PARLEY_REQUIRE_CASSANDRA") == "":
-		t.Skip(err)
-	case err != nil:
-		t.Fatal(err)
-	}
+	cassandratest.Require(t)
 }
 
 // running is a cluster that is up.

@@ -8,6 +8,7 @@ import (
 	"parley/streams"
 	"parley/streams/streamstest"
 	"parley/workers/check"
+	"parley/workers/store/sqlite/sqlitetest"
 )
 
 // BenchmarkCheck compares a log of 40,000 events in 1,000 chats and 8 shards with its
@@ -37,7 +38,7 @@ func BenchmarkCheck(b *testing.B) {
 				b.StopTimer()
 				path := w.copyStore(b)
 				for _, statement := range statements {
-					execSQL(b, path, statement)
+					sqlitetest.Exec(b, path, statement)
 				}
 				b.StartTimer()
 				w.rebuild(b, path)

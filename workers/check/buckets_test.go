@@ -8,6 +8,7 @@ import (
 	"parley/streams"
 	"parley/streams/streamstest"
 	"parley/workers/store"
+	"parley/workers/store/sqlite/sqlitetest"
 )
 
 // TestBucketsAreRebuilt: of a chat whose bucket was closed by its events and of
@@ -21,10 +22,10 @@ func TestBucketsAreRebuilt(t *testing.T) {
 	w.publish(store.BucketEventsMax+50, func(i int) []byte { return message(fmt.Sprintf("m%d", i), 10) }, many)
 	w.publish(store.BucketBytesMax/largeBytes+20, func(i int) []byte { return message(fmt.Sprintf("m%d", i), largeBytes) }, large)
 	w.persistAll()
-	original := dump(t, w.path)
+	original := sqlitetest.Dump(t, w.path)
 	buckets := 0
 	for _, chat := range []schemas.Chat{many, large} {
-		buckets += int(execSQL(t, w.path, fmt.Sprintf("UPDATE buckets SET first_seq = first_seq WHERE chat = '%s'", chat)))
+		buckets += int(sqlitetest.Exec(t, w.path, fmt.Sprintf("UPDATE buckets SET first_seq = first_seq WHERE chat = '%s'", chat)))
 	}
 	if buckets != 4 {
 		t.Fatalf("the chats have %d buckets, want two each", buckets)
@@ -41,7 +42,7 @@ func TestBucketsAreRebuilt(t *testing.T) {
 				"DELETE FROM chats",
 				fmt.Sprintf("DELETE FROM buckets WHERE first_seq >= %d", first+max(gone, 1)),
 			} {
-				execSQL(t, path, statement)
+				sqlitetest.Exec(t, path, statement)
 			}
 			if report := w.check(t, path, nil); report.Shards[0].Missing == 0 {
 				t.Error("nothing is missing")

@@ -10,6 +10,7 @@ import (
 	"parley/streams"
 	"parley/streams/streamstest"
 	"parley/workers/check"
+	"parley/workers/store/sqlite/sqlitetest"
 )
 
 // filled is a world with seven chats in two shards, and four dead letters; all of
@@ -36,7 +37,7 @@ func filled(t *testing.T) *world {
 func TestDamageIsFoundAndRepaired(t *testing.T) {
 	t.Parallel()
 	w := filled(t)
-	original := dump(t, w.path)
+	original := sqlitetest.Dump(t, w.path)
 	report := w.check(t, w.path, nil)
 	wantClean(t, report)
 	if s0, s1 := report.Shards[0], report.Shards[1]; s0.GivenUp+s1.GivenUp != 4 || s0.Compared+s1.Compared != 60*6+60*7 || s0.NotStored+s1.NotStored != 0 {
@@ -48,7 +49,7 @@ func TestDamageIsFoundAndRepaired(t *testing.T) {
 				t.Run(damage.name, func(t *testing.T) {
 					path := w.copyStore(t)
 					for _, statement := range damage.statements {
-						if n := execSQL(t, path, statement); n == 0 {
+						if n := sqlitetest.Exec(t, path, statement); n == 0 {
 							t.Fatalf("%s changes nothing", statement)
 						}
 					}
@@ -80,7 +81,7 @@ func TestDamageIsFoundAndRepaired(t *testing.T) {
 	t.Run("an empty store", func(t *testing.T) {
 		path := w.copyStore(t)
 		for _, table := range []string{"events", "buckets", "chats", "chats_by_user", "shards"} {
-			execSQL(t, path, "DELETE FROM "+table)
+			sqlitetest.Exec(t, path, "DELETE FROM "+table)
 		}
 		report := w.check(t, path, nil)
 		for i, shard := range w.Layout.All() {
@@ -91,7 +92,7 @@ func TestDamageIsFoundAndRepaired(t *testing.T) {
 		}
 		w.rebuild(t, path)
 		wantClean(t, w.check(t, path, nil))
-		rebuilt := dump(t, path)
+		rebuilt := sqlitetest.Dump(t, path)
 		w.rebuild(t, path)
 		wantDump(t, path, rebuilt)
 	})

@@ -19,6 +19,7 @@ import (
 	"parley/workers/persist"
 	"parley/workers/store"
 	"parley/workers/store/sqlite"
+	"parley/workers/store/sqlite/sqlitetest"
 )
 
 // TestWhatTheLogCannotRepairIsFound: rows that the log does not have stay where they are.
@@ -64,7 +65,7 @@ func TestWhatTheLogCannotRepairIsFound(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			path := w.copyStore(t)
 			for _, statement := range test.statements {
-				if n := execSQL(t, path, statement); n == 0 {
+				if n := sqlitetest.Exec(t, path, statement); n == 0 {
 					t.Fatalf("%s changes nothing", statement)
 				}
 			}
@@ -83,7 +84,7 @@ func TestOnlyTheFirstFindingsAreKept(t *testing.T) {
 	t.Parallel()
 	w := filled(t)
 	path := w.copyStore(t)
-	gone := execSQL(t, path, "DELETE FROM events WHERE n > 20")
+	gone := sqlitetest.Exec(t, path, "DELETE FROM events WHERE n > 20")
 	report := w.check(t, path, func(c *check.Config) { c.FindingsMax = 5 })
 	missing := uint64(0)
 	for _, s := range report.Shards {

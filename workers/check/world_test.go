@@ -2,7 +2,6 @@ package check_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"io"
 	"os"
@@ -23,6 +22,7 @@ import (
 	"parley/workers/check"
 	"parley/workers/persist"
 	"parley/workers/store/sqlite"
+	"parley/workers/store/sqlite/sqlitetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -185,7 +185,7 @@ func (w *world) purge(n uint64) uint64 {
 // copyStore returns the path of a copy of the world's store.
 func (w *world) copyStore(t testing.TB) string {
 	t.Helper()
-	execSQL(t, w.path, "PRAGMA wal_checkpoint(TRUNCATE)") // what the last reader left beside the file
+	sqlitetest.Exec(t, w.path, "PRAGMA wal_checkpoint(TRUNCATE)") // what the last reader left beside the file
 	path := filepath.Join(t.TempDir(), "copy.db")
 	from, err := os.Open(w.path)
 	if err != nil {
@@ -203,61 +203,9 @@ func (w *world) copyStore(t testing.TB) string {
 	return path
 }
 
-// execSQL runs a statement on the file of a store and tells how many rows it changed.
-func execSQL(t testing.TB, path, statement string) int64 {
-	t.Helper()
-	db, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	result, err := db.Exec(statement)
-	if err != nil {
-		t.Fatalf("%s: %v", statement, err)
-	}
-	n, _ := result.RowsAffected()
-	return n
-}
-
-// dump returns all rows of a store.
-func dump(t testing.TB, path string) []string {
-	t.Helper()
-	db, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	var lines []string
-	for _, table := range []string{"events", "buckets", "chats", "chats_by_user", "shards"} {
-		rows, err := db.Query("SELECT * FROM " + table)
-		if err != nil {
-			t.Fatal(err)
-		}
-		columns, _ := rows.Columns()
-		for rows.Next() {
-			values, targets := make([]sql.NullString, len(columns)), make([]any, len(columns))
-			for i := range values {
-				targets[i] = &values[i]
-			}
-			if err := rows.Scan(targets...); err != nil {
-				t.Fatal(err)
-			}
-			line := table
-			for _, value := range values {
-				line += " " + value.String
-			}
-			lines = append(lines, line)
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return lines
-}
-
 func wantDump(t testing.TB, path string, want []string) {
 	t.Helper()
-	got := dump(t, path)
+	got := sqlitetest.Dump(t, path)
 	if slices.Equal(got, want) {
 		return
 	}

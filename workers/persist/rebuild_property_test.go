@@ -2,7 +2,6 @@ package persist
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -20,6 +19,7 @@ import (
 	"parley/streams"
 	"parley/workers/store"
 	"parley/workers/store/sqlite"
+	"parley/workers/store/sqlite/sqlitetest"
 )
 
 // Span is that of a log whose answers are cut at limit.
@@ -44,55 +44,6 @@ func tempDir(t *rapid.T) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
-}
-
-// execSQL runs statements on the file of a store.
-func execSQL(t *rapid.T, path string, statements ...string) {
-	db, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	for _, statement := range statements {
-		if _, err := db.Exec(statement); err != nil {
-			t.Fatalf("%s: %v", statement, err)
-		}
-	}
-}
-
-// dumpSQL returns all rows of a store.
-func dumpSQL(t *rapid.T, path string) []string {
-	db, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	var lines []string
-	for _, table := range []string{"events", "buckets", "chats", "chats_by_user", "shards"} {
-		rows, err := db.Query("SELECT * FROM " + table)
-		if err != nil {
-			t.Fatal(err)
-		}
-		columns, _ := rows.Columns()
-		for rows.Next() {
-			values, targets := make([]sql.NullString, len(columns)), make([]any, len(columns))
-			for i := range values {
-				targets[i] = &values[i]
-			}
-			if err := rows.Scan(targets...); err != nil {
-				t.Fatal(err)
-			}
-			line := table
-			for _, value := range values {
-				line += " " + value.String
-			}
-			lines = append(lines, line)
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return lines
 }
 
 // drawDamage draws statements that damage what a log from a sequence up can repair.
@@ -142,8 +93,8 @@ func TestRebuildMakesTheSameStore(t *testing.T) {
 		s := owner(t, st, stored)
 		s.next = log.first // letters at the beginning are no events that were lost
 		s.deliver(stored.entries(0, len(stored.msgs)))
-		execSQL(t, path, fmt.Sprintf("INSERT OR REPLACE INTO shards VALUES ('0', %d)", log.first+uint64(len(log.msgs))-1))
-		want := dumpSQL(t, path)
+		sqlitetest.Exec(t, path, fmt.Sprintf("INSERT OR REPLACE INTO shards VALUES ('0', %d)", log.first+uint64(len(log.msgs))-1))
+		want := sqlitetest.Dump(t, path)
 
 		if rapid.Bool().Draw(t, "expires") {
 			log.expired = log.first + uint64(rapid.IntRange(0, len(log.msgs)-1).Draw(t, "expired"))
@@ -155,7 +106,7 @@ func TestRebuildMakesTheSameStore(t *testing.T) {
 				statement += " WHERE chat IN (" + inLog + ")"
 			}
 			if statement != "" {
-				execSQL(t, path, statement)
+				sqlitetest.Exec(t, path, statement)
 			}
 		}
 
@@ -183,7 +134,7 @@ func TestRebuildMakesTheSameStore(t *testing.T) {
 		}
 		for range 2 {
 			rebuildOnce(-1)
-			if diff := cmp.Diff(want, dumpSQL(t, path)); diff != "" {
+			if diff := cmp.Diff(want, sqlitetest.Dump(t, path)); diff != "" {
 				t.Fatalf("the rows differ; -want +got:\n%s", diff)
 			}
 		}
@@ -241,7 +192,7 @@ func TestRebuildWritesNoRowIntoASecondBucket(t *testing.T) {
 		if err := st.Commit(context.Background(), store.Batch{Shard: "0", Committed: log.first + 6, Chats: []store.ChatBatch{batch}}); err != nil {
 			t.Fatal(err)
 		}
-		before := dumpSQL(t, path)
+		before := sqlitetest.Dump(t, path)
 		r, err := NewRebuilder(RebuildConfig{JetStream: noJetStream{}, Log: log, Layout: testLayout, Store: st, BatchEventsMax: rapid.IntRange(1, 3).Draw(t, "batch")})
 		if err != nil {
 			t.Fatal(err)
@@ -259,7 +210,7 @@ func TestRebuildWritesNoRowIntoASecondBucket(t *testing.T) {
 			}
 			return events
 		}
-		if diff := cmp.Diff(rows(before), rows(dumpSQL(t, path))); diff != "" {
+		if diff := cmp.Diff(rows(before), rows(sqlitetest.Dump(t, path))); diff != "" {
 			t.Fatalf("-before +after:\n%s", diff)
 		}
 	})

@@ -56,6 +56,14 @@ func Start(t testing.TB, config cassandra.Config) *cassandra.Node {
 	return node
 }
 
+// Require skips the test where no Cassandra can be started here, or fails it where one must be.
+func Require(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startMax)
+	defer cancel()
+	check(t, cassandra.Prepare(ctx, os.Stderr))
+}
+
 func check(t testing.TB, err error) {
 	t.Helper()
 	if errors.Is(err, cassandra.ErrNoJava) || errors.Is(err, cassandra.ErrNoMaven) {

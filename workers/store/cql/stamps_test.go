@@ -1,16 +1,14 @@
 package cql
 
 import (
-	"go/ast"
-	"go/parser"
 	"go/token"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
 	"parley/schemas"
+	"parley/workers/store/storetest"
 )
 
 // lockWrites are the conditional writes of the lock, which is no projection of the log.
@@ -28,35 +26,16 @@ func unstamped(statement string) bool {
 // stamp, or with a condition, would let a late redelivery beat what came after.
 func TestEveryWriteIsStamped(t *testing.T) {
 	t.Parallel()
-	files, err := os.ReadDir(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, total := token.NewFileSet(), 0
-	for _, file := range files {
-		if !strings.HasSuffix(file.Name(), ".go") || strings.HasSuffix(file.Name(), "_test.go") {
-			continue
+	total := 0
+	storetest.Texts(t, func(place token.Position, text string) {
+		if !writeVerb.MatchString(text) || lockWrites[text] {
+			return
 		}
-		parsed, err := parser.ParseFile(set, file.Name(), nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
+		total++
+		if unstamped(text) {
+			t.Errorf("%s writes without a stamp: %s", place, text)
 		}
-		ast.Inspect(parsed, func(n ast.Node) bool {
-			literal, ok := n.(*ast.BasicLit)
-			if !ok || literal.Kind != token.STRING {
-				return true
-			}
-			text, err := strconv.Unquote(literal.Value)
-			if err != nil || !writeVerb.MatchString(text) || lockWrites[text] {
-				return true
-			}
-			total++
-			if unstamped(text) {
-				t.Errorf("%s writes without a stamp: %s", set.Position(literal.Pos()), text)
-			}
-			return true
-		})
-	}
+	})
 	if total != len(columns) {
 		t.Errorf("%d statements write, want one for each of the %d tables: does the search still find them?", total, len(columns))
 	}

@@ -1,62 +1,21 @@
 package cql
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"parley/deploy/cassandra"
 	"parley/deploy/cassandra/cassandratest"
+	"parley/deploy/certtest"
 )
-
-// identity makes a certificate that vouches for itself, and its key.
-func identity(t *testing.T, address net.IP, names ...string) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{address}, DNSNames: names,
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(name, kind string, der []byte) string {
-		file := filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
-	return write("cert.pem", "CERTIFICATE", cert), write("key.pem", "PRIVATE KEY", private)
-}
 
 // TestTLS: the server shows who it is, and wants the same of clients.
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	cert, key := identity(t, net.IPv4(127, 0, 0, 1), "db.example")
-	stranger, strangerKey := identity(t, net.IPv4(127, 0, 0, 1))
+	cert, key := certtest.SelfSigned(t, "db.example")
+	stranger, strangerKey := certtest.SelfSigned(t)
 	node := cassandratest.Start(t, cassandra.Config{TLS: &cassandra.TLS{CertificateFile: cert, KeyFile: key, ClientCAFile: cert}})
 	for name, c := range map[string]struct {
 		cfg  Config

@@ -1,17 +1,14 @@
 package sqlite
 
 import (
-	"go/ast"
-	"go/parser"
 	"go/token"
 	"io/fs"
-	"os"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
 	"parley/schemas"
+	"parley/workers/store/storetest"
 )
 
 // stampOf names the column by which each table's rows yield to a later write.
@@ -45,36 +42,14 @@ func unstamped(text string) (bad []string, all int) {
 // stamp would let a late redelivery beat what came after.
 func TestEveryWriteIsStamped(t *testing.T) {
 	t.Parallel()
-	files, err := os.ReadDir(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, total := token.NewFileSet(), 0
-	for _, file := range files {
-		if !strings.HasSuffix(file.Name(), ".go") || strings.HasSuffix(file.Name(), "_test.go") {
-			continue
+	total := 0
+	storetest.Texts(t, func(place token.Position, text string) {
+		bad, all := unstamped(text)
+		total += all
+		if len(bad) > 0 {
+			t.Errorf("%s: %q is not held back by a stamp", place, bad)
 		}
-		parsed, err := parser.ParseFile(set, file.Name(), nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(parsed, func(node ast.Node) bool {
-			lit, ok := node.(*ast.BasicLit)
-			if !ok || lit.Kind != token.STRING {
-				return true
-			}
-			text, err := strconv.Unquote(lit.Value)
-			if err != nil {
-				t.Fatal(err)
-			}
-			bad, all := unstamped(text)
-			total += all
-			if len(bad) > 0 {
-				t.Errorf("%s: %q is not held back by a stamp", set.Position(lit.Pos()), bad)
-			}
-			return true
-		})
-	}
+	})
 	if total < len(stampOf) {
 		t.Errorf("%d writes found: there is one for each of %d tables at least", total, len(stampOf))
 	}
