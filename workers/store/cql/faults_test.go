@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 	"parley/deploy/cassandra/cassandratest"
 	"parley/workers/store"
 	"parley/workers/store/storetest"
+
+	"github.com/gocql/gocql"
+	"github.com/scylladb/gocqlx/v2"
 )
 
 // again repeats a call until it succeeds: the driver looks for lost nodes each
@@ -222,6 +226,101 @@ func TestDroppedTableIsNoBatchFault(t *testing.T) {
 	}
 	if got, err := s.Committed(t.Context(), "0"); got != 0 || err != nil {
 		t.Errorf("Committed: %d, %v: the shard moved on without its chats", got, err)
+	}
+}
+
+// TestHeadsComeLast: where a chat's events cannot be written, nothing tells of them.
+func TestHeadsComeLast(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	changeSchema(t, s, "DROP TABLE events")
+	l := storetest.NewTimeline("0", 1)
+	chat := storetest.DirectChat("a", "b")
+	for _, messages := range []int{1, 2} { // alone, and as a batch
+		batch := make([]storetest.Message, messages)
+		for i := range batch {
+			batch[i].Chat = chat
+		}
+		if err := s.Commit(t.Context(), l.Batch(batch...)); !errors.Is(err, store.ErrUnavailable) {
+			t.Fatalf("%d messages: %v, want ErrUnavailable", messages, err)
+		}
+		if head, found, err := s.Head(t.Context(), chat); found || err != nil {
+			t.Errorf("%d messages: the chat has the head %+v, %v", messages, head, err)
+		}
+	}
+}
+
+// TestOneReplicaIsNotEnough: of three copies of which one can be reached, a
+// stale one could answer, and a written one be lost.
+func TestOneReplicaIsNotEnough(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	l := storetest.NewTimeline("0", 1)
+	chat := storetest.DirectChat("a", "b")
+	if err := s.Commit(t.Context(), l.Batch(storetest.Message{Chat: chat})); err != nil {
+		t.Fatal(err)
+	}
+	changeSchema(t, s, "ALTER KEYSPACE "+s.cfg.Keyspace+" WITH replication = {'class': 'NetworkTopologyStrategy', 'datacenter1': 3}")
+	_, committed := s.Committed(t.Context(), "0")
+	_, _, head := s.Head(t.Context(), chat)
+	_, _, page := s.Page(t.Context(), chat, store.Range{Limit: 1})
+	_, shards := s.Shards(t.Context())
+	for call, err := range map[string]error{
+		"Committed": committed, "Head": head, "Page": page, "Shards": shards,
+		"Commit of one event": s.Commit(t.Context(), l.Batch(storetest.Message{Chat: chat})),
+		"Commit of a batch":   s.Commit(t.Context(), l.Batch(storetest.Message{Chat: chat}, storetest.Message{Chat: chat})),
+		"Commit of a shard":   s.Commit(t.Context(), store.Batch{Shard: "0", Committed: 100}),
+	} {
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s: %v, want ErrUnavailable", call, err)
+		}
+	}
+}
+
+// attempts counts the requests that the driver made.
+type attempts struct{ reads, writes, batches atomic.Int64 }
+
+func (a *attempts) ObserveQuery(_ context.Context, q gocql.ObservedQuery) {
+	if strings.HasPrefix(q.Statement, "SELECT") {
+		a.reads.Add(1)
+		return
+	}
+	a.writes.Add(1)
+}
+
+func (a *attempts) ObserveBatch(context.Context, gocql.ObservedBatch) { a.batches.Add(1) }
+
+// TestWritesAreNotRepeated by the driver, which does not know whether they are
+// still wanted; a read is, once.
+func TestWritesAreNotRepeated(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	seen := &attempts{}
+	cluster := s.cfg.cluster(s.cfg.Keyspace, s.cfg.Timeout, newLastConnect())
+	cluster.QueryObserver, cluster.BatchObserver = seen, seen
+	session, err := gocqlx.WrapSession(cluster.CreateSession())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.session.Swap(&session).Close()
+	changeSchema(t, s, "ALTER KEYSPACE "+s.cfg.Keyspace+" WITH replication = {'class': 'NetworkTopologyStrategy', 'datacenter1': 3}")
+	seen.writes.Store(0)
+	l := storetest.NewTimeline("0", 1)
+	chat := storetest.DirectChat("a", "b")
+	for _, batch := range []store.Batch{
+		{Shard: "0", Committed: 1},
+		l.Batch(storetest.Message{Chat: chat}),
+		l.Batch(storetest.Message{Chat: chat}, storetest.Message{Chat: chat}),
+	} {
+		if err := s.Commit(t.Context(), batch); !errors.Is(err, store.ErrUnavailable) {
+			t.Fatalf("%v, want ErrUnavailable", err)
+		}
+	}
+	if err := s.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("%v, want ErrUnavailable", err)
+	}
+	if writes, batches, reads := seen.writes.Load(), seen.batches.Load(), seen.reads.Load(); writes != 2 || batches != 1 || reads > 2 {
+		t.Errorf("%d writes, %d batches and %d reads were sent, want 2, 1 and at most 2", writes, batches, reads)
 	}
 }
 
