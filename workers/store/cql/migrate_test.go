@@ -144,6 +144,22 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	}
 }
 
+// TestLastMigrationInPart: what is missing of it is applied.
+func TestLastMigrationInPart(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	changeSchema(t, s, "UPDATE gocqlx_migrate SET done = 2 WHERE name = '0002_options.cql'")
+	if err := s.CheckSchema(t.Context()); !errors.Is(err, store.ErrSchemaOlder) || !strings.Contains(err.Error(), "0002_options.cql") {
+		t.Errorf("CheckSchema: %v, want ErrSchemaOlder", err)
+	}
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CheckSchema(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestInterruptedMigrationGoesOn: it died after a statement, holding the lock no more.
 func TestInterruptedMigrationGoesOn(t *testing.T) {
 	t.Parallel()

@@ -35,7 +35,7 @@ func (s *Store) Page(ctx context.Context, chat schemas.Chat, rng store.Range) (e
 	p := page{store: s, chat: chat.String(), limit: max(rng.Limit, 1), forward: rng.Forward, from: math.MaxInt64}
 	switch {
 	case rng.Forward:
-		p.from = int64(min(rng.After, math.MaxInt64-1))
+		p.from = int64(min(rng.After, math.MaxInt64))
 	case rng.Before > 0:
 		p.from = int64(min(rng.Before, math.MaxInt64))
 	}
@@ -64,11 +64,7 @@ type page struct {
 // read begins in the bucket where from is. A range that begins before the chat
 // does reads forward from its first bucket, and backward nothing.
 func (p *page) read(ctx context.Context) error {
-	below := p.from
-	if p.forward {
-		below++
-	}
-	bucket, found, err := p.store.bucketBelow(ctx, p.chat, below)
+	bucket, found, err := p.store.bucketBelow(ctx, p.chat, p.from)
 	if err != nil || !found && !p.forward {
 		return err
 	}
