@@ -1,8 +1,12 @@
 package persist
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"parley/workers/store"
 )
 
 // TestBatchesFollowTheStore: a store that is slow gets smaller batches, down to a
@@ -35,4 +39,34 @@ func TestBatchesFollowTheStore(t *testing.T) {
 	if small.paceBatches(10, time.Minute); small.batchEventsMax != 10 {
 		t.Errorf("%d, want the 10 that are configured", small.batchEventsMax)
 	}
+}
+
+// slowStore takes a while for each commit, of a time that passes at once.
+type slowStore struct {
+	Store
+	row uint64
+}
+
+func (s *slowStore) Committed(context.Context, string) (uint64, error) { return s.row, nil }
+
+func (s *slowStore) Commit(_ context.Context, b store.Batch) error {
+	time.Sleep(2 * commitWithin)
+	s.row = b.Committed
+	return nil
+}
+
+func TestSlowCommitMakesTheNextBatchSmaller(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, err := New(Config{JetStream: noJetStream{}, Log: &memoryLog{}, Store: &slowStore{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newShard(p, testLayout.At(0))
+		for _, want := range []int{1000, 500} {
+			if err := s.commitOnce(t.Context(), nil, s.row+1); err != nil || s.batchEventsMax != want {
+				t.Fatalf("after a commit of %s: %d events, %v, want %d", 2*commitWithin, s.batchEventsMax, err, want)
+			}
+		}
+	})
 }

@@ -136,8 +136,6 @@ func (s *shard) follow() {
 	s.log.Warn("the shard's stream was lost: persisting goes over to the one that was made anew", "stream", now.Stream())
 	s.drop()
 	s.lastPin, s.consumer = "", nil
-	s.row = 0
-	s.heads.clear()
 	s.shard, s.log = now, s.Persister.log.With("shard", now.Token)
 }
 
