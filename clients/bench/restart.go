@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"parley/schemas"
 	"parley/streams"
 )
@@ -100,15 +98,11 @@ func (l *fullLog) provision(ctx context.Context) error {
 	if _, err := l.start(ctx, fillSync); err != nil {
 		return err
 	}
-	conn, err := streams.Connect(ctx, l.server.Worker)
+	js, err := openJetStream(ctx, l.server.Worker)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		return err
-	}
+	defer js.Conn().Close()
 	roomBytes := max(1<<30, int64(l.run.sizes.logEvents)*int64(l.run.cfg.TextBytes+512)/8)
 	layout, err := streams.Provision(ctx, js, streams.Settings{Shards: 8, Duplicates: dedupWindow, MaxBytes: roomBytes})
 	if err != nil {

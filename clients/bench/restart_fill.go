@@ -90,15 +90,11 @@ func (f *logFill) add(ctx context.Context, server *LogServer, n int) error {
 // its ack waited for, and all are counted at the end: the client shares the
 // machine with the server, and an ack for each would cost more than the rest.
 func (s *fillShard) add(ctx context.Context, server *LogServer, n uint64) error {
-	conn, err := streams.Connect(ctx, server.Edge)
+	js, err := openJetStream(ctx, server.Edge)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		return err
-	}
+	defer js.Conn().Close()
 	before, err := s.last(ctx, js)
 	if err != nil {
 		return err
@@ -106,7 +102,7 @@ func (s *fillShard) add(ctx context.Context, server *LogServer, n uint64) error 
 	for i := range n {
 		msg := s.message()
 		if (i+1)%fillWindow != 0 && i+1 != n {
-			if err := conn.PublishMsg(msg); err != nil {
+			if err := js.Conn().PublishMsg(msg); err != nil {
 				return fmt.Errorf("publish to %s: %w", msg.Subject, err)
 			}
 			continue
@@ -142,15 +138,11 @@ func (s *fillShard) message() *nats.Msg {
 
 // acknowledge sets persist's consumer behind all that the log has.
 func (f *logFill) acknowledge(ctx context.Context, server *LogServer) error {
-	conn, err := streams.Connect(ctx, server.Worker)
+	js, err := openJetStream(ctx, server.Worker)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		return err
-	}
+	defer js.Conn().Close()
 	for i := range f.shards {
 		stream := f.shards[i].stream
 		last, err := f.shards[i].last(ctx, js)

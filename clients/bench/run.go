@@ -201,19 +201,30 @@ func (r *run) log(ctx context.Context) (*nats.Conn, jetstream.JetStream, streams
 
 // connectLog connects and reads the layout.
 func connectLog(ctx context.Context, config streams.ConnectConfig) (*nats.Conn, jetstream.JetStream, streams.Layout, error) {
-	conn, err := streams.Connect(ctx, config)
+	js, err := openJetStream(ctx, config)
 	if err != nil {
 		return nil, nil, streams.Layout{}, err
 	}
-	js, err := jetstream.New(conn)
-	if err == nil {
-		var layout streams.Layout
-		if layout, err = streams.LoadLayout(ctx, js); err == nil {
-			return conn, js, layout, nil
-		}
+	layout, err := streams.LoadLayout(ctx, js)
+	if err != nil {
+		js.Conn().Close()
+		return nil, nil, streams.Layout{}, err
 	}
-	conn.Close()
-	return nil, nil, streams.Layout{}, err
+	return js.Conn(), js, layout, nil
+}
+
+// openJetStream connects; who is done closes the connection.
+func openJetStream(ctx context.Context, config streams.ConnectConfig) (jetstream.JetStream, error) {
+	conn, err := streams.Connect(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	return js, nil
 }
 
 // measurement is what happened between two moments.
