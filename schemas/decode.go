@@ -41,7 +41,7 @@ func DecodeFrame(data []byte) (Frame, *Error) {
 	case TTyping:
 		frame.Typing, err = decodeTyping(members)
 	default:
-		err = Errorf(BadFrame, "t %q is unknown", clip(string(frame.T)))
+		frame.Ask, err = decodeAsk(frame.T, members)
 	}
 	return frame, err
 }
@@ -133,58 +133,6 @@ func decodeRenew(members []member) (*Renew, *Error) {
 	return &renew, nil
 }
 
-// decodeSend returns the send with its ID even where the rest is refused.
-func decodeSend(members []member) (*Send, *Error) {
-	var send Send
-	err := decodeFields(members, []field{
-		{"id", &send.ID},
-		{"chat", &send.Chat},
-		{"type", &send.Type},
-		{"body", &send.Body},
-		{"replyTo", &send.ReplyTo},
-		{"thread", &send.Thread},
-		{"mentions", &send.Mentions},
-		{"ttl", &send.TTL},
-		{"retry", &send.Retry},
-		{"after", &send.After},
-	})
-	if err == nil {
-		err = checkSend(&send)
-	}
-	if err == nil {
-		send.Body, err = checkBody(send.Body)
-	}
-	if err != nil {
-		return &Send{ID: send.ID}, err
-	}
-	return &send, nil
-}
-
-func checkSend(send *Send) *Error {
-	switch {
-	case send.ID.IsZero():
-		return Errorf(Invalid, "id is absent: a send has its own, 1 to %d of A-Z a-z 0-9 _ -", TokenBytesMax)
-	case send.Chat.IsZero():
-		return Errorf(Invalid, "chat is absent")
-	case send.Type == "":
-		return Errorf(Invalid, "type is absent: it is %q", Message)
-	case send.Type != Message:
-		return Errorf(Invalid, "type %q is not one that can be sent: it is %q", clip(string(send.Type)), Message)
-	case len(send.TTL) > 0:
-		return Errorf(Invalid, "ttl is not served by this version")
-	case len(send.Mentions) > MentionsMax:
-		return Errorf(Invalid, "mentions names %d users: at most %d are allowed", len(send.Mentions), MentionsMax)
-	case len(send.Mentions) == 1 && send.Mentions[0] == "*":
-		return nil
-	}
-	for _, name := range send.Mentions {
-		if err := checkToken("user", name); err != nil {
-			return Errorf(Invalid, "mentions: %v", err)
-		}
-	}
-	return nil
-}
-
 func decodeHistory(members []member) (*History, *Error) {
 	var history History
 	var limit *uint64
@@ -193,6 +141,7 @@ func decodeHistory(members []member) (*History, *Error) {
 		{"before", &history.Before},
 		{"after", &history.After},
 		{"limit", &limit},
+		{"raw", &history.Raw},
 	})
 	switch {
 	case err != nil:

@@ -19,6 +19,24 @@ const (
 	TTyping  Type = "typing" // and to a client
 )
 
+// Frames from a client that a service answers: see [Ask].
+const (
+	TCreate     Type = "create"
+	TAdd        Type = "add"
+	TRemove     Type = "remove"
+	TLeave      Type = "leave"
+	TRole       Type = "role"
+	TRename     Type = "rename"
+	TMembers    Type = "members" // and to a client
+	TChats      Type = "chats"   // and to a client
+	TMute       Type = "mute"
+	TPin        Type = "pin"
+	TArchive    Type = "archive"
+	TBlock      Type = "block"
+	TProfile    Type = "profile"
+	TSetProfile Type = "profile.set"
+)
+
 // Frames to a client.
 const (
 	TWelcome Type = "welcome"
@@ -31,6 +49,10 @@ const (
 	TPage    Type = "page"
 	TDone    Type = "done"
 	TError   Type = "error"
+
+	TCreated  Type = "created"
+	TProfiles Type = "profiles"
+	TChat     Type = "chat"
 )
 
 // Ref is the number by which a client finds the answer to its request: an
@@ -49,6 +71,14 @@ type Frame struct {
 	Send    *Send
 	History *History
 	Typing  *Typing
+	Ask     *Ask
+}
+
+// Ask is a request that the edge hands on to a service, which answers it: JSON is
+// one of [Create], [ChangeMembers], [Leave], [SetRole], [Rename], [Members],
+// [Chats], [Mute], [SetChat], [Block], [Profiles] and [SetProfile].
+type Ask struct {
+	JSON jsontext.Value
 }
 
 // Hello opens a session.
@@ -64,18 +94,42 @@ type Renew struct {
 	Token string `json:"token" jsonschema:"minLength=1"`
 }
 
-// Send says something in a chat.
+// Send says something in a chat. Which members belong to it depends on its type.
 type Send struct {
 	ID       ID             `json:"id"` // the client's own, the same at every try
 	Chat     Chat           `json:"chat"`
-	Type     EventType      `json:"type" jsonschema:"enum=message"`
-	Body     jsontext.Value `json:"body"`
-	ReplyTo  uint64         `json:"replyTo,omitzero"`                             // seq of the message it answers
-	Thread   uint64         `json:"thread,omitzero"`                              // seq of the thread's first message
-	Mentions []string       `json:"mentions,omitempty" jsonschema:"maxItems=100"` // users, or * alone for everybody
-	TTL      jsontext.Value `json:"ttl,omitzero" jsonschema:"-"`                  // refused: a client must not believe that it is served
-	Retry    bool           `json:"retry,omitzero"`                               // look for an earlier try first
-	After    uint64         `json:"after,omitzero"`                               // where to look: above the last seq known at the first try
+	Type     EventType      `json:"type" jsonschema:"enum=message,enum=edit,enum=delete,enum=reaction,enum=pin"`
+	Body     jsontext.Value `json:"body,omitzero"`                                        // of a message and an edit
+	ReplyTo  uint64         `json:"replyTo,omitzero"`                                     // seq of the message it answers
+	Thread   uint64         `json:"thread,omitzero"`                                      // seq of the thread's first message
+	Mentions []string       `json:"mentions,omitempty" jsonschema:"maxItems=100"`         // users, or * alone for everybody
+	TTL      *uint64        `json:"ttl,omitzero" jsonschema:"minimum=1,maximum=31536000"` // seconds after which the message disappears
+	Target   uint64         `json:"target,omitzero"`                                      // of an edit, a delete, a reaction and a pin: seq of the message
+	Emoji    string         `json:"emoji,omitzero" jsonschema:"maxLength=64"`             // of a reaction
+	Remove   bool           `json:"remove,omitzero"`                                      // takes a reaction or a pin away
+	Retry    bool           `json:"retry,omitzero"`                                       // look for an earlier try first
+	After    uint64         `json:"after,omitzero"`                                       // where to look: above the last seq known at the first try
+}
+
+// Event is what of the send goes into the log.
+func (s *Send) Event(from User) *Event {
+	ev := &Event{Type: s.Type, ID: s.ID, From: from}
+	switch s.Type {
+	case Message:
+		ev.Body, ev.ReplyTo, ev.Thread, ev.Mentions = s.Body, s.ReplyTo, s.Thread, s.Mentions
+		if s.TTL != nil {
+			ev.TTL = *s.TTL
+		}
+	case Edit:
+		ev.Target, ev.Body = s.Target, s.Body
+	case Delete:
+		ev.Target = s.Target
+	case React:
+		ev.Target, ev.Emoji, ev.Remove = s.Target, s.Emoji, s.Remove
+	case Pin:
+		ev.Target, ev.Remove = s.Target, s.Remove
+	}
+	return ev
 }
 
 // History asks for a page of a chat: the newest, the newest below Before, or
@@ -85,6 +139,7 @@ type History struct {
 	Before *uint64 `json:"before,omitzero"`
 	After  *uint64 `json:"after,omitzero"`
 	Limit  *int64  `json:"limit,omitzero" jsonschema:"minimum=1"` // over the most that a page holds it is clamped
+	Raw    bool    `json:"raw,omitzero"`                          // with what edited messages said before, as far as the asker may see it
 }
 
 // Typing tells the other members of a chat that its sender is typing.
@@ -169,11 +224,11 @@ type LiveEvent struct {
 // Page answers a history request: Events by rising seq; More tells whether
 // there are further ones in the direction that was asked.
 type Page struct {
-	T      Type          `json:"t" jsonschema:"enum=page"`
-	Ref    *uint64       `json:"ref,omitzero"`
-	Chat   Chat          `json:"chat"`
-	Events []StoredEvent `json:"events"`
-	More   bool          `json:"more"`
+	T      Type    `json:"t" jsonschema:"enum=page"`
+	Ref    *uint64 `json:"ref,omitzero"`
+	Chat   Chat    `json:"chat"`
+	Events []Item  `json:"events"`
+	More   bool    `json:"more"`
 }
 
 // TypingFrame tells that a user is typing.
@@ -183,10 +238,13 @@ type TypingFrame struct {
 	User User `json:"user"`
 }
 
-// Done answers a request that has nothing else to say.
+// Done answers a request that has nothing else to say. A change of a group tells
+// the chat, and the seq by which the group is as it was asked for.
 type Done struct {
-	T   Type    `json:"t" jsonschema:"enum=done"`
-	Ref *uint64 `json:"ref,omitzero"`
+	T    Type    `json:"t" jsonschema:"enum=done"`
+	Ref  *uint64 `json:"ref,omitzero"`
+	Chat Chat    `json:"chat,omitzero"`
+	Seq  uint64  `json:"seq,omitzero"`
 }
 
 // ErrorFrame refuses a frame. ID is that of the send it answers.

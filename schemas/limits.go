@@ -15,6 +15,36 @@ const (
 	TokenBytesMax = 64
 	// JWTBytesMax is the longest token that hello and renew take.
 	JWTBytesMax = 8 << 10
+	// NameCharsMax and NameBytesMax bound the name of a group or a user.
+	NameCharsMax = 128
+	NameBytesMax = 512
+	// EmojiBytesMax bounds a reaction's emoji, which may be a word like :shipit:.
+	EmojiBytesMax = 64
+	// ReactionUsersMax is how many users a page names under one emoji.
+	ReactionUsersMax = 50
+	// FormerMax is how many former bodies a page shows of one message, the newest ones.
+	FormerMax = 50
+	// TTLMax is the longest time that a disappearing message stays, in seconds: a year.
+	TTLMax = 365 * 24 * 60 * 60
+
+	// UsersMax is how many users one create, add or remove may name.
+	UsersMax = 1000
+	// GroupMembersMax is how many members a group may have.
+	GroupMembersMax = 100_000
+	// ProfilesMax is how many users one profile request may name.
+	ProfilesMax = 200
+	// ChatsMax and ChatsDefault bound one page of a list of chats, MembersMax and
+	// MembersDefault one of members.
+	ChatsMax       = 200
+	ChatsDefault   = 50
+	MembersMax     = 1000
+	MembersDefault = 200
+	// CutTextBytesMax is where a list of chats cuts the text of a last event.
+	CutTextBytesMax = 1 << 10
+	// CursorBytesMax bounds a cursor; CursorFor is how long one is good.
+	CursorBytesMax = 256
+	CursorFor      = 10 * time.Minute
+
 	// MentionsMax is how many users one message may mention.
 	MentionsMax = 100
 	// SeqMax bounds every number of the protocol: beyond it JavaScript is no longer exact.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -136,6 +137,9 @@ func (m *member) decode(into any) *Error {
 		}
 		*p = m.value.Kind() == 't'
 		return nil
+	case **bool:
+		*p = new(bool)
+		return m.decode(*p)
 	case *uint64:
 		return m.decodeNumber(p, SeqMax)
 	case **uint64:
@@ -148,6 +152,8 @@ func (m *member) decode(into any) *Error {
 		return err
 	case *[]string:
 		return m.decodeStrings(p)
+	case *[]User:
+		return m.decodeUsers(p)
 	}
 	if m.value.Kind() != '"' {
 		return m.wrongType("a string")
@@ -157,6 +163,16 @@ func (m *member) decode(into any) *Error {
 	switch p := into.(type) {
 	case *string:
 		*p = text
+	case **string:
+		*p = &text
+	case *Role:
+		*p = Role(text)
+	case *HistoryMode:
+		*p = HistoryMode(text)
+	case *time.Time:
+		*p, err = time.Parse(time.RFC3339, text)
+	case *User:
+		*p, err = ParseUser(text)
 	case *Type:
 		*p = Type(text)
 	case *EventType:
@@ -203,6 +219,22 @@ func (m *member) decodeStrings(into *[]string) *Error {
 	if dec.PeekKind() != ']' {
 		return m.wrongType("a list of strings")
 	}
+	return nil
+}
+
+func (m *member) decodeUsers(into *[]User) *Error {
+	var names []string
+	if err := m.decodeStrings(&names); err != nil {
+		return err
+	}
+	users := make([]User, len(names))
+	for i, name := range names {
+		var err error
+		if users[i], err = ParseUser(name); err != nil {
+			return Errorf(Invalid, "%s: %v", m.name, err)
+		}
+	}
+	*into = users
 	return nil
 }
 
