@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+	"golang.org/x/sync/errgroup"
 
 	"parley/schemas"
 )
@@ -114,6 +117,29 @@ func (l *Log) lastDirect(ctx context.Context, shard Shard, subject string) (seq 
 // Lasts returns the highest seq of each of chats that the answering replicas
 // hold anything of: at most [MultiLastMax] a stream and request, a request a stream.
 func (l *Log) Lasts(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]uint64, error) {
+	lasts := make(map[schemas.Chat]uint64, len(chats))
+	err := l.eachLast(ctx, chats, func(chat schemas.Chat, msg *jetstream.RawStreamMsg) { lasts[chat] = msg.Sequence })
+	if err != nil {
+		return nil, err
+	}
+	return lasts, nil
+}
+
+// LastEvents returns the last event of each of chats that the answering replicas
+// hold anything of, asked for as [Log.Lasts] does. Prev is not set.
+func (l *Log) LastEvents(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]schemas.StoredEvent, error) {
+	lasts := make(map[schemas.Chat]schemas.StoredEvent, len(chats))
+	err := l.eachLast(ctx, chats, func(chat schemas.Chat, msg *jetstream.RawStreamMsg) {
+		lasts[chat] = schemas.StoredEvent{Seq: msg.Sequence, Time: msg.Time, JSON: msg.Data}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return lasts, nil
+}
+
+// eachLast visits the last message of each of chats, the streams side by side.
+func (l *Log) eachLast(ctx context.Context, chats []schemas.Chat, visit func(schemas.Chat, *jetstream.RawStreamMsg)) error {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
 	subjects := make(map[Shard][]string)
@@ -121,20 +147,22 @@ func (l *Log) Lasts(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat
 		shard := l.Layout().Shard(chat)
 		subjects[shard] = append(subjects[shard], shard.Timeline(chat))
 	}
-	lasts := make(map[schemas.Chat]uint64, len(chats))
+	var mu sync.Mutex // of visit
+	group, ctx := errgroup.WithContext(ctx)
 	for shard, subjects := range subjects {
-		for len(subjects) > 0 {
-			n := min(len(subjects), MultiLastMax)
-			if err := l.lastsOf(ctx, shard, subjects[:n], lasts); err != nil {
-				return nil, err
+		group.Go(func() error {
+			for some := range slices.Chunk(subjects, MultiLastMax) {
+				if err := l.lastsOf(ctx, shard, some, &mu, visit); err != nil {
+					return err
+				}
 			}
-			subjects = subjects[n:]
-		}
+			return nil
+		})
 	}
-	return lasts, nil
+	return group.Wait()
 }
 
-func (l *Log) lastsOf(ctx context.Context, shard Shard, subjects []string, lasts map[schemas.Chat]uint64) error {
+func (l *Log) lastsOf(ctx context.Context, shard Shard, subjects []string, mu *sync.Mutex, visit func(schemas.Chat, *jetstream.RawStreamMsg)) error {
 	msgs, err := jetstreamext.GetLastMsgsFor(ctx, l.js, shard.Stream(), subjects)
 	if err != nil {
 		return fmt.Errorf("read lasts of %d chats in %s: %w", len(subjects), shard.Stream(), err)
@@ -147,7 +175,9 @@ func (l *Log) lastsOf(ctx context.Context, shard Shard, subjects []string, lasts
 			return fmt.Errorf("read lasts of %d chats in %s: %w", len(subjects), shard.Stream(), err)
 		}
 		if chat, ok := TimelineChat(msg.Subject); ok {
-			lasts[chat] = msg.Sequence
+			mu.Lock()
+			visit(chat, msg)
+			mu.Unlock()
 		}
 	}
 	return nil

@@ -40,7 +40,7 @@ func rights(t *testing.T, layout streams.Layout) []right {
 	rights := []right{
 		// The log.
 		{shard.Timeline(direct), only(edge), only(operator, service)},
-		{shard.Timeline(group), only(edge), only(operator, service)},
+		{shard.Timeline(group), only(edge, worker), only(operator, service)},
 		{"chat." + shard.Token + ".direct.alice.bob.read.alice", nil, only(operator, service)},
 		{"chat." + shard.Token + ".anything", nil, only(operator, service)},
 		{"chat.>", nil, only(operator, service)},
@@ -52,6 +52,9 @@ func rights(t *testing.T, layout streams.Layout) []right {
 		{"live.direct.alice.bob.read.alice", nil, only(edge, operator, service)},
 		{streams.LiveOfUser(alice)[0], nil, only(edge, operator, service)},
 		{streams.LiveOfUser(alice)[1], nil, only(edge, operator, service)},
+		{streams.LiveOfGroup(group), nil, only(edge, operator, service)},
+		{streams.Personal(alice), only(worker), only(edge, operator)},
+		{"user.>", nil, only(operator)},
 		// Dead letters and presence.
 		{streams.Dead(streams.PersistConsumer, shard.Timeline(direct)), only(worker), only(operator)},
 		{"$KV.presence." + streams.PresenceKey(alice, node), only(edge), only(operator)},
@@ -59,6 +62,8 @@ func rights(t *testing.T, layout streams.Layout) []right {
 		{"$KV.other.alice.edge1", nil, only(operator)},
 		// Services.
 		{streams.HistorySubject, only(edge, operator), only(worker, operator)},
+		{streams.JoinedSubject, only(edge, operator), only(worker, operator)},
+		{streams.AskSubject(schemas.TSetProfile), only(edge, operator), only(worker, operator)},
 		{streams.NodeSubject(node, "drain"), only(operator), only(edge, operator)},
 		{"$SRV.PING", only(operator), only(edge, worker, operator)},
 		{"$SRV.INFO.history", only(operator), only(edge, worker, operator)},

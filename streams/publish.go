@@ -14,13 +14,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Errors of a publication. All but ErrRefused may heal when the client tries again.
+// Errors of a publication. All but ErrConflict and ErrRefused may heal when it is tried again.
 var (
 	// ErrNotStored says that the log did not acknowledge in time. The event may
 	// be in the log all the same: trying again with the same message id is safe.
 	ErrNotStored = errors.New("log did not acknowledge in time")
 	// ErrLogFull says that the stream is at its limit or its disk is full.
 	ErrLogFull = errors.New("log takes no more")
+	// ErrConflict says that the subject's last message is not the expected one.
+	ErrConflict = errors.New("log has moved on")
 	// ErrRefused says that the log will never take this message.
 	ErrRefused = errors.New("log refuses the message")
 )
@@ -47,6 +49,8 @@ type Publication struct {
 	Subject string
 	MsgID   string // the same id within the dedup window is the same message
 	Data    []byte
+	TTL     uint64    // seconds after which the log forgets it; 0: at its age limit
+	After   *uint64   // the seq that has to be the subject's last, 0 for none; nil: any
 	ReadAt  time.Time // when its send was read: it fails with ErrNotStored at ReadAt + PublishWithin
 	// Done is called exactly once, with the ack or with one of the errors of
 	// this package. It must not block.
@@ -151,10 +155,17 @@ func (p *Publisher) acquire(ctx context.Context, deadline time.Time) (index int,
 // attempt hands one try to NATS. Without a connection it fails at once, since
 // there is no reconnect buffer, and the sweep tries again.
 func (p *Publisher) attempt(pub Publication, index int, generation uint64) error {
+	header := nats.Header{jetstream.MsgIDHeader: {pub.MsgID}}
+	if pub.TTL > 0 {
+		header[jetstream.MsgTTLHeader] = []string{strconv.FormatUint(pub.TTL, 10)}
+	}
+	if pub.After != nil {
+		header[jetstream.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(*pub.After, 10)}
+	}
 	return p.conn.PublishMsg(&nats.Msg{
 		Subject: pub.Subject,
 		Reply:   p.replyPrefix + strconv.Itoa(index) + "-" + strconv.FormatUint(generation, 10),
-		Header:  nats.Header{jetstream.MsgIDHeader: {pub.MsgID}},
+		Header:  header,
 		Data:    pub.Data,
 	})
 }
@@ -273,7 +284,9 @@ const (
 	errCodeInsufficientResources = 10023
 	errCodeStorageExceeded       = 10047
 	errCodeStoreFailed           = 10077
+	errCodeWrongLastSequence     = 10071
 	errCodeDuplicateInProcess    = 10158
+	errCodeWrongLastConstant     = 10164 // the same, where the leader does not tell the last one
 )
 
 func parsePubAck(m *nats.Msg) (PubAck, error) {
@@ -295,6 +308,8 @@ func parsePubAck(m *nats.Msg) (PubAck, error) {
 	switch ack.Error.ErrorCode {
 	case errCodeInsufficientResources, errCodeStorageExceeded, errCodeStoreFailed:
 		return PubAck{}, fmt.Errorf("%w: %s", ErrLogFull, ack.Error.Description)
+	case errCodeWrongLastSequence, errCodeWrongLastConstant:
+		return PubAck{}, fmt.Errorf("%w: %s", ErrConflict, ack.Error.Description)
 	case errCodeDuplicateInProcess:
 		return PubAck{}, errAgain
 	}

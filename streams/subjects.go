@@ -15,11 +15,29 @@ const (
 // Names of durable consumers.
 const PersistConsumer = "persist"
 
-// Names of micro services and the subjects of their endpoints.
+// Names of micro services and the subjects of their endpoints; those of clients'
+// requests [AskSubject] tells.
 const (
 	HistoryService = "history"
 	HistorySubject = "svc.history"
+
+	ChatsService    = "chats"
+	JoinedSubject   = "svc.chats.joined"
+	StandingSubject = "svc.chats.standing"
+
+	UsersService  = "users"
+	BlocksSubject = "svc.users.blocks"
 )
+
+// AskSubject is where a service answers a client's request of type t.
+func AskSubject(t schemas.Type) string {
+	switch t {
+	case schemas.TBlock, schemas.TProfile, schemas.TSetProfile:
+		return "svc." + UsersService + "." + string(t)
+	default:
+		return "svc." + ChatsService + "." + string(t)
+	}
+}
 
 const timelineSuffix = ".timeline"
 
@@ -74,6 +92,12 @@ func LiveTyping(chat schemas.Chat, user schemas.User) string {
 func LiveOfUser(user schemas.User) [2]string {
 	return [2]string{"live.direct." + user.String() + ".>", "live.direct.*." + user.String() + ".>"}
 }
+
+// LiveOfGroup is the pattern that brings all that happens in a group.
+func LiveOfGroup(group schemas.Chat) string { return "live." + group.String() + ".>" }
+
+// Personal is where the sessions of a user are told what concerns that user alone.
+func Personal(user schemas.User) string { return "user." + user.String() }
 
 // LiveKind tells what came on a live subject.
 type LiveKind string
