@@ -55,6 +55,7 @@ type Event struct {
 	Owner   *User       `json:"owner,omitzero"`    // who is the owner from now on, where the owner left
 	Name    string      `json:"name,omitzero"`     // the group's, from now on
 	Members []User      `json:"members,omitempty"` // the first ones, the owner not among them
+	Count   uint64      `json:"count,omitzero"`    // members that the group has from now on
 	History HistoryMode `json:"history,omitzero"`  // what later members may read
 }
 

@@ -79,6 +79,14 @@ func (ev *Event) Roles() iter.Seq2[User, Role] {
 // Joins tells whether those to whom [Event.Roles] gives a role come into the group by it.
 func (ev *Event) Joins() bool { return ev.Change == Created || ev.Change == Added }
 
+// ReadFrom returns where what a member may read begins that comes in by the event at seq.
+func (mode HistoryMode) ReadFrom(seq uint64) uint64 {
+	if mode == HistoryAll {
+		return 0
+	}
+	return seq
+}
+
 func (ev *Event) checkGroup() error {
 	switch ev.Type {
 	case MemberEvent:

@@ -54,7 +54,6 @@ func rights(t *testing.T, layout streams.Layout) []right {
 		{streams.LiveOfUser(alice)[1], nil, only(edge, operator, service)},
 		{streams.LiveOfGroup(group), nil, only(edge, operator, service)},
 		{streams.Personal(alice), only(worker), only(edge, operator)},
-		{"user.>", nil, only(operator)},
 		// Dead letters and presence.
 		{streams.Dead(streams.PersistConsumer, shard.Timeline(direct)), only(worker), only(operator)},
 		{"$KV.presence." + streams.PresenceKey(alice, node), only(edge), only(operator)},

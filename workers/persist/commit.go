@@ -63,7 +63,11 @@ func (s *shard) commitOnce(ctx context.Context, events []event, upto uint64) err
 	if err := s.heads.load(ctx, s.cfg.Store, events); err != nil {
 		return err
 	}
-	batch := fold(s.shard.Token, s.heads.get, events, upto)
+	targets, err := loadTargets(ctx, s.cfg.Store, s.heads.get, events)
+	if err != nil {
+		return err
+	}
+	batch := fold(s.shard.Token, s.heads.get, targets, events, upto)
 	started := time.Now()
 	if err := s.cfg.Store.Commit(ctx, batch); err != nil {
 		return fmt.Errorf("commit shard %s up to %d: %w", s.shard.Token, upto, err)

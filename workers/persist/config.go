@@ -30,6 +30,7 @@ type Store interface {
 	// order, batches leave the same rows. An error that is [store.ErrBatch] says
 	// that the batch will never be taken; after any other it may be given again.
 	Commit(ctx context.Context, b store.Batch) error
+	targetStore
 }
 
 // Log reads single sequences of the chat streams from their leaders.

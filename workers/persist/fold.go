@@ -7,9 +7,10 @@ import (
 
 // fold returns the batch that commits events, which rise, up to the sequence
 // committed. All that it assigns (prev, n, the bucket) comes from the chats'
-// heads: whoever folds the same events again makes the same rows. An event that
-// is not above its chat's head was applied before and is left out.
-func fold(shard string, heads func(schemas.Chat) store.Head, events []event, committed uint64) store.Batch {
+// heads, and what an event does to an earlier one from that one's row: whoever
+// folds the same events again makes the same rows. An event that is not above its
+// chat's head was applied before and is left out.
+func fold(shard string, heads func(schemas.Chat) store.Head, targets targets, events []event, committed uint64) store.Batch {
 	batch := store.Batch{Shard: shard, Committed: committed}
 	index := make(map[schemas.Chat]int)
 	for i := range events {
@@ -24,12 +25,13 @@ func fold(shard string, heads func(schemas.Chat) store.Head, events []event, com
 			index[e.chat] = at
 			batch.Chats = append(batch.Chats, store.ChatBatch{Chat: e.chat, Head: head, Opened: head.LastSeq == 0})
 		}
-		foldEvent(&batch.Chats[at], e)
+		foldEvent(&batch.Chats[at], targets[e.chat], e)
 	}
 	return batch
 }
 
-func foldEvent(chat *store.ChatBatch, e *event) {
+// foldEvent adds an event's row to its chat, and what it does to others'.
+func foldEvent(chat *store.ChatBatch, targets map[uint64]*target, e *event) {
 	head := &chat.Head
 	bytes := int64(len(e.data))
 	first := head.LastSeq == 0
@@ -46,7 +48,7 @@ func foldEvent(chat *store.ChatBatch, e *event) {
 	if e.event.Type == schemas.Message {
 		head.LastN++
 	}
-	chat.Events = append(chat.Events, store.Event{
+	row := store.Event{
 		Bucket: head.Bucket,
 		Seq:    e.seq,
 		Prev:   head.LastSeq,
@@ -56,8 +58,62 @@ func foldEvent(chat *store.ChatBatch, e *event) {
 		Author: e.event.From,
 		ID:     e.event.ID,
 		JSON:   e.data,
-	})
+	}
+	row.Expires, _ = e.event.Expires(e.time)
+	if e.event.HasTarget() {
+		foldChange(chat, targets[e.event.Target], e, &row)
+	}
+	foldRoles(chat, e, first)
+	if e.event.Type == schemas.Message {
+		chat.Reads = raise(chat.Reads, store.Read{User: e.event.From, Seq: e.seq, N: head.LastN})
+		if t, wanted := targets[e.seq]; wanted {
+			t.row = row
+		}
+	}
+	chat.Events = append(chat.Events, row)
 	head.LastSeq, head.LastTime = e.seq, e.time
 	head.BucketEvents++
 	head.BucketBytes += bytes
+}
+
+// raise moves a user's read mark: who sends has read what came before.
+func raise(reads []store.Read, read store.Read) []store.Read {
+	for i := range reads {
+		if reads[i].User == read.User {
+			reads[i] = read
+			return reads
+		}
+	}
+	return append(reads, read)
+}
+
+// foldRoles adds what an event makes of users: those of a direct chat are in it
+// from its first event on.
+func foldRoles(chat *store.ChatBatch, e *event, first bool) {
+	if a, b, direct := chat.Chat.Users(); direct {
+		if first {
+			chat.Roles = append(chat.Roles, store.Role{User: a, Role: schemas.Member, Seq: e.seq, Joins: true})
+			if a != b {
+				chat.Roles = append(chat.Roles, store.Role{User: b, Role: schemas.Member, Seq: e.seq, Joins: true})
+			}
+		}
+		return
+	}
+	head, ev := &chat.Head, e.event
+	if ev.Type == schemas.GroupEvent {
+		head.Name = ev.Name
+		if ev.Change == schemas.Created {
+			head.History = ev.History
+		}
+	}
+	if ev.Type == schemas.GroupEvent || ev.Type == schemas.MemberEvent {
+		head.Members = ev.Count
+	}
+	for user, role := range ev.Roles() {
+		change := store.Role{User: user, Role: role, Seq: e.seq}
+		if ev.Joins() {
+			change.Joins, change.From, change.N = true, head.History.ReadFrom(e.seq), head.LastN
+		}
+		chat.Roles = append(chat.Roles, change)
+	}
 }

@@ -198,7 +198,11 @@ func (s *shard) commitWithoutComparing(entries []entry) {
 	if err := s.heads.load(ctx, s.cfg.Store, p.events); err != nil {
 		panic(err)
 	}
-	batch := fold(s.shard.Token, s.heads.get, p.events, p.upto)
+	targets, err := loadTargets(ctx, s.cfg.Store, s.heads.get, p.events)
+	if err != nil {
+		panic(err)
+	}
+	batch := fold(s.shard.Token, s.heads.get, targets, p.events, p.upto)
 	if err := s.cfg.Store.Commit(ctx, batch); err != nil {
 		panic(err)
 	}
@@ -213,7 +217,7 @@ func TestFoldOpensBucketsAtTheirBounds(t *testing.T) {
 	ev := &schemas.Event{Type: schemas.Message}
 	one := func(head store.Head, bytes int) store.ChatBatch {
 		e := event{entry: entry{seq: 100, data: make([]byte, bytes)}, chat: chat, event: ev}
-		return fold("0", func(schemas.Chat) store.Head { return head }, []event{e}, 100).Chats[0]
+		return fold("0", func(schemas.Chat) store.Head { return head }, nil, []event{e}, 100).Chats[0]
 	}
 	for _, test := range []struct {
 		name   string
@@ -253,7 +257,7 @@ func TestFoldCountsMessagesAlone(t *testing.T) {
 	for i, kind := range []schemas.EventType{schemas.Message, "later", schemas.Message, "later"} {
 		events = append(events, event{entry: entry{seq: uint64(10 + i)}, chat: chat, event: &schemas.Event{Type: kind}})
 	}
-	b := fold("0", func(schemas.Chat) store.Head { return store.Head{LastSeq: 9, LastN: 5} }, events, 13).Chats[0]
+	b := fold("0", func(schemas.Chat) store.Head { return store.Head{LastSeq: 9, LastN: 5} }, nil, events, 13).Chats[0]
 	for i, want := range []uint64{6, 6, 7, 7} {
 		if b.Events[i].N != want {
 			t.Errorf("event %d has n %d, want %d", i, b.Events[i].N, want)

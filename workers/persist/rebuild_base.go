@@ -84,7 +84,37 @@ func (s *rebuild) findBase(ctx context.Context, chat schemas.Chat, seq uint64) (
 	}
 	last := before[0]
 	b.head = store.Head{Created: oldest[0].Time, LastSeq: last.Seq, LastN: last.N, LastTime: last.Time, Bucket: last.Bucket}
+	if err := s.findRest(ctx, chat, seq, &b.head); err != nil {
+		return b, err
+	}
 	return b, s.countBucket(ctx, chat, &b.head)
+}
+
+// findRest completes a head by what the rows before seq do not tell: n where
+// messages among them have disappeared since, by the row at seq, if it is there;
+// and what the group was called, by its head as it is, since the log's events
+// that changed it come again.
+func (s *rebuild) findRest(ctx context.Context, chat schemas.Chat, seq uint64, head *store.Head) error {
+	rows, err := s.cfg.Store.Events(ctx, chat, []uint64{seq})
+	if err != nil {
+		return err
+	}
+	if len(rows) > 0 && rows[0].Type == schemas.Message {
+		rows[0].N--
+	}
+	if len(rows) > 0 {
+		head.LastN = max(head.LastN, rows[0].N)
+	}
+	if chat.Kind() != schemas.Group {
+		return nil
+	}
+	heads, err := s.cfg.Store.Heads(ctx, []schemas.Chat{chat})
+	if err != nil {
+		return err
+	}
+	stored := heads[chat]
+	head.Name, head.Members, head.History = stored.Name, stored.Members, stored.History
+	return nil
 }
 
 // countBucket counts the rows of the head's bucket, up to the head.

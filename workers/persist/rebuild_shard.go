@@ -190,7 +190,12 @@ func (s *rebuild) applyOnce(ctx context.Context, events []event, upto uint64) er
 	if err := s.loadBases(ctx, events); err != nil {
 		return err
 	}
-	batch := fold(s.shard.Token, func(chat schemas.Chat) store.Head { return s.bases[chat].head }, events, upto)
+	heads := func(chat schemas.Chat) store.Head { return s.bases[chat].head }
+	targets, err := loadTargets(ctx, s.cfg.Store, heads, events)
+	if err != nil {
+		return err
+	}
+	batch := fold(s.shard.Token, heads, targets, events, upto)
 	if err := s.compareBuckets(ctx, &batch); err != nil {
 		return err
 	}
