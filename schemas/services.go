@@ -1,5 +1,7 @@
 package schemas
 
+import "iter"
+
 // Requests of one part of Parley to another: the payloads of svc.>, as JSON.
 
 // By is a request of a user to a service, as an edge hands it on: the members of
@@ -80,4 +82,24 @@ type Notice struct {
 	// Where the change is [ChatAdded]: the member's role, and where what it may read begins.
 	Role Role   `json:"role,omitzero"`
 	From uint64 `json:"from,omitzero"`
+}
+
+// Notices yields what each user is told who comes into a group by an event that
+// the log has at seq; mode is the group's.
+func Notices(group Chat, seq uint64, ev *Event, mode HistoryMode) iter.Seq2[User, Notice] {
+	return func(yield func(User, Notice) bool) {
+		if !ev.Joins() {
+			return
+		}
+		for user, role := range ev.Roles() {
+			notice := Notice{
+				ChatFrame: ChatFrame{T: TChat, Chat: group, Change: ChatAdded, Seq: seq},
+				Role:      role,
+				From:      mode.ReadFrom(seq),
+			}
+			if !yield(user, notice) {
+				return
+			}
+		}
+	}
 }

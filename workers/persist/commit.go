@@ -80,6 +80,7 @@ func (s *shard) commitOnce(ctx context.Context, events []event, upto uint64) err
 	s.metrics.events.Add(float64(len(events)))
 	s.row, s.next = upto, upto+1
 	s.heads.apply(&batch)
+	s.tellJoined(events)
 	return nil
 }
 

@@ -82,15 +82,21 @@ func (r *Replayer) Replay(ctx context.Context, l dead.Letter) error {
 		return fmt.Errorf("event %d of %s comes before the first one that is stored", l.Seq, chat)
 	}
 	late := event{entry: entry{seq: l.Seq, subject: l.Subject, time: l.Time, data: l.Data}, chat: chat, event: ev}
+	below := func(schemas.Chat) store.Head { return store.Head{LastSeq: l.Seq - 1} }
+	targets, err := loadTargets(ctx, r.store, below, []event{late})
+	if err != nil {
+		return err
+	}
 	return r.store.Commit(ctx, store.Batch{
 		Shard:     shard.Token,
 		Committed: committed, // the row only rises: this is no step back where persist is ahead
-		Chats:     []store.ChatBatch{place(late, before, head)},
+		Chats:     []store.ChatBatch{place(late, targets[chat][ev.Target], before, head)},
 	})
 }
 
-// place makes the row of late behind the event before it, or as the chat's first.
-func place(late event, before []store.Event, head store.Head) store.ChatBatch {
+// place makes the row of late behind the event before it, or as the chat's first,
+// with what it does to its target and to users.
+func place(late event, t *target, before []store.Event, head store.Head) store.ChatBatch {
 	b := store.ChatBatch{Chat: late.chat, Head: head, Opened: len(before) == 0}
 	row := store.Event{
 		Seq: late.seq, Time: late.time, Type: late.event.Type, Author: late.event.From, ID: late.event.ID, JSON: late.data,
@@ -101,6 +107,11 @@ func place(late event, before []store.Event, head store.Head) store.ChatBatch {
 	} else {
 		row.Bucket, row.Prev, row.N = before[0].Bucket, before[0].Seq, before[0].N
 	}
+	row.Expires, _ = late.event.Expires(late.time)
+	if late.event.HasTarget() {
+		foldChange(&b, t, &late, &row)
+	}
+	foldRoles(&b, &late, b.Opened)
 	b.Head.LastSeq, b.Head.LastN, b.Head.LastTime, b.Head.Bucket = row.Seq, row.N, row.Time, row.Bucket
 	b.Head.BucketEvents++
 	b.Head.BucketBytes += int64(len(row.JSON))
