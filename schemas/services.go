@@ -82,6 +82,8 @@ type Notice struct {
 	// Where the change is [ChatAdded]: the member's role, and where what it may read begins.
 	Role Role   `json:"role,omitzero"`
 	From uint64 `json:"from,omitzero"`
+	// Hidden notices are for edges alone: that another blocks the user.
+	Hidden bool `json:"hidden,omitzero"`
 }
 
 // Notices yields what each user is told who comes into a group by an event that
