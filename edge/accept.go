@@ -95,7 +95,7 @@ func (e *Edge) welcome(conn *websocket.Conn) *session {
 		defer cancel()
 		s.stopResume = cancel
 	}
-	if err := e.liveLoopOf(identity.User).join(e.ctx, identity.User, s); err != nil {
+	if err := e.liveLoopOf(identity.User.String()).join(e.ctx, identity.User, s); err != nil {
 		e.log.Warn("join", "user", identity.User, "error", err)
 		s.user.live.leave(s)
 		err := &schemas.Error{Code: schemas.Unavailable, Message: "this node cannot reach the log: resume elsewhere", RetryAfter: 1}

@@ -6,35 +6,21 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 )
-
-// addressesMax bounds the addresses whose rate is remembered. When they are
-// more, those that have not used their rate are forgotten, and if that does not
-// help, all: then some get more than their rate, and nobody less.
-const addressesMax = 1 << 16
 
 // addresses limits handshakes per client address: an IPv4 address, or the /64
 // that an IPv6 address is in.
-type addresses struct {
-	perSecond float64 // negative: no limit
-	burst     int
-
-	mu       sync.Mutex
-	limiters map[netip.Prefix]*rate.Limiter
-}
+type addresses struct{ limits *limits[netip.Prefix] }
 
 func newAddresses(perSecond float64, burst int) *addresses {
-	return &addresses{perSecond: perSecond, burst: burst, limiters: make(map[netip.Prefix]*rate.Limiter)}
+	return &addresses{newLimits[netip.Prefix](perSecond, burst)}
 }
 
 // take tells whether the address may begin another handshake. One that is not
 // known may not, or a proxy that is set up wrong would lift the limit.
 func (a *addresses) take(client netip.Addr, now time.Time) bool {
-	if a.perSecond < 0 {
+	if a.limits.perSecond < 0 {
 		return true
 	}
 	bits := 64
@@ -45,28 +31,8 @@ func (a *addresses) take(client netip.Addr, now time.Time) bool {
 	if err != nil || !prefix.IsValid() {
 		return false
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	limiter, ok := a.limiters[prefix]
-	if !ok {
-		if len(a.limiters) >= addressesMax {
-			a.forgetLocked(now)
-		}
-		limiter = rate.NewLimiter(rate.Limit(a.perSecond), a.burst)
-		a.limiters[prefix] = limiter
-	}
-	return limiter.AllowN(now, 1)
-}
-
-func (a *addresses) forgetLocked(now time.Time) {
-	for prefix, limiter := range a.limiters {
-		if limiter.TokensAt(now) >= float64(a.burst) {
-			delete(a.limiters, prefix)
-		}
-	}
-	if len(a.limiters) >= addressesMax {
-		clear(a.limiters)
-	}
+	_, ok := a.limits.take(prefix, now)
+	return ok
 }
 
 // ParseProxy reads an address, or a range of them like 10.0.0.0/8, whose

@@ -34,10 +34,10 @@ func TestAddressesAreLimitedByHost(t *testing.T) {
 	if !a.take(netip.MustParseAddr("192.0.2.1"), authNow.Add(time.Second)) {
 		t.Error("a second later there is none more")
 	}
-	for i := range 2 * addressesMax {
+	for i := range 2 * limitedMax {
 		a.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), authNow)
-		if len(a.limiters) > addressesMax {
-			t.Fatalf("%d addresses are remembered", len(a.limiters))
+		if len(a.limits.limiters) > limitedMax {
+			t.Fatalf("%d addresses are remembered", len(a.limits.limiters))
 		}
 	}
 	if !newAddresses(-1, 1).take(netip.Addr{}, authNow) {

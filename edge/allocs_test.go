@@ -59,7 +59,7 @@ func newLiveSink(t testing.TB, k *sink, name string) (*liveLoop, *user) {
 	t.Helper()
 	e := &Edge{log: slog.New(slog.DiscardHandler), metrics: k.loop.metrics, loops: []*fanoutLoop{k.loop}}
 	v := newLiveLoop(e)
-	u := &user{name: authUser(t, name), live: v, ready: make(chan struct{}), sessions: k.sessions}
+	u := &user{audience: audience{live: v, sessions: k.sessions}, name: authUser(t, name), ready: make(chan struct{})}
 	for _, s := range k.sessions {
 		s.user = u
 	}
@@ -73,7 +73,7 @@ func TestHandleStoredAllocations(t *testing.T) {
 	chat := testChat(t, "direct.alice.bob")
 	seq := uint64(1 << 40)
 	handle := func() {
-		v.handleStored(u, chat, streams.Stored{Seq: seq + 1, Prev: seq, Time: storedTime}, smallEvent)
+		v.handleStored(&u.audience, chat, streams.Stored{Seq: seq + 1, Prev: seq, Time: storedTime}, smallEvent)
 		seq++
 		v.handOn()
 		k.loop.passOnce()

@@ -31,7 +31,7 @@ func BenchmarkFanout(b *testing.B) {
 			events := 0
 			for b.Loop() {
 				for range perPass {
-					v.handleStored(u, chat, streams.Stored{Seq: seq + 1, Prev: seq, Time: storedTime}, smallEvent)
+					v.handleStored(&u.audience, chat, streams.Stored{Seq: seq + 1, Prev: seq, Time: storedTime}, smallEvent)
 					seq++
 				}
 				v.handOn()
@@ -53,7 +53,7 @@ func BenchmarkHandleStored(b *testing.B) {
 	seq := uint64(1 << 40)
 	b.ReportAllocs()
 	for b.Loop() {
-		v.handleStored(u, chat, streams.Stored{Seq: seq + 1, Prev: seq, Time: storedTime}, smallEvent)
+		v.handleStored(&u.audience, chat, streams.Stored{Seq: seq + 1, Prev: seq, Time: storedTime}, smallEvent)
 		seq++
 		v.handOn()
 		k.loop.passOnce()

@@ -135,7 +135,9 @@ type Edge struct {
 	loops     []*fanoutLoop
 	upgrader  websocket.Upgrader
 	addresses *addresses
+	sends     *limits[schemas.User] // however a user sends
 	hintLimit *rate.Limiter
+	loads     loadList
 	shards    []atomic.Pointer[shardState] // by index
 
 	// Shared.
@@ -161,6 +163,7 @@ func New(ctx context.Context, cfg Config) (*Edge, error) {
 	e := &Edge{
 		cfg: cfg, log: cfg.Log, now: cfg.Now,
 		addresses:  newAddresses(cfg.AddressRate, max(int(5*cfg.AddressRate), 1)),
+		sends:      newLimits[schemas.User](cfg.UserRate, cfg.UserBurst),
 		hintLimit:  rate.NewLimiter(hintsPerSecond, hintsPerSecond),
 		drainAsked: make(chan struct{}),
 	}
@@ -245,6 +248,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	services.Go(func() { e.flusher.run(e.ctx) })
 	services.Go(func() { e.presence.run(e.ctx) })
 	services.Go(func() { e.watchLogLoop(e.ctx) })
+	services.Go(func() { e.loadLoop(e.ctx) })
 	services.Go(func() { e.logReader.FollowLoop(e.ctx, e.log) })
 	node, err := e.startNodeService()
 

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -11,7 +12,7 @@ import (
 )
 
 const (
-	// healsMax bounds the heals in flight of one live loop; past it the user's sessions are told to resync.
+	// healsMax bounds the heals in flight of one live loop; past it the sessions are told to resync.
 	healsMax = 64
 	// healTries and healAgainAfter: a replica may be seconds behind what is known to exist.
 	healTries      = 3
@@ -22,23 +23,23 @@ const (
 	resyncSteps  = 50
 )
 
-// heal reads what lies between a user's cursor and target from the log. Live
+// heal reads what lies between an audience's cursor and target from the log. Live
 // events of the chat are dropped meanwhile: the log has them too.
-func (v *liveLoop) heal(u *user, chat schemas.Chat, c cursor, target uint64, cause string) {
+func (v *liveLoop) heal(a *audience, chat schemas.Chat, c cursor, target uint64, cause string) {
 	v.edge.metrics.heals.WithLabelValues(cause).Inc()
 	c.seen = max(c.seen, target)
 	if v.heals >= healsMax {
-		v.giveUp(u, chat, c)
+		v.giveUp(a, chat, c)
 		return
 	}
-	c.healing = true
-	u.setCursor(chat, c)
+	c.healing, c.fresh = true, false
+	a.setCursor(chat, c)
 	v.heals++
 	v.edge.tasks.Go(func() {
 		events := v.readGap(v.edge.ctx, chat, c.last, c.seen)
 		v.call(func() {
 			v.heals--
-			v.healed(u, chat, events)
+			v.healed(a, chat, events)
 		})
 	})
 }
@@ -61,39 +62,44 @@ func (v *liveLoop) readGap(ctx context.Context, chat schemas.Chat, last, target 
 }
 
 // healed delivers what a heal read and goes on where live events take over.
-func (v *liveLoop) healed(u *user, chat schemas.Chat, events []schemas.StoredEvent) {
-	c := u.cursors[chat]
+func (v *liveLoop) healed(a *audience, chat schemas.Chat, events []schemas.StoredEvent) {
+	c := a.cursors[chat]
 	c.healing = false
 	before := c.last
 	for i := range events {
-		if ev := &events[i]; ev.Seq > c.last {
-			c.last = ev.Seq
-			v.deliver(u, item{frame: backfilledFrame(chat, ev), chat: chat, seq: ev.Seq})
+		ev := &events[i]
+		switch {
+		case ev.Seq <= c.last:
+			continue
+		case ev.Seq <= c.quiet: // of a group: nothing else begins with a fresh cursor
+			a.group.follow(ev.Seq, ev.JSON)
+		default:
+			v.tell(a, chat, ev.Seq, backfilledFrame(chat, ev), ev.JSON)
 		}
+		c.last = ev.Seq
 	}
 	switch {
 	case c.seen <= c.last:
-		c.seen = 0
-		u.setCursor(chat, c)
+		a.setCursor(chat, cursor{last: c.last})
 	case c.last > before: // more came while it was read
-		v.heal(u, chat, c, c.seen, "gap")
+		v.heal(a, chat, c, c.seen, "gap")
 	default:
-		v.giveUp(u, chat, c)
+		v.giveUp(a, chat, c)
 	}
 }
 
 // giveUp goes on after a gap that could not be read; only the clients know what they hold.
-func (v *liveLoop) giveUp(u *user, chat schemas.Chat, c cursor) {
-	u.setCursor(chat, cursor{last: c.seen})
-	v.resync(u)
+func (v *liveLoop) giveUp(a *audience, chat schemas.Chat, c cursor) {
+	a.setCursor(chat, cursor{last: c.seen})
+	if a.group != nil {
+		a.group.reload(c.seen)
+	}
+	v.resync(a)
 }
 
-func (v *liveLoop) resync(u *user) {
-	v.mu.Lock()
-	n := len(u.sessions)
-	v.mu.Unlock()
-	v.edge.metrics.resyncs.Add(float64(n))
-	v.deliver(u, item{frame: resyncFrame})
+func (v *liveLoop) resync(a *audience) {
+	v.edge.metrics.resyncs.Add(float64(len(a.everySession())))
+	v.deliver(a, item{frame: resyncFrame})
 }
 
 // askRepair has the loop repair what may have been missed: NATS was away, or a
@@ -105,10 +111,10 @@ func (v *liveLoop) askRepair() {
 	}
 }
 
-// held is one chat that a user's sessions have been sent something of.
+// held is one chat that an audience has been sent something of.
 type held struct {
-	user *user
-	chat schemas.Chat
+	audience *audience
+	chat     schemas.Chat
 }
 
 // repair reads every chat that the loop's users have been sent from the log, and
@@ -119,11 +125,16 @@ func (v *liveLoop) repair() {
 		return
 	}
 	v.repairing = true
-	users := v.everyUser()
+	users, groups := v.everybody()
 	var chats []held
 	for _, u := range users {
 		for chat := range u.cursors {
-			chats = append(chats, held{u, chat})
+			chats = append(chats, held{&u.audience, chat})
+		}
+	}
+	for _, g := range groups {
+		for chat := range g.cursors {
+			chats = append(chats, held{&g.audience, chat})
 		}
 	}
 	v.edge.tasks.Go(func() {
@@ -141,14 +152,10 @@ func (v *liveLoop) repair() {
 	})
 }
 
-func (v *liveLoop) everyUser() []*user {
+func (v *liveLoop) everybody() (users []*user, groups []*group) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	users := make([]*user, 0, len(v.users))
-	for _, u := range v.users {
-		users = append(users, u)
-	}
-	return users
+	return slices.Collect(maps.Values(v.users)), slices.Collect(maps.Values(v.groups))
 }
 
 // repairChats takes the last seq of each chat from the log as a hint of what was missed.
@@ -164,19 +171,21 @@ func (v *liveLoop) repairChats(ctx context.Context, chats []held) error {
 		}
 		for _, h := range some {
 			if last, ok := lasts[h.chat]; ok {
-				v.call(func() { v.handleStored(h.user, h.chat, streams.Stored{Seq: last, Hint: true}, nil) })
+				v.call(func() { v.handleStored(h.audience, h.chat, streams.Stored{Seq: last, Hint: true}, nil) })
 			}
 		}
 	}
 	return nil
 }
 
-// resyncAll spreads the resyncs: each makes its client read.
+// resyncAll spreads the resyncs: each makes its client read. What a user was told
+// about its groups may be lost too.
 func (v *liveLoop) resyncAll(ctx context.Context, users []*user) {
 	for some := range slices.Chunk(users, len(users)/resyncSteps+1) {
 		v.call(func() {
 			for _, u := range some {
-				v.resync(u)
+				v.resync(&u.audience)
+				v.edge.loadLater(u)
 			}
 		})
 		if !sleep(ctx, resyncSpread/resyncSteps) {
@@ -206,20 +215,21 @@ type echoWatch struct {
 }
 
 type echo struct {
-	user *user
-	chat schemas.Chat
-	seq  uint64
-	at   time.Time
+	audience *audience
+	chat     schemas.Chat
+	seq      uint64
+	at       time.Time
 }
 
-// expectEcho is called when a send of u was acknowledged.
-func (v *liveLoop) expectEcho(u *user, chat schemas.Chat, seq uint64, now time.Time) {
+// expectEcho is called when a send to an audience's chat was acknowledged.
+func (a *audience) expectEcho(chat schemas.Chat, seq uint64, now time.Time) {
+	v := a.live
 	v.echoes.mu.Lock()
 	defer v.echoes.mu.Unlock()
 	if len(v.echoes.queue) >= echoesMax {
 		v.echoes.queue = v.echoes.queue[1:]
 	}
-	v.echoes.queue = append(v.echoes.queue, echo{u, chat, seq, now})
+	v.echoes.queue = append(v.echoes.queue, echo{a, chat, seq, now})
 }
 
 // due takes the echoes that had their time.
@@ -251,7 +261,7 @@ func (v *liveLoop) checkEchoes(now time.Time) {
 		}
 	}
 	for _, e := range w.due(now) {
-		c, known := e.user.cursors[e.chat]
+		c, known := e.audience.cursors[e.chat]
 		if known && (c.last >= e.seq || c.healing && c.seen >= e.seq) {
 			continue
 		}

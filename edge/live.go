@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"golang.org/x/time/rate"
 
 	"parley/schemas"
 	"parley/streams"
@@ -17,52 +17,45 @@ import (
 
 const (
 	// liveChannelMax bounds the messages that wait for a live loop. Past it
-	// NATS drops them, and the loop repairs its users' chats from the log.
+	// NATS drops them, and the loop repairs its chats from the log.
 	liveChannelMax = 1 << 16
 	// liveBatchMax bounds what a live loop gathers before it hands on.
 	liveBatchMax = 128
-	// cursorsMax bounds the chats whose last seq is kept per user. Past it one
-	// is forgotten: its next event is then delivered unchecked.
-	cursorsMax = 4096
 )
 
-// user is a user with at least one session on this edge.
+// user is a user with at least one session on this edge. It is the audience of
+// its direct chats.
 type user struct {
+	audience
 	name schemas.User
-	live *liveLoop
-	subs [2]*nats.Subscription
-	// ready is closed when the server has the subscriptions; failed tells that it never will.
+	subs []*nats.Subscription // guarded by live.mu
+	// ready is closed when the server has the subscriptions, those of the user's
+	// groups too; failed tells that it never will.
 	ready  chan struct{}
 	failed error
 
-	sessions []*session // guarded by live.mu; replaced, never changed in place; those of a fan-out loop together
-
-	// The live loop's own.
-	cursors map[schemas.Chat]cursor
-
 	mu       sync.Mutex
-	sends    *rate.Limiter // made at the first send
 	typingAt map[schemas.Chat]time.Time
+	groups   map[*group]struct{}       // that it is a member of; as what, the groups tell
+	ended    bool                      // its last session has left: it comes into no group any more
+	blocks   map[schemas.User]struct{} // whom it blocks, or who blocks it
+	unknown  bool                      // no worker has told the groups and blocks yet
+
+	entering sync.Mutex // held while its groups are loaded, or one is entered
 }
 
-// cursor is how far a user's sessions have been sent a chat.
-type cursor struct {
-	last    uint64
-	seen    uint64 // while healing: the highest seq that is known to exist
-	healing bool
-}
-
-// liveLoop takes what NATS brings for a share of the users and hands it to
-// their sessions in order. It keeps a cursor per user and chat: what is not
-// higher is dropped, and a gap is read from the log before going on.
+// liveLoop takes what NATS brings for a share of the users and of the groups, and
+// hands it to their sessions in order. It keeps a cursor per audience and chat: what
+// is not higher is dropped, and a gap is read from the log before going on.
 type liveLoop struct {
 	edge    *Edge
 	channel chan *nats.Msg
 	calls   chan func()   // run by the loop: results of heals
 	repairs chan struct{} // holds one while a repair is asked for
 
-	mu    sync.Mutex
-	users map[string]*user
+	mu     sync.Mutex
+	users  map[string]*user
+	groups map[string]*group // by the chat's name
 
 	// The loop's own.
 	batches [][]item // by fan-out loop
@@ -80,24 +73,26 @@ func newLiveLoop(e *Edge) *liveLoop {
 		calls:   make(chan func(), 64),
 		repairs: make(chan struct{}, 1),
 		users:   make(map[string]*user),
+		groups:  make(map[string]*group),
 		batches: make([][]item, len(e.loops)),
 	}
 }
 
-var userHash = maphash.MakeSeed()
+var liveHash = maphash.MakeSeed()
 
-// liveLoopOf returns the loop that serves the user: always the same, so that order holds.
-func (e *Edge) liveLoopOf(name schemas.User) *liveLoop {
-	return e.lives[maphash.String(userHash, name.String())%uint64(len(e.lives))]
+// liveLoopOf returns the loop that serves a user or a group, by its name: always
+// the same, so that order holds.
+func (e *Edge) liveLoopOf(name string) *liveLoop {
+	return e.lives[maphash.String(liveHash, name)%uint64(len(e.lives))]
 }
 
-// join adds a session to its user's, subscribing for the user if it is the
-// first, and returns when NATS has the subscription: from then on nothing is missed.
+// join adds a session to its user's, subscribing for the user and its groups if it
+// is the first, and returns when NATS has the subscriptions: from then on nothing is missed.
 func (v *liveLoop) join(ctx context.Context, name schemas.User, s *session) error {
 	v.mu.Lock()
 	u, ok := v.users[name.String()]
 	if !ok {
-		u = &user{name: name, live: v, ready: make(chan struct{})}
+		u = &user{audience: audience{live: v}, name: name, ready: make(chan struct{})}
 		v.users[name.String()] = u
 	}
 	s.user = u
@@ -106,7 +101,9 @@ func (v *liveLoop) join(ctx context.Context, name schemas.User, s *session) erro
 	v.mu.Unlock()
 
 	if !ok {
-		u.failed = v.subscribe(ctx, u)
+		if u.failed = v.subscribe(ctx, u); u.failed == nil {
+			u.failed = v.edge.loadUser(ctx, u)
+		}
 		close(u.ready)
 	}
 	select {
@@ -114,17 +111,21 @@ func (v *liveLoop) join(ctx context.Context, name schemas.User, s *session) erro
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	for _, g := range u.everyGroup() {
+		g.attach(s)
+	}
 	return u.failed
 }
 
 func (v *liveLoop) subscribe(ctx context.Context, u *user) error {
-	for i, pattern := range streams.LiveOfUser(u.name) {
+	direct := streams.LiveOfUser(u.name)
+	for _, pattern := range []string{direct[0], direct[1], streams.Personal(u.name)} {
 		sub, err := v.edge.conn.ChanSubscribe(pattern, v.channel)
 		if err != nil {
 			return fmt.Errorf("subscribe %q: %w", pattern, err)
 		}
 		v.mu.Lock()
-		u.subs[i] = sub
+		u.subs = append(u.subs, sub)
 		v.mu.Unlock()
 	}
 	if err := v.edge.flusher.flush(ctx); err != nil {
@@ -133,48 +134,35 @@ func (v *liveLoop) subscribe(ctx context.Context, u *user) error {
 	return nil
 }
 
-// leave removes a session; with a user's last one its subscriptions end.
+// leave removes a session; with a user's last one its subscriptions end, and its
+// part in groups here.
 func (v *liveLoop) leave(s *session) {
 	u := s.user
+	s.gone.Store(true) // no group takes it in any more
 	v.mu.Lock()
 	u.sessions = removeSession(u.sessions, s)
-	var subs [2]*nats.Subscription
-	if len(u.sessions) == 0 && v.users[u.name.String()] == u {
+	var subs []*nats.Subscription
+	last := len(u.sessions) == 0 && v.users[u.name.String()] == u
+	if last {
 		delete(v.users, u.name.String())
 		subs = u.subs
 	}
 	v.mu.Unlock()
 	for _, sub := range subs {
-		if sub != nil {
-			_ = sub.Unsubscribe() // fails only when the connection is closed, and the subscription with it
+		_ = sub.Unsubscribe() // fails only when the connection is closed, and the subscription with it
+	}
+	groups := u.everyGroup()
+	if last {
+		groups = u.endGroups()
+	}
+	for _, g := range groups {
+		if last {
+			g.drop(u)
+		} else {
+			g.detach(s)
 		}
 	}
 	s.loop.push(item{do: func(l *fanoutLoop) { l.detach(s) }})
-}
-
-// insertSession returns sessions with s, those of one fan-out loop kept together.
-func insertSession(sessions []*session, s *session) []*session {
-	at := len(sessions)
-	for i, other := range sessions {
-		if other.loop == s.loop {
-			at = i
-			break
-		}
-	}
-	grown := make([]*session, 0, len(sessions)+1)
-	grown = append(grown, sessions[:at]...)
-	grown = append(grown, s)
-	return append(grown, sessions[at:]...)
-}
-
-func removeSession(sessions []*session, s *session) []*session {
-	kept := make([]*session, 0, len(sessions))
-	for _, other := range sessions {
-		if other != s {
-			kept = append(kept, other)
-		}
-	}
-	return kept
 }
 
 // run handles messages until ctx ends.
@@ -209,8 +197,12 @@ func (v *liveLoop) call(f func()) {
 }
 
 func (v *liveLoop) handleMessage(m *nats.Msg) {
-	u := v.receiver(m)
-	if u == nil {
+	if name, personal := strings.CutPrefix(m.Sub.Subject, streams.PersonalPrefix); personal {
+		v.handleNotice(name, m.Data)
+		return
+	}
+	a := v.audienceOf(m.Sub.Subject)
+	if a == nil {
 		return // its last session has just left
 	}
 	chat, kind, from, ok := streams.ParseLive(m.Subject)
@@ -224,66 +216,67 @@ func (v *liveLoop) handleMessage(m *nats.Msg) {
 			v.edge.log.Warn("live message that the log did not republish", "subject", m.Subject)
 			return
 		}
-		v.handleStored(u, chat, stored, m.Data)
+		v.handleStored(a, chat, stored, m.Data)
 	case streams.LiveIsTyping:
-		if from != u.name {
-			v.deliver(u, item{frame: jsonFrame(schemas.TypingFrame{T: schemas.TTyping, Chat: chat, User: from})})
-		}
+		others := slices.DeleteFunc(slices.Clone(a.everySession()), func(s *session) bool { return s.user.name == from })
+		v.deliverTo(others, item{frame: jsonFrame(schemas.TypingFrame{T: schemas.TTyping, Chat: chat, User: from})})
 	}
 }
 
-// receiver returns the user whose subscription brought m: its name stands in the pattern.
-func (v *liveLoop) receiver(m *nats.Msg) *user {
-	rest := strings.TrimPrefix(m.Sub.Subject, "live.direct.")
-	rest = strings.TrimPrefix(rest, "*.")
-	name, _, _ := strings.Cut(rest, ".")
+// audienceOf returns whose subscription has a pattern: a user's name or a group's stands in it.
+func (v *liveLoop) audienceOf(pattern string) *audience {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.users[name]
+	if rest, ok := strings.CutPrefix(pattern, "live.direct."); ok {
+		name, _, _ := strings.Cut(strings.TrimPrefix(rest, "*."), ".")
+		if u := v.users[name]; u != nil {
+			return &u.audience
+		}
+		return nil
+	}
+	if g := v.groups[strings.TrimSuffix(strings.TrimPrefix(pattern, "live."), ".>")]; g != nil {
+		return &g.audience
+	}
+	return nil
 }
 
 // handleStored delivers an event in its place, or reads from the log what is missing before it.
-func (v *liveLoop) handleStored(u *user, chat schemas.Chat, stored streams.Stored, event []byte) {
-	c, known := u.cursors[chat]
+func (v *liveLoop) handleStored(a *audience, chat schemas.Chat, stored streams.Stored, event []byte) {
+	c, known := a.cursors[chat]
 	switch {
 	case known && stored.Seq <= c.last:
 		// Told before; notes to oneself come twice.
 	case c.healing:
 		c.seen = max(c.seen, stored.Seq)
-		u.cursors[chat] = c
+		a.cursors[chat] = c
 	case stored.Hint:
 		if !known {
 			c.last = stored.Seq - 1
 		}
-		v.heal(u, chat, c, stored.Seq, "hint")
+		v.heal(a, chat, c, stored.Seq, "hint")
 	case known && stored.Prev > c.last:
-		v.heal(u, chat, c, stored.Seq, "gap")
-	default:
-		u.setCursor(chat, cursor{last: stored.Seq})
-		v.deliver(u, item{frame: eventFrame(chat, stored, event), chat: chat, seq: stored.Seq})
-	}
-}
-
-func (u *user) setCursor(chat schemas.Chat, c cursor) {
-	if u.cursors == nil {
-		u.cursors = make(map[schemas.Chat]cursor)
-	}
-	if _, known := u.cursors[chat]; !known && len(u.cursors) >= cursorsMax {
-		for other, c := range u.cursors {
-			if !c.healing {
-				delete(u.cursors, other)
-				break
-			}
+		if c.fresh {
+			c.quiet = stored.Prev // from before the sessions were welcomed
 		}
+		v.heal(a, chat, c, stored.Seq, "gap")
+	default:
+		a.setCursor(chat, cursor{last: stored.Seq})
+		v.tell(a, chat, stored.Seq, eventFrame(chat, stored, event), event)
 	}
-	u.cursors[chat] = c
 }
 
-// deliver gathers it for the fan-out loops of the user's sessions.
-func (v *liveLoop) deliver(u *user, it item) {
-	v.mu.Lock()
-	sessions := u.sessions
-	v.mu.Unlock()
+// tell delivers an event, and has its group follow it.
+func (v *liveLoop) tell(a *audience, chat schemas.Chat, seq uint64, frame wireFrame, event []byte) {
+	v.deliver(a, item{frame: frame, chat: chat, seq: seq})
+	if a.group != nil {
+		a.group.follow(seq, event)
+	}
+}
+
+// deliver gathers it for the fan-out loops of the audience's sessions.
+func (v *liveLoop) deliver(a *audience, it item) { v.deliverTo(a.everySession(), it) }
+
+func (v *liveLoop) deliverTo(sessions []*session, it item) {
 	for len(sessions) > 0 {
 		loop := sessions[0].loop
 		n := 1

@@ -287,17 +287,17 @@ func TestEchoWatchHintsOncePerChatAndSecond(t *testing.T) {
 			}
 		}
 		for i := range uint64(5) {
-			v.expectEcho(u, chat, seq+1+i, start)
+			v.u.expectEcho(chat, seq+1+i, start)
 		}
-		v.expectEcho(u, other, seq, start) // its event has come
+		v.u.expectEcho(other, seq, start) // its event has come
 		v.checkEchoes(start.Add(echoWithin - 1))
 		wantHints("before its time", 0)
 		v.checkEchoes(start.Add(echoWithin))
 		wantHints("in its time", 1)
-		v.expectEcho(u, chat, seq+9, start.Add(echoWithin/2))
+		v.u.expectEcho(chat, seq+9, start.Add(echoWithin/2))
 		v.checkEchoes(start.Add(echoWithin * 3 / 2))
 		wantHints("half a second later", 1)
-		v.expectEcho(u, chat, seq+10, start.Add(echoWithin))
+		v.u.expectEcho(chat, seq+10, start.Add(echoWithin))
 		v.checkEchoes(start.Add(echoWithin * 2))
 		wantHints("a second later", 2)
 		if len(v.echoes.queue) != 0 || len(v.echoes.hinted) != 1 {

@@ -92,6 +92,8 @@ func (e *Edge) dispatch(ctx context.Context, s *session, frame schemas.Frame, re
 		s.push(pongedFrame(frame.Ref))
 	case schemas.THello:
 		err = schemas.Errorf(schemas.BadFrame, "hello was said already: a connection has one")
+	default:
+		err = e.handleAsk(ctx, s, frame)
 	}
 	if err != nil {
 		e.refuse(s, frame, err)

@@ -2,14 +2,10 @@ package edge
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/micro"
 
 	"parley/schemas"
 	"parley/streams"
@@ -26,81 +22,74 @@ const (
 
 // handleHistory has a history worker answer; the read loop goes on meanwhile.
 func (e *Edge) handleHistory(ctx context.Context, s *session, ref schemas.Ref, history *schemas.History) *schemas.Error {
-	if !history.Chat.HasDirectMember(s.user.name) {
-		return notMember(s.user.name, history.Chat)
+	m, err := e.memberOf(s.user, history.Chat)
+	if err != nil {
+		return err
 	}
+	return e.request(s, ref, func() (wireFrame, *schemas.Error) {
+		answer, err := e.requestHistory(ctx, historyAsk(s.user.name, m, history))
+		if err != nil {
+			e.metrics.histories.WithLabelValues(string(err.Code)).Inc()
+			return nil, err
+		}
+		e.metrics.histories.WithLabelValues("page").Inc()
+		return pageFrame(ref, history.Chat, answer), nil
+	})
+}
+
+// request runs what asks a worker beside the read loop, and answers with its frame
+// or its error. A session has at most requestsMax of them in flight.
+func (e *Edge) request(s *session, ref schemas.Ref, run func() (wireFrame, *schemas.Error)) *schemas.Error {
 	if s.requests.Add(1) > requestsMax {
 		s.requests.Add(-1)
 		return &schemas.Error{Code: schemas.RateLimited, Message: "more than " + strconv.Itoa(requestsMax) + " requests at once", RetryAfter: 0.1}
 	}
 	e.tasks.Go(func() {
-		answer, err := e.requestHistory(ctx, history)
+		frame, err := run()
 		if err != nil {
 			s.requests.Add(-1)
-			e.metrics.histories.WithLabelValues(string(err.Code)).Inc()
 			s.push(errorFrame(ref, "", err))
 			return
 		}
-		e.metrics.histories.WithLabelValues("page").Inc()
-		s.pushPage(pageFrame(ref, history.Chat, answer))
+		s.pushPage(frame)
 	})
 	return nil
 }
 
+// historyAsk is what a member asks a history worker: no more than it may read.
+// Former bodies it sees of its own messages, and an admin of everybody's.
+func historyAsk(name schemas.User, m member, history *schemas.History) *schemas.HistoryAsk {
+	ask := &schemas.HistoryAsk{History: *history, From: m.from}
+	if ask.Raw && !m.role.Administers() {
+		ask.Author = name
+	}
+	return ask
+}
+
 // requestHistory returns a worker's answer as it came: a JSON object of events and more.
-func (e *Edge) requestHistory(ctx context.Context, history *schemas.History) ([]byte, *schemas.Error) {
+func (e *Edge) requestHistory(ctx context.Context, ask *schemas.HistoryAsk) ([]byte, *schemas.Error) {
+	data, err := json.Marshal(ask)
+	if err != nil {
+		return nil, schemas.Errorf(schemas.Internal, "the request could not be handed on")
+	}
 	ctx, cancel := context.WithTimeout(ctx, requestWithin)
 	defer cancel()
-	reply, err := e.conn.RequestWithContext(ctx, streams.HistorySubject, historyRequest(history))
-	switch {
-	case errors.Is(err, nats.ErrNoResponders):
-		return nil, &schemas.Error{Code: schemas.Unavailable, Message: "no history worker is running", RetryAfter: 2}
-	case err != nil:
-		return nil, &schemas.Error{Code: schemas.Unavailable, Message: "the history worker does not answer", RetryAfter: 2}
-	}
-	if code := reply.Header.Get(micro.ErrorCodeHeader); code != "" {
-		if code == "400" {
-			return nil, schemas.Errorf(schemas.Invalid, "%s", reply.Header.Get(micro.ErrorHeader))
-		}
-		return nil, &schemas.Error{Code: schemas.Unavailable, Message: reply.Header.Get(micro.ErrorHeader), RetryAfter: 2}
-	}
-	if len(reply.Data) < 2 {
-		return nil, schemas.Errorf(schemas.Internal, "the history worker's answer is empty")
-	}
-	return reply.Data, nil
+	return streams.Ask(ctx, e.conn, streams.HistorySubject, data)
 }
 
-// historyRequest is the JSON of a request, appended by hand since it is made for each page.
-func historyRequest(history *schemas.History) []byte {
-	b := append(make([]byte, 0, 256), `{"chat":"`...)
-	b = append(append(b, history.Chat.String()...), '"')
-	if history.Before != nil {
-		b = strconv.AppendUint(append(b, `,"before":`...), *history.Before, 10)
-	}
-	if history.After != nil {
-		b = strconv.AppendUint(append(b, `,"after":`...), *history.After, 10)
-	}
-	if history.Limit != nil {
-		b = strconv.AppendInt(append(b, `,"limit":`...), *history.Limit, 10)
-	}
-	return append(b, '}')
-}
-
-// askHistory returns a chat's events after a seq as a history worker knows
-// them: the store's, and the log's behind them.
-func (e *Edge) askHistory(ctx context.Context, chat schemas.Chat, after uint64, limit int64) ([]schemas.StoredEvent, bool, error) {
-	answer, refused := e.requestHistory(ctx, &schemas.History{Chat: chat, After: &after, Limit: &limit})
+// askHistory returns a page as a history worker knows it: the store's events, and
+// the log's behind them.
+func (e *Edge) askHistory(ctx context.Context, ask *schemas.HistoryAsk) (items []schemas.Item, more bool, refused *schemas.Error) {
+	data, refused := e.requestHistory(ctx, ask)
 	if refused != nil {
 		return nil, false, refused
 	}
-	var page struct {
-		Events []schemas.StoredEvent `json:"events"`
-		More   bool                  `json:"more"`
+	var answer schemas.HistoryAnswer
+	if err := json.Unmarshal(data, &answer); err != nil {
+		e.log.Error("decode history", "chat", ask.Chat, "error", err)
+		return nil, false, schemas.Errorf(schemas.Internal, "the history worker's answer cannot be read")
 	}
-	if err := json.Unmarshal(answer, &page); err != nil {
-		return nil, false, fmt.Errorf("decode history of %s: %w", chat, err)
-	}
-	return page.Events, page.More, nil
+	return answer.Events, answer.More, nil
 }
 
 // readAfter returns a chat's events after a seq from where they stand together:
@@ -109,15 +98,64 @@ func (e *Edge) readAfter(ctx context.Context, chat schemas.Chat, after, last uin
 	if e.logCovers(chat, after, last) {
 		return e.logReader.After(ctx, chat, after, schemas.ResumeEventsMax+1, schemas.ResumeBytesMax)
 	}
-	return e.askHistory(ctx, chat, after, schemas.PageEventsMax)
+	limit := int64(schemas.PageEventsMax)
+	items, more, refused := e.askHistory(ctx, &schemas.HistoryAsk{History: schemas.History{Chat: chat, After: &after, Limit: &limit}})
+	if refused != nil {
+		return nil, false, refused
+	}
+	events = make([]schemas.StoredEvent, len(items))
+	for i := range items {
+		events[i] = items[i].StoredEvent
+	}
+	return events, more, nil
+}
+
+// handleAsk hands a request on to the service that answers it.
+func (e *Edge) handleAsk(ctx context.Context, s *session, frame schemas.Frame) *schemas.Error {
+	return e.request(s, frame.Ref, func() (wireFrame, *schemas.Error) {
+		answer, err := e.forward(ctx, s.user.name, frame.T, frame.Ask)
+		if err != nil {
+			return nil, err
+		}
+		return answerFrame(answerType(frame.T), frame.Ref, answer), nil
+	})
+}
+
+// forward asks the service for a user, and returns its answer: the members of the
+// frame that the client gets, but for t and ref.
+func (e *Edge) forward(ctx context.Context, by schemas.User, t schemas.Type, ask *schemas.Ask) ([]byte, *schemas.Error) {
+	ctx, cancel := context.WithTimeout(ctx, requestWithin)
+	defer cancel()
+	request := append(make([]byte, 0, len(ask.JSON)+80), `{"by":"`...)
+	request = append(append(request, by.String()...), '"')
+	if rest := ask.JSON[1:]; len(rest) > 1 {
+		request = append(append(request, ','), rest...)
+	} else {
+		request = append(request, '}')
+	}
+	return streams.Ask(ctx, e.conn, streams.AskSubject(t), request)
+}
+
+// answerType is the frame that answers a request.
+func answerType(request schemas.Type) schemas.Type {
+	switch request {
+	case schemas.TCreate:
+		return schemas.TCreated
+	case schemas.TMembers, schemas.TChats:
+		return request
+	case schemas.TProfile:
+		return schemas.TProfiles
+	default:
+		return schemas.TDone
+	}
 }
 
 // handleTyping tells the other members, at most once in a while.
 func (e *Edge) handleTyping(s *session, ref schemas.Ref, typing *schemas.Typing) *schemas.Error {
-	if !typing.Chat.HasDirectMember(s.user.name) {
-		return notMember(s.user.name, typing.Chat)
+	if _, err := e.memberOf(s.user, typing.Chat); err != nil {
+		return err
 	}
-	if s.user.mayType(typing.Chat, e.now()) {
+	if !s.user.blocksIn(typing.Chat) && s.user.mayType(typing.Chat, e.now()) {
 		if err := e.conn.Publish(streams.LiveTyping(typing.Chat, s.user.name), nil); err != nil {
 			return &schemas.Error{Code: schemas.Unavailable, Message: "typing cannot be told now", RetryAfter: 2}
 		}

@@ -37,11 +37,16 @@ type resume struct {
 func (r *resume) run(ctx context.Context, held map[schemas.Chat]uint64) {
 	r.result = schemas.Resumed{T: schemas.TResumed, Reset: []schemas.ResetChat{}}
 	chats := make([]schemas.Chat, 0, len(held))
-	for chat := range held {
-		if chat.HasDirectMember(r.session.user.name) {
+	for chat, after := range held {
+		m, refused := r.edge.memberOf(r.session.user, chat)
+		switch {
+		case refused == nil:
 			chats = append(chats, chat)
-		} else {
+			held[chat] = max(after, m.before())
+		case refused.Code == schemas.NotMember:
 			r.reset(chat, schemas.ResetNotMember)
+		default:
+			r.reset(chat, schemas.ResetGap)
 		}
 	}
 	slices.SortFunc(chats, func(a, b schemas.Chat) int { return cmp.Compare(a.String(), b.String()) })
@@ -111,23 +116,36 @@ func (r *resume) lasts(ctx context.Context, chats []schemas.Chat) (read []schema
 // raise raises a replica's lasts to what the user's other sessions were sent: a
 // second look would take that for delivered to this one too.
 func (r *resume) raise(ctx context.Context, chats []schemas.Chat, lasts map[schemas.Chat]uint64) {
-	u := r.session.user
-	sent := make(chan map[schemas.Chat]uint64, 1)
-	u.live.call(func() {
-		seqs := make(map[schemas.Chat]uint64)
-		for _, chat := range chats {
-			if c := u.cursors[chat]; c.last > 0 {
-				seqs[chat] = c.last
+	byLoop := make(map[*liveLoop]map[schemas.Chat]*audience)
+	for _, chat := range chats {
+		a := r.edge.audienceIn(r.session.user, chat)
+		if a == nil {
+			continue
+		}
+		if byLoop[a.live] == nil {
+			byLoop[a.live] = make(map[schemas.Chat]*audience)
+		}
+		byLoop[a.live][chat] = a
+	}
+	for loop, audiences := range byLoop {
+		sent := make(chan map[schemas.Chat]uint64, 1)
+		loop.call(func() {
+			seqs := make(map[schemas.Chat]uint64)
+			for chat, a := range audiences {
+				if c := a.cursors[chat]; c.last > 0 && !c.fresh {
+					seqs[chat] = c.last
+				}
 			}
+			sent <- seqs
+		})
+		select {
+		case seqs := <-sent:
+			for chat, seq := range seqs {
+				lasts[chat] = max(lasts[chat], seq)
+			}
+		case <-ctx.Done():
+			return
 		}
-		sent <- seqs
-	})
-	select {
-	case seqs := <-sent:
-		for chat, seq := range seqs {
-			lasts[chat] = max(lasts[chat], seq)
-		}
-	case <-ctx.Done():
 	}
 }
 
@@ -264,14 +282,14 @@ func (r *resume) lookAgain(ctx context.Context, current map[schemas.Chat]uint64)
 		r.session.push(resyncFrame)
 		return
 	}
-	u := r.session.user
 	for chat, after := range current {
-		if last := lasts[chat]; last > after {
-			u.live.call(func() {
-				if _, known := u.cursors[chat]; !known {
-					u.setCursor(chat, cursor{last: after})
+		a := r.edge.audienceIn(r.session.user, chat)
+		if last := lasts[chat]; last > after && a != nil {
+			a.live.call(func() {
+				if _, known := a.cursors[chat]; !known {
+					a.setCursor(chat, cursor{last: after})
 				}
-				u.live.handleStored(u, chat, streams.Stored{Seq: last, Hint: true}, nil)
+				a.live.handleStored(a, chat, streams.Stored{Seq: last, Hint: true}, nil)
 			})
 		}
 	}

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"parley/schemas"
 	"parley/streams"
 )
@@ -23,48 +21,68 @@ const (
 
 // handleSend publishes a send to its chat's log; [session.acked] answers it.
 func (e *Edge) handleSend(ctx context.Context, s *session, ref schemas.Ref, send *schemas.Send, readAt time.Time) *schemas.Error {
-	if !send.Chat.HasDirectMember(s.user.name) {
-		return notMember(s.user.name, send.Chat)
-	}
-	if err := s.user.takeSend(e.cfg.UserRate, e.cfg.UserBurst, readAt); err != nil {
+	m, err := e.memberOf(s.user, send.Chat)
+	if err != nil {
 		return err
+	}
+	if s.user.blocksIn(send.Chat) {
+		return blocked(send.Chat)
+	}
+	found, err := e.publish(ctx, s.user.name, m, send, readAt, func(ack streams.PubAck, err *schemas.Error) {
+		if err != nil {
+			e.refuse(s, schemas.Frame{T: schemas.TSend, Ref: ref, Send: send}, err)
+			return
+		}
+		s.acked(ref, send, ack)
+	})
+	if found.Duplicate {
+		s.acked(ref, send, found)
+	}
+	return err
+}
+
+// publish hands what a member sends to its chat's log, and calls done with the
+// outcome. It does not where it refuses, or where found is the ack of an earlier try.
+func (e *Edge) publish(ctx context.Context, from schemas.User, m member, send *schemas.Send, readAt time.Time, done func(streams.PubAck, *schemas.Error)) (found streams.PubAck, refused *schemas.Error) {
+	if wait, ok := e.sends.take(from, readAt); !ok {
+		return found, &schemas.Error{Code: schemas.RateLimited, Message: "too many messages: a user may send " + formatRate(e.cfg.UserRate) + " a second", RetryAfter: max(wait.Seconds(), 0.01)}
 	}
 	shard := e.logReader.Layout().Shard(send.Chat)
 	if err := e.takesSends(shard); err != nil {
-		return err
+		return found, err
 	}
 	if send.Retry {
-		found, err := e.findSent(ctx, s.user.name, send)
-		if err != nil {
-			return err
-		}
-		if found > 0 {
-			s.acked(ref, send, streams.PubAck{Seq: found, Duplicate: true})
-			return nil
+		seq, err := e.findSent(ctx, from, send)
+		if err != nil || seq > 0 {
+			return streams.PubAck{Seq: seq, Duplicate: seq > 0}, err
 		}
 	}
-	data, err := schemas.EncodeEvent(&schemas.Event{
-		Type: send.Type, ID: send.ID, From: s.user.name, Body: send.Body,
-		ReplyTo: send.ReplyTo, Thread: send.Thread, Mentions: send.Mentions,
-	})
+	event := send.Event(from)
+	if event.HasTarget() {
+		if err := e.checkTarget(ctx, m, send.Chat, event, readAt); err != nil {
+			return found, err
+		}
+	}
+	data, err := schemas.EncodeEvent(event)
 	if err != nil {
-		e.log.Error("encode send", "user", s.user.name, "chat", send.Chat, "error", err)
-		return schemas.Errorf(schemas.Internal, "the message could not be encoded")
+		e.log.Error("encode send", "user", from, "chat", send.Chat, "error", err)
+		return found, schemas.Errorf(schemas.Internal, "the message could not be encoded")
 	}
 	e.publisher.Publish(ctx, streams.Publication{
 		Subject: shard.Timeline(send.Chat),
-		MsgID:   messageID(s.user.name, send),
+		MsgID:   messageID(from, send),
 		Data:    data,
+		TTL:     event.TTL,
 		ReadAt:  readAt,
 		Done: func(ack streams.PubAck, err error) {
 			if err != nil {
-				e.refuse(s, schemas.Frame{T: schemas.TSend, Ref: ref, Send: send}, e.publishError(send, err))
+				done(ack, e.publishError(send, err))
 				return
 			}
-			s.acked(ref, send, ack)
+			done(ack, nil)
 		},
 	})
-	return nil
+	return found, nil
 }
 
 // acked answers a send that the log has, and awaits its echo.
@@ -74,8 +92,8 @@ func (s *session) acked(ref schemas.Ref, send *schemas.Send, ack streams.PubAck)
 	result := "ack"
 	if ack.Duplicate {
 		result = "duplicate"
-	} else {
-		s.user.live.expectEcho(s.user, send.Chat, ack.Seq, now)
+	} else if a := e.audienceIn(s.user, send.Chat); a != nil {
+		a.expectEcho(send.Chat, ack.Seq, now)
 	}
 	e.metrics.sends.WithLabelValues(result).Inc()
 	s.push(ackFrame(ref, send.ID, send.Chat, ack, now))
@@ -112,24 +130,6 @@ func (e *Edge) takesSends(shard streams.Shard) *schemas.Error {
 		return &schemas.Error{Code: schemas.Overloaded, Message: "the permanent store is too far behind the log", RetryAfter: 30}
 	}
 	return nil
-}
-
-// takeSend takes one from the user's rate, shared by all its sessions here.
-func (u *user) takeSend(perSecond float64, burst int, now time.Time) *schemas.Error {
-	if perSecond < 0 {
-		return nil
-	}
-	u.mu.Lock()
-	if u.sends == nil {
-		u.sends = rate.NewLimiter(rate.Limit(perSecond), burst)
-	}
-	limiter := u.sends
-	u.mu.Unlock()
-	if limiter.AllowN(now, 1) {
-		return nil
-	}
-	wait := (1 - limiter.TokensAt(now)) / perSecond
-	return &schemas.Error{Code: schemas.RateLimited, Message: "too many messages: a user may send " + formatRate(perSecond) + " a second", RetryAfter: max(wait, 0.01)}
 }
 
 // findSent looks in a chat's log after the seq that the client knew for an
@@ -174,6 +174,11 @@ func isTry(event []byte, user schemas.User, id schemas.ID) bool {
 	}
 	ev, err := schemas.DecodeEvent(event)
 	return err == nil && ev.From == user && ev.ID == id
+}
+
+// blocked answers a send between two of whom one blocks the other; it does not tell which.
+func blocked(chat schemas.Chat) *schemas.Error {
+	return schemas.Errorf(schemas.Forbidden, "one of the two in %s has blocked the other", chat)
 }
 
 // notMember answers alike for a chat of others and one that does not exist.

@@ -129,28 +129,27 @@ func TestSendsOverTheRate(t *testing.T) {
 func TestRetryAfterIsWhenTheNextIsTaken(t *testing.T) {
 	t.Parallel()
 	for _, perSecond := range []float64{0.5, 1, 20, 20.5} {
-		u := &user{}
-		now := authNow
+		sends := newLimits[schemas.User](perSecond, 7)
+		ann, now := authUser(t, "ann"), authNow
 		for range 7 {
-			if err := u.takeSend(perSecond, 7, now); err != nil {
-				t.Fatalf("rate %g: within the burst: %v", perSecond, err)
+			if _, ok := sends.take(ann, now); !ok {
+				t.Fatalf("rate %g: refused within the burst", perSecond)
 			}
 		}
 		for range 3 {
-			err := u.takeSend(perSecond, 7, now)
-			if err == nil || err.Code != schemas.RateLimited {
-				t.Fatalf("rate %g: past the burst: %v", perSecond, err)
+			wait, ok := sends.take(ann, now)
+			if ok {
+				t.Fatalf("rate %g: taken past the burst", perSecond)
 			}
-			if math.Abs(err.RetryAfter-1/perSecond) > 0.011 {
-				t.Errorf("rate %g: retry after %g", perSecond, err.RetryAfter)
+			if math.Abs(wait.Seconds()-1/perSecond) > 0.011 {
+				t.Errorf("rate %g: wait %s", perSecond, wait)
 			}
-			wait := time.Duration(math.Ceil(err.RetryAfter * 1e9))
-			if err := u.takeSend(perSecond, 7, now.Add(wait*9/10)); err == nil {
-				t.Errorf("rate %g: taken before retryAfter", perSecond)
+			if _, ok := sends.take(ann, now.Add(wait*9/10)); ok {
+				t.Errorf("rate %g: taken before its time", perSecond)
 			}
-			now = now.Add(wait)
-			if err := u.takeSend(perSecond, 7, now); err != nil {
-				t.Errorf("rate %g: after retryAfter: %v", perSecond, err)
+			now = now.Add(wait + time.Microsecond)
+			if _, ok := sends.take(ann, now); !ok {
+				t.Errorf("rate %g: refused after the wait", perSecond)
 			}
 		}
 	}

@@ -27,6 +27,7 @@ type session struct {
 	// Shared.
 	heardAt   atomic.Int64 // unix seconds of the last frame from the client
 	expiresAt atomic.Int64 // unix seconds at which the token's time is over
+	gone      atomic.Bool  // it has left: no group takes it in any more
 	closing   atomic.Bool  // a close frame is on its way: what the client still sends is dropped
 	requests  atomic.Int32 // to workers, until their answer is in the outbox; at most requestsMax
 

@@ -116,6 +116,18 @@ func pageFrame(ref schemas.Ref, chat schemas.Chat, answer []byte) wireFrame {
 	})
 }
 
+// answerFrame splices a service's answer, a JSON object, into the frame of type t.
+func answerFrame(t schemas.Type, ref schemas.Ref, answer []byte) wireFrame {
+	return textFrame(len(answer)+64, func(b []byte) []byte {
+		b = append(append(append(b, `{"t":"`...), t...), '"')
+		b = appendRef(b, ref)
+		if len(answer) > len("{}") {
+			b = append(b, ',')
+		}
+		return append(b, answer[1:]...)
+	})
+}
+
 func appendRef(b []byte, ref schemas.Ref) []byte {
 	if !ref.Present {
 		return b

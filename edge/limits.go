@@ -1,0 +1,58 @@
+package edge
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// limitedMax bounds the keys whose rate is remembered. When they are more, those
+// that have not used their rate are forgotten, and if that does not help, all: then
+// some get more than their rate, and nobody less.
+const limitedMax = 1 << 16
+
+// limits gives each key, a user or an address, a rate of its own.
+type limits[K comparable] struct {
+	perSecond float64 // negative: no limit
+	burst     int
+
+	mu       sync.Mutex
+	limiters map[K]*rate.Limiter
+}
+
+func newLimits[K comparable](perSecond float64, burst int) *limits[K] {
+	return &limits[K]{perSecond: perSecond, burst: max(burst, 1), limiters: make(map[K]*rate.Limiter)}
+}
+
+// take takes one from the key's rate; where there is none left, wait tells when there is.
+func (l *limits[K]) take(key K, now time.Time) (wait time.Duration, ok bool) {
+	if l.perSecond < 0 {
+		return 0, true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	limiter, known := l.limiters[key]
+	if !known {
+		if len(l.limiters) >= limitedMax {
+			l.forgetLocked(now)
+		}
+		limiter = rate.NewLimiter(rate.Limit(l.perSecond), l.burst)
+		l.limiters[key] = limiter
+	}
+	if limiter.AllowN(now, 1) {
+		return 0, true
+	}
+	return time.Duration((1 - limiter.TokensAt(now)) / l.perSecond * float64(time.Second)), false
+}
+
+func (l *limits[K]) forgetLocked(now time.Time) {
+	for key, limiter := range l.limiters {
+		if limiter.TokensAt(now) >= float64(l.burst) {
+			delete(l.limiters, key)
+		}
+	}
+	if len(l.limiters) >= limitedMax {
+		clear(l.limiters)
+	}
+}

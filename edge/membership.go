@@ -1,0 +1,403 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"golang.org/x/sync/errgroup"
+
+	"parley/schemas"
+	"parley/streams"
+)
+
+const (
+	// loadWithin bounds the questions about a user who connects: past it the user is
+	// served without its groups, and asked for again by loadLoop.
+	loadWithin = 3 * time.Second
+	// loadAgainEvery is between two rounds of those that were not answered.
+	loadAgainEvery = time.Second
+	// catchUpAgainAfter is between two looks at a replica that lags.
+	catchUpAgainAfter = 200 * time.Millisecond
+	// loadsMax bounds the users that are asked for at once by loadLoop.
+	loadsMax = 16
+)
+
+// memberOf tells what a user with a session here is in a chat, or refuses alike
+// for a chat of others and one that does not exist.
+func (e *Edge) memberOf(u *user, chat schemas.Chat) (member, *schemas.Error) {
+	if chat.HasDirectMember(u.name) {
+		return member{role: schemas.Member}, nil
+	}
+	if g := e.groupOf(chat); g != nil {
+		if m, in := g.memberOf(u); in {
+			return m, nil
+		}
+	}
+	if chat.Kind() == schemas.Group && u.isUnknown() {
+		return member{}, &schemas.Error{Code: schemas.Unavailable, Message: "no worker has told yet which groups " + u.name.String() + " is in", RetryAfter: 1}
+	}
+	return member{}, notMember(u.name, chat)
+}
+
+// groupOf returns a chat's group, nil where nobody on this edge is in it.
+func (e *Edge) groupOf(chat schemas.Chat) *group {
+	v := e.liveLoopOf(chat.String())
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.groups[chat.String()]
+}
+
+// audienceIn returns the audience in which u is sent a chat; nil where it is not.
+func (e *Edge) audienceIn(u *user, chat schemas.Chat) *audience {
+	if chat.Kind() == schemas.Direct {
+		return &u.audience
+	}
+	if g := e.groupOf(chat); g != nil {
+		return &g.audience
+	}
+	return nil
+}
+
+func (u *user) everyGroup() []*group {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Collect(maps.Keys(u.groups))
+}
+
+// endGroups returns the user's groups and lets it come into no other.
+func (u *user) endGroups() []*group {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.ended = true
+	return slices.Collect(maps.Keys(u.groups))
+}
+
+func (u *user) joinGroup(g *group) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended {
+		return false
+	}
+	if u.groups == nil {
+		u.groups = make(map[*group]struct{})
+	}
+	u.groups[g] = struct{}{}
+	return true
+}
+
+func (u *user) leaveGroup(g *group) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.groups, g)
+}
+
+func (u *user) isUnknown() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.unknown
+}
+
+// known takes what workers told of the user.
+func (u *user) known(blocks []schemas.User) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.unknown = false
+	u.blocks = nil
+	for _, other := range blocks {
+		u.blockLocked(other)
+	}
+}
+
+func (u *user) blockLocked(other schemas.User) {
+	if u.blocks == nil {
+		u.blocks = make(map[schemas.User]struct{})
+	}
+	u.blocks[other] = struct{}{}
+}
+
+// blocksIn tells whether the two of a direct chat do not talk.
+func (u *user) blocksIn(chat schemas.Chat) bool {
+	a, b, direct := chat.Users()
+	if !direct {
+		return false
+	}
+	if a == u.name {
+		a = b
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, blocked := u.blocks[a]
+	return blocked
+}
+
+// loadUser asks workers for a user's groups and blocks, and enters the groups.
+// Where no worker answers the user is served without, until one does.
+func (e *Edge) loadUser(ctx context.Context, u *user) error {
+	u.entering.Lock()
+	defer u.entering.Unlock()
+	joined, blocks, err := e.askUser(ctx, u.name)
+	if err != nil {
+		e.log.Warn("a user's groups are not known yet", "user", u.name, "error", err)
+		u.mu.Lock()
+		u.unknown = true
+		u.mu.Unlock()
+		e.loadLater(u)
+		return nil
+	}
+	u.known(blocks)
+	return e.enterGroups(ctx, u, joined)
+}
+
+// askUser asks for what a connecting user is in: two requests, side by side.
+func (e *Edge) askUser(ctx context.Context, name schemas.User) (joined *schemas.JoinedAnswer, blocks []schemas.User, err error) {
+	ctx, cancel := context.WithTimeout(ctx, loadWithin)
+	defer cancel()
+	joined = &schemas.JoinedAnswer{}
+	var blocked schemas.BlocksAnswer
+	group, ctx := errgroup.WithContext(ctx)
+	ask := func(subject string, request, answer any) {
+		group.Go(func() error {
+			if refused := e.ask(ctx, subject, request, answer); refused != nil {
+				return fmt.Errorf("ask %s: %w", subject, refused)
+			}
+			return nil
+		})
+	}
+	ask(streams.JoinedSubject, schemas.Joined{User: name}, joined)
+	ask(streams.BlocksSubject, schemas.Blocks{User: name}, &blocked)
+	err = group.Wait()
+	return joined, blocked.Users, err
+}
+
+// ask has a service answer a request of the edge's own.
+func (e *Edge) ask(ctx context.Context, subject string, request, answer any) *schemas.Error {
+	data, err := json.Marshal(request)
+	if err != nil {
+		panic("encode request: " + err.Error()) // the types are ours and hold nothing that JSON cannot say
+	}
+	reply, refused := streams.Ask(ctx, e.conn, subject, data)
+	if refused != nil {
+		return refused
+	}
+	if err := json.Unmarshal(reply, answer); err != nil {
+		e.log.Error("decode answer", "subject", subject, "error", err)
+		return schemas.Errorf(schemas.Internal, "the worker's answer cannot be read")
+	}
+	return nil
+}
+
+// enterGroups makes u a member of the groups that a worker named, and returns
+// when NATS has their subscriptions.
+func (e *Edge) enterGroups(ctx context.Context, u *user, joined *schemas.JoinedAnswer) error {
+	layout := e.logReader.Layout()
+	asOf := func(chat schemas.Chat) uint64 { return joined.Stored[layout.Shard(chat).Token] }
+	groups := make([]*group, len(joined.Groups))
+	var made []*group
+	var failed error
+	for i := range joined.Groups {
+		chat := joined.Groups[i].Chat
+		g, isNew := e.holdGroup(chat, asOf(chat))
+		defer g.release()
+		if groups[i] = g; isNew {
+			failed = errors.Join(failed, g.subscribe())
+			made = append(made, g)
+		}
+	}
+	if failed == nil && len(made) > 0 {
+		failed = e.flusher.flush(ctx)
+	}
+	for _, g := range made {
+		g.failed = failed
+		close(g.ready)
+	}
+	chats := make([]schemas.Chat, len(groups))
+	for i, g := range groups {
+		if err := g.await(ctx); err != nil {
+			return err
+		}
+		chats[i] = g.chat
+	}
+	lasts, err := e.logReader.Lasts(ctx, chats)
+	if err != nil {
+		return err
+	}
+	for i, g := range groups {
+		is := &joined.Groups[i]
+		m, known := member{role: is.Role, since: is.Since, from: is.From}, asOf(g.chat)
+		if last := lasts[g.chat]; last > known { // not all of it is stored
+			if err := e.catchUp(ctx, g.chat, u.name, &m, known, last); err != nil {
+				return err
+			}
+			known = last
+		}
+		if _, err := e.admit(ctx, g, u, m, known); err != nil {
+			return err
+		}
+		for _, s := range u.everySession() {
+			g.attach(s)
+		}
+	}
+	e.leaveOthers(u, joined, asOf)
+	if len(chats) > 0 && e.logReader.Replicated() {
+		e.tasks.Go(func() { e.lookAgain(e.ctx, chats) })
+	}
+	return nil
+}
+
+// lookAgain finds what a replica that lagged did not show of groups' ends, and has
+// it healed as if a live event had told of it.
+func (e *Edge) lookAgain(ctx context.Context, chats []schemas.Chat) {
+	if !sleep(ctx, secondLookAfter) {
+		return
+	}
+	lasts, err := e.logReader.Lasts(ctx, chats)
+	if err != nil {
+		e.log.Warn("look again at the ends of groups", "groups", len(chats), "error", err) // their next events show it
+		return
+	}
+	for chat, last := range lasts {
+		if g := e.groupOf(chat); g != nil {
+			g.live.call(func() { g.live.handleStored(&g.audience, chat, streams.Stored{Seq: last, Hint: true}, nil) })
+		}
+	}
+}
+
+// await returns when NATS has the group's subscription.
+func (g *group) await(ctx context.Context) error {
+	select {
+	case <-g.ready:
+		return g.failed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// admit makes u a member as the group knows it by now, reading from the log what
+// the group does not remember.
+func (e *Edge) admit(ctx context.Context, g *group, u *user, m member, asOf uint64) (in bool, err error) {
+	for {
+		in, known, ok := g.admit(u, m, asOf)
+		if ok {
+			return in, nil
+		}
+		if err := e.catchUp(ctx, g.chat, u.name, &m, asOf, known); err != nil {
+			return false, err
+		}
+		asOf = known
+	}
+}
+
+// catchUpToEnd applies to m what has changed in a group after a seq until now, and
+// returns the seq up to which that is.
+func (e *Edge) catchUpToEnd(ctx context.Context, chat schemas.Chat, name schemas.User, m *member, after uint64) (uint64, error) {
+	last, _, err := e.logReader.Last(ctx, chat)
+	if err != nil || last <= after {
+		return after, err
+	}
+	return last, e.catchUp(ctx, chat, name, m, after, last)
+}
+
+// catchUp applies to m what changed in a group after one seq and up to another,
+// which the log has. A replica that does not show it yet is asked again.
+func (e *Edge) catchUp(ctx context.Context, chat schemas.Chat, name schemas.User, m *member, after, upto uint64) error {
+	for tries := 0; after < upto; {
+		events, _, err := e.logReader.After(ctx, chat, after, schemas.ResumeEventsMax, schemas.ResumeBytesMax)
+		if err != nil {
+			return err
+		}
+		if len(events) == 0 {
+			// It has expired since, or is not there yet.
+			if tries++; tries > healTries || !e.logReader.Replicated() || !sleep(ctx, catchUpAgainAfter) {
+				return ctx.Err()
+			}
+		}
+		for i := range events {
+			if after = events[i].Seq; after > upto {
+				return nil
+			}
+			if !changesGroup(events[i].JSON) {
+				continue
+			}
+			if ev, err := schemas.DecodeEvent(events[i].JSON); err == nil {
+				m.apply(groupChange{after, ev}, name)
+			}
+		}
+	}
+	return nil
+}
+
+// leaveOthers takes a user out of groups that a worker did not name, where it
+// would have known of the membership: its end was missed.
+func (e *Edge) leaveOthers(u *user, joined *schemas.JoinedAnswer, asOf func(schemas.Chat) uint64) {
+	named := make(map[schemas.Chat]struct{}, len(joined.Groups))
+	for i := range joined.Groups {
+		named[joined.Groups[i].Chat] = struct{}{}
+	}
+	for _, g := range u.everyGroup() {
+		m, in := g.memberOf(u)
+		if _, ok := named[g.chat]; ok || !in || m.since > asOf(g.chat) {
+			continue
+		}
+		g.drop(u)
+		frame := jsonFrame(schemas.ChatFrame{T: schemas.TChat, Chat: g.chat, Change: schemas.ChatRemoved})
+		for _, s := range u.everySession() {
+			s.push(frame)
+		}
+	}
+}
+
+// loadList are the users whose groups are to be asked for; at most those here.
+type loadList struct {
+	mu    sync.Mutex
+	users map[*user]struct{}
+}
+
+// loadLater has loadLoop ask for a user's groups.
+func (e *Edge) loadLater(u *user) {
+	e.loads.mu.Lock()
+	defer e.loads.mu.Unlock()
+	if e.loads.users == nil {
+		e.loads.users = make(map[*user]struct{})
+	}
+	e.loads.users[u] = struct{}{}
+}
+
+func (l *loadList) take() []*user {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	users := slices.Collect(maps.Keys(l.users))
+	clear(l.users)
+	return users
+}
+
+// loadLoop asks for the groups of users of whom they are not known, or may have
+// changed unseen. Who was served without is told to read its chats again.
+func (e *Edge) loadLoop(ctx context.Context) {
+	for sleep(ctx, loadAgainEvery) {
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(loadsMax)
+		for _, u := range e.loads.take() {
+			group.Go(func() error {
+				unknown := u.isUnknown()
+				if err := e.loadUser(ctx, u); err != nil {
+					e.log.Warn("enter groups", "user", u.name, "error", err)
+					e.loadLater(u)
+					return nil
+				}
+				if unknown && !u.isUnknown() {
+					for _, s := range u.everySession() {
+						s.push(resyncFrame)
+					}
+				}
+				return nil
+			})
+		}
+		_ = group.Wait() // they return nothing else
+	}
+}

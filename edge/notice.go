@@ -1,0 +1,123 @@
+package edge
+
+import (
+	"context"
+
+	"github.com/go-json-experiment/json"
+
+	"parley/schemas"
+)
+
+// handleNotice takes a personal event. What it tells of a group that its user
+// came into is done beside the loop: the group may have to be subscribed first.
+func (v *liveLoop) handleNotice(name string, data []byte) {
+	v.mu.Lock()
+	u := v.users[name]
+	v.mu.Unlock()
+	if u == nil {
+		return // its last session has just left
+	}
+	var notice schemas.Notice
+	if err := json.Unmarshal(data, &notice); err != nil {
+		v.edge.log.Warn("personal event cannot be read", "user", name, "error", err)
+		return
+	}
+	switch notice.Change {
+	case schemas.ChatAdded:
+		v.edge.tasks.Go(func() {
+			if err := v.edge.added(v.edge.ctx, u, &notice); err != nil && v.edge.ctx.Err() == nil {
+				v.edge.log.Warn("enter group", "user", name, "chat", notice.Chat, "error", err)
+				v.edge.loadLater(u)
+			}
+		})
+		return
+	case schemas.ChatBlocked, schemas.ChatUnblocked:
+		u.setBlock(notice.Chat, notice.Change == schemas.ChatBlocked)
+	}
+	if !notice.Hidden {
+		v.deliver(&u.audience, item{frame: jsonFrame(notice.ChatFrame)})
+	}
+}
+
+func (u *user) setBlock(chat schemas.Chat, on bool) {
+	a, b, _ := chat.Users()
+	if a == u.name {
+		a = b
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if on {
+		u.blockLocked(a)
+	} else {
+		delete(u.blocks, a)
+	}
+}
+
+// added lets a user into a group: its sessions are told, sent the event by which it
+// came in and what followed, and then what comes live. It may be told twice, and
+// late, when the user has left again.
+func (e *Edge) added(ctx context.Context, u *user, notice *schemas.Notice) error {
+	u.entering.Lock()
+	defer u.entering.Unlock()
+	if g := e.groupOf(notice.Chat); g != nil {
+		if m, in := g.memberOf(u); in && m.since >= notice.Seq {
+			return nil
+		}
+	}
+	g, made := e.holdGroup(notice.Chat, notice.Seq)
+	defer g.release()
+	if made {
+		if g.failed = g.subscribe(); g.failed == nil {
+			g.failed = e.flusher.flush(ctx)
+		}
+		close(g.ready)
+	}
+	if err := g.await(ctx); err != nil {
+		return err
+	}
+	m := member{role: notice.Role, since: notice.Seq, from: notice.From}
+	asOf, err := e.catchUpToEnd(ctx, notice.Chat, u.name, &m, notice.Seq)
+	if err != nil {
+		return err
+	}
+	in, err := e.admit(ctx, g, u, m, asOf)
+	if err != nil || !in {
+		return err
+	}
+	frame := jsonFrame(notice.ChatFrame)
+	for _, s := range u.everySession() {
+		welcomed := s.holdChat(ctx, notice.Chat, frame)
+		g.attach(s)
+		if !welcomed {
+			continue // it is sent what comes from its welcome on
+		}
+		r := resume{edge: e, session: s}
+		if r.chat(ctx, notice.Chat, notice.Seq-1, notice.Seq); len(r.result.Reset) > 0 {
+			s.push(resyncFrame)
+		}
+	}
+	return nil
+}
+
+// holdChat keeps a chat's live events from a session until its resume has sent
+// what came before them, and sends it a frame first. It returns false, and does
+// nothing, where the session was not welcomed yet.
+func (s *session) holdChat(ctx context.Context, chat schemas.Chat, frame wireFrame) (welcomed bool) {
+	held := make(chan bool, 1)
+	s.loop.push(item{do: func(l *fanoutLoop) {
+		if s.out.welcomed && !s.out.closed {
+			if s.out.gates == nil {
+				s.out.gates = make(map[schemas.Chat]*gate)
+			}
+			s.out.gates[chat] = &gate{held: true}
+			l.append(s, frame)
+		}
+		held <- s.out.welcomed && !s.out.closed
+	}})
+	select {
+	case welcomed = <-held:
+		return welcomed
+	case <-ctx.Done():
+		return false
+	}
+}
