@@ -2,7 +2,6 @@ package query
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -14,16 +13,15 @@ import (
 // newestStored is the newest page of a chat as the store had it, with the head
 // that it was read after. It stays right without being invalidated: the log is
 // asked in each answer whether it has more than the head, and what it has is
-// merged, so that the page may be old and the answer is not. Two things bound its
-// age all the same. The log forgets at its age limit: an entry older than that
+// folded in, so that the page may be old and the answer is not. Three things bound
+// its age all the same. The log forgets at its age limit: an entry older than that
 // would have a hole between its head and the log's first event; Config.CacheFor
-// is far below it. And the log is read from the head on, past all that happened
-// in the shard since: where the log has more, an entry older than tailAge is read again.
+// is far below it. The log is read from the head on, past all that happened
+// in the shard since: where the log has more, an entry older than tailAge is read
+// again. And so is one of whose events one has disappeared.
 type newestStored struct {
-	page  page
-	more  bool       // the store has older events
-	limit int        // how many were asked for
-	head  store.Head // of a moment before the page was read
+	stored
+	limit int // how many were asked for
 	at    time.Time
 }
 
@@ -32,58 +30,60 @@ const tailAge = time.Second
 // covers tells whether e has all that a page of limit events takes from the store.
 func (e *newestStored) covers(limit int) bool { return limit <= e.limit || !e.more }
 
-// entryBytes is what an entry costs beside its text.
-const entryBytes = 512
+const (
+	// entryBytes is what an entry costs beside its text, itemBytes an item of it,
+	// reactionBytes an emoji under one, and userBytes a name there.
+	entryBytes    = 512
+	itemBytes     = 320
+	reactionBytes = 96
+	userBytes     = 48
+)
+
+func (e *newestStored) weight() uint32 {
+	weight := entryBytes + cap(e.page.text) + cap(e.page.items)*itemBytes
+	for i := range e.page.items {
+		for _, r := range e.page.items[i].reactions {
+			weight += reactionBytes + len(r.Users)*userBytes
+		}
+	}
+	return uint32(weight)
+}
 
 func newCache(bytesMax int) (*otter.Cache[schemas.Chat, *newestStored], error) {
 	return otter.New(&otter.Options[schemas.Chat, *newestStored]{
 		MaximumWeight: uint64(bytesMax),
-		Weigher: func(_ schemas.Chat, e *newestStored) uint32 {
-			return uint32(entryBytes + cap(e.page.text) + cap(e.page.items)*40)
-		},
+		Weigher:       func(_ schemas.Chat, e *newestStored) uint32 { return e.weight() },
 		// On the caller's goroutine: the cache has none of its own to stop.
 		Executor: func(fn func()) { fn() },
 	})
 }
 
-// cached returns the entry of chat, nil where there is none to be used.
-func (s *Service) cached(chat schemas.Chat) *newestStored {
+// cached returns the entry of chat, nil where there is none to be used while the
+// log has last.
+func (s *Service) cached(chat schemas.Chat, last uint64) *newestStored {
 	e, ok := s.cache.GetIfPresent(chat)
-	if !ok || time.Since(e.at) > s.cfg.CacheFor {
+	if !ok {
+		return nil
+	}
+	now := time.Now()
+	age := now.Sub(e.at)
+	switch {
+	case age > s.cfg.CacheFor, last > e.head.LastSeq && age > tailAge:
+		return nil
+	case !e.page.expires.IsZero() && !now.Before(e.page.expires):
 		return nil
 	}
 	return e
 }
 
-// load reads the newest stored page of chat, and keeps it.
-func (s *Service) load(ctx context.Context, chat schemas.Chat, limit int) (*newestStored, error) {
-	e := &newestStored{limit: limit, at: time.Now()}
-	head, begun, err := s.cfg.Store.Head(ctx, chat)
+// load reads the newest stored page of chat up to head, which is as of at, and
+// keeps it: what is stored meanwhile comes from the log.
+func (s *Service) load(ctx context.Context, chat schemas.Chat, limit int, head store.Head, at time.Time) (*stored, error) {
+	part, err := s.readRange(ctx, &question{chat: chat, limit: limit}, head)
 	if err != nil {
-		return nil, fmt.Errorf("read head of %s: %w", chat, err)
-	}
-	if e.head = head; begun {
-		// Below the head's seq: what is stored meanwhile comes from the log.
-		events, more, err := s.cfg.Store.Page(ctx, chat, store.Range{Before: e.head.LastSeq + 1, Limit: limit})
-		if err != nil {
-			return nil, fmt.Errorf("read newest page of %s: %w", chat, err)
-		}
-		e.page, e.more = storedPage(events), more
+		return nil, err
 	}
 	s.metrics.loads.Inc()
-	s.cache.Set(chat, e)
-	return e, nil
-}
-
-func storedPage(events []store.Event) page {
-	bytes := 0
-	for i := range events {
-		bytes += len(events[i].JSON) + 128
-	}
-	p := page{text: make([]byte, 0, bytes), items: make([]item, 0, len(events))}
-	for i := range events {
-		e := &events[i]
-		p.add(schemas.StoredEvent{Seq: e.Seq, Prev: e.Prev, Time: e.Time, N: e.N, JSON: e.JSON})
-	}
-	return p
+	s.cache.Set(chat, &newestStored{stored: *part, limit: limit, at: at})
+	return part, nil
 }

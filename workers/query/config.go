@@ -23,8 +23,17 @@ type Store interface {
 	// reader that sees a head finds all events up to its LastSeq by Page.
 	Head(ctx context.Context, chat schemas.Chat) (head store.Head, ok bool, err error)
 	// Page returns the events of chat that r asks for, by rising seq; more tells
-	// that there are further ones in r's direction.
+	// that there are further ones in r's direction. State is at least as of the last
+	// head that was read before.
 	Page(ctx context.Context, chat schemas.Chat, r store.Range) (events []store.Event, more bool, err error)
+	// Events returns the rows of chat at seqs, those that there are, by rising seq.
+	Events(ctx context.Context, chat schemas.Chat, seqs []uint64) ([]store.Event, error)
+	// Edits returns the edits of events of chat, by rising target, then seq.
+	Edits(ctx context.Context, chat schemas.Chat, of []store.Event) ([]store.Edit, error)
+	// Reactions returns what is under events of chat, by target, emojis by rising First.
+	Reactions(ctx context.Context, chat schemas.Chat, of []store.Event) (map[uint64][]store.Reactions, error)
+	// Reacted tells whether an emoji of user is under target, which is in bucket.
+	Reacted(ctx context.Context, chat schemas.Chat, bucket int64, target uint64, emoji string, user schemas.User) (bool, error)
 }
 
 // Log is where the tail of a chat is read from, what is not stored yet.
@@ -52,12 +61,12 @@ type Config struct {
 	Registerer prometheus.Registerer // default: metrics are kept and not shown
 	Version    string                // of the service, semantic; default: 1.0.0
 
-	QueriesMax    int           // different questions that are answered at once: past it 503; default: 64
-	WaitingMax    int           // requests that are answered at once, equal ones included: past it 503; default: 4,096
+	QueriesMax    int           // different questions that are answered at once: past it they are refused; default: 64
+	WaitingMax    int           // requests that are answered at once, equal ones included: past it they are refused; default: 4,096
 	QueryWithin   time.Duration // how long one question may take; default: 5 s
 	CacheBytesMax int           // newest pages of active chats, in memory; default: 64 MiB
 	CacheFor      time.Duration // how long one is used; far below the log's age limit; default: 1 min
-	TailEventsMax int           // events of a chat that are not stored yet: past it 503; default: 20,000
+	TailEventsMax int           // events of a chat that are not stored yet: past it a page is refused; default: 20,000
 	StopWithin    time.Duration // how long questions at hand may take when Run is to end; default: 5 s
 }
 

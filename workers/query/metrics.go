@@ -7,10 +7,10 @@ type outcome string
 
 const (
 	served      outcome = "served"
-	invalid     outcome = "invalid"     // 400: not a request
-	busy        outcome = "busy"        // 503: too many at once
-	unavailable outcome = "unavailable" // 503: the store or the log did not answer
-	behind      outcome = "behind"      // 503: the store is too far behind the log
+	invalid     outcome = "invalid"     // not a request
+	busy        outcome = "busy"        // overloaded: too many at once
+	unavailable outcome = "unavailable" // the store or the log did not answer
+	behind      outcome = "behind"      // overloaded: the store is too far behind the log
 	unsent      outcome = "unsent"      // the answer could not be published
 )
 

@@ -1,6 +1,8 @@
 package query
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -10,39 +12,43 @@ import (
 // page is a run of events by rising seq, encoded as the items of an answer with
 // commas between them, so that any part of it is a part of its text.
 type page struct {
-	text  []byte
-	items []item
+	text    []byte
+	items   []item
+	expires time.Time // when the first of the items disappears; zero: never
 }
 
-type item struct {
-	seq   uint64
-	n     uint64
-	start int // of its text
-	end   int
-	bytes int // of its JSON: what bounds a page counts
+func newPage(items []item) (page, error) {
+	bytes := 0
+	for i := range items {
+		bytes += len(items[i].event) + 128
+	}
+	p := page{text: make([]byte, 0, bytes), items: items}
+	starts := make([]int, len(items))
+	for i := range items {
+		it := &items[i]
+		if i > 0 {
+			p.text = append(p.text, ',')
+		}
+		it.start = len(p.text)
+		var err error
+		if p.text, starts[i], err = it.append(p.text); err != nil {
+			return page{}, err
+		}
+		it.end = len(p.text)
+		if !it.expires.IsZero() && (p.expires.IsZero() || it.expires.Before(p.expires)) {
+			p.expires = it.expires
+		}
+	}
+	for i := range items { // once the text stays where it is: nothing else holds the store's rows then
+		it, end := &items[i], starts[i]+len(items[i].event)
+		it.event = p.text[starts[i]:end:end]
+	}
+	return p, nil
 }
 
-// add appends ev. Its JSON goes in as it is.
-func (p *page) add(ev schemas.StoredEvent) {
-	if len(p.items) > 0 {
-		p.text = append(p.text, ',')
-	}
-	start := len(p.text)
-	p.text = append(p.text, `{"seq":`...)
-	p.text = strconv.AppendUint(p.text, ev.Seq, 10)
-	p.text = append(p.text, `,"prev":`...)
-	p.text = strconv.AppendUint(p.text, ev.Prev, 10)
-	p.text = append(p.text, `,"time":"`...)
-	p.text = ev.Time.UTC().AppendFormat(p.text, time.RFC3339Nano)
-	p.text = append(p.text, '"')
-	if ev.N > 0 {
-		p.text = append(p.text, `,"n":`...)
-		p.text = strconv.AppendUint(p.text, ev.N, 10)
-	}
-	p.text = append(p.text, `,"event":`...)
-	p.text = append(p.text, ev.JSON...)
-	p.text = append(p.text, '}')
-	p.items = append(p.items, item{seq: ev.Seq, n: ev.N, start: start, end: len(p.text), bytes: len(ev.JSON)})
+// index returns where in the page the event at seq is.
+func (p *page) index(seq uint64) (at int, ok bool) {
+	return slices.BinarySearchFunc(p.items, seq, func(it item, seq uint64) int { return cmp.Compare(it.seq, seq) })
 }
 
 // room is what a page may still take.
@@ -61,32 +67,24 @@ func (r *room) take(bytes int, first bool) bool {
 	return true
 }
 
-// newest returns the text of p's newest events that have room, and how many they are.
-func (p *page) newest(r *room, first bool) (text []byte, n int) {
-	at := len(p.items)
-	for at > 0 && r.take(p.items[at-1].bytes, first && at == len(p.items)) {
-		at--
-	}
-	if at == len(p.items) {
-		return nil, 0
-	}
-	return p.text[p.items[at].start:], len(p.items) - at
-}
-
-// answer is a page as it is sent: older comes before newer.
+// answer is a page as it is sent: parts are runs of items, by rising seq.
 type answer struct {
-	older, newer []byte
-	more         bool
+	parts [][]byte
+	more  bool
 }
 
 func (a *answer) encode() []byte {
-	text := make([]byte, 0, len(a.older)+len(a.newer)+len(`{"events":[,],"more":false}`))
-	text = append(text, `{"events":[`...)
-	text = append(text, a.older...)
-	if len(a.older) > 0 && len(a.newer) > 0 {
-		text = append(text, ',')
+	size := len(`{"events":[],"more":false}`)
+	for _, part := range a.parts {
+		size += len(part) + 1
 	}
-	text = append(text, a.newer...)
+	text := append(make([]byte, 0, size), `{"events":[`...)
+	for i, part := range a.parts {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = append(text, part...)
+	}
 	text = append(text, `],"more":`...)
 	text = strconv.AppendBool(text, a.more)
 	return append(text, '}')

@@ -1,9 +1,10 @@
 // Package query answers questions about what was said: the micro service
 // history. A page comes from the permanent store, with what the log has beyond it
-// merged in, so that it holds every event that was acknowledged before the request.
+// folded in, so that it holds every event that was acknowledged before the request
+// and shows every message as those events have made it.
 //
-// A request reads down this package: [Service.Run], handle, flights.join, answer,
-// newest or oldest, walkTail, and back in respond.
+// A request reads down this package: [Service.Run], handle, parse, flights.join,
+// answer, stored, walkTail, fold.visit, newest or oldest, and back in fly.
 package query
 
 import (
@@ -12,7 +13,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/maypok86/otter/v2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -81,71 +81,18 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// failure is an answer that is no page.
-type failure struct {
-	code     string // of HTTP, as micro services have them
-	outcome  outcome
-	sentence string
-}
-
-// request is what an edge asks.
-type request struct {
-	Chat   schemas.Chat `json:"chat"`
-	Before *uint64      `json:"before,omitzero"`
-	After  *uint64      `json:"after,omitzero"`
-	Limit  *int64       `json:"limit,omitzero"`
-}
-
-// question is a valid request. Equal questions have one answer at a time.
-type question struct {
-	chat    schemas.Chat
-	forward bool   // the oldest above after; else the newest below before
-	before  uint64 // 0: no bound
-	after   uint64
-	limit   int
-}
-
 // handle runs on the subscription's goroutine and does not block.
 func (s *Service) handle(questions *flights, data []byte, reply string) {
 	q, empty, err := parse(data)
 	switch {
 	case reply == "":
 	case err != nil:
-		s.refuse(reply, failure{code: "400", outcome: invalid, sentence: err.Error()})
+		s.refuse(reply, schemas.Errorf(schemas.Invalid, "%v", err), invalid)
 	case empty:
 		s.send(&nats.Msg{Subject: reply, Data: (&answer{}).encode()}, served)
 	case !questions.join(q, reply):
-		s.refuse(reply, failure{code: "503", outcome: busy, sentence: "too many history requests at once: try again"})
+		s.refuse(reply, refusal(schemas.Overloaded, "too many history requests at once: try again"), busy)
 	}
-}
-
-// parse reads a request; empty says that nothing can be in its range.
-func parse(data []byte) (q question, empty bool, err error) {
-	var r request
-	if err := json.Unmarshal(data, &r); err != nil {
-		return q, false, fmt.Errorf("request is not {chat, before or after, limit}: %w", err)
-	}
-	switch {
-	case r.Chat.IsZero():
-		return q, false, fmt.Errorf("chat is absent")
-	case r.Before != nil && r.After != nil:
-		return q, false, fmt.Errorf("before and after exclude each other")
-	case r.Limit != nil && *r.Limit <= 0:
-		return q, false, fmt.Errorf("limit %d is not positive", *r.Limit)
-	}
-	q = question{chat: r.Chat, limit: schemas.PageEventsDefault}
-	if r.Limit != nil {
-		q.limit = int(min(*r.Limit, schemas.PageEventsMax))
-	}
-	if r.After != nil {
-		q.forward, q.after = true, *r.After
-		empty = q.after >= schemas.SeqMax
-	}
-	if r.Before != nil {
-		q.before = *r.Before
-		empty = q.before == 0
-	}
-	return q, empty, nil
 }
 
 // fly answers q once for all who asked before it began.
@@ -156,9 +103,9 @@ func (s *Service) fly(ctx context.Context, q question, replies func() []string) 
 	a, err := s.answer(ctx, q)
 	s.metrics.seconds.Observe(time.Since(started).Seconds())
 	if err != nil {
-		fail := s.classify(q, err)
+		refused, why := s.classify(q, err)
 		for _, reply := range replies() {
-			s.refuse(reply, fail)
+			s.refuse(reply, refused, why)
 		}
 		return
 	}
@@ -168,11 +115,15 @@ func (s *Service) fly(ctx context.Context, q question, replies func() []string) 
 	}
 }
 
-func (s *Service) refuse(reply string, f failure) {
-	s.send(&nats.Msg{Subject: reply, Header: nats.Header{
-		micro.ErrorHeader:     {f.sentence},
-		micro.ErrorCodeHeader: {f.code},
-	}}, f.outcome)
+// retryAfter is after how many seconds trying again can help.
+const retryAfter = 2
+
+func refusal(code schemas.Code, sentence string) *schemas.Error {
+	return &schemas.Error{Code: code, Message: sentence, RetryAfter: retryAfter}
+}
+
+func (s *Service) refuse(reply string, refused *schemas.Error, why outcome) {
+	s.send(streams.Refusal(reply, refused), why)
 }
 
 // send answers beside the micro package, whose requests may not be answered from

@@ -18,10 +18,10 @@ const (
 )
 
 // walkTail visits the log's events of chat above seq, the stored head, with prev
-// and n as persist will assign them, until visit returns false or the event last
-// was passed, which the log's leader has. What persist will give up on is not
-// visited. A log that does not show last yet is asked again until ctx ends.
-func (s *Service) walkTail(ctx context.Context, chat schemas.Chat, seq, n, last uint64, visit func(schemas.StoredEvent) bool) error {
+// and n as persist will assign them, until the event last was passed, which the
+// log's leader has. What persist will give up on is not visited. A log that does
+// not show last yet is asked again until ctx ends.
+func (s *Service) walkTail(ctx context.Context, chat schemas.Chat, seq, n, last uint64, visit func(schemas.StoredEvent, *schemas.Event)) error {
 	at, walked := seq, 0
 	defer func() { s.metrics.tail.Observe(float64(walked)) }()
 	for at < last {
@@ -43,9 +43,7 @@ func (s *Service) walkTail(ctx context.Context, chat schemas.Chat, seq, n, last 
 			}
 			ev.Prev, ev.N = seq, n
 			seq = ev.Seq
-			if !visit(ev) {
-				return nil
-			}
+			visit(ev, decoded)
 		}
 		if more || at >= last {
 			continue
@@ -71,12 +69,12 @@ func (s *Service) isGone(ctx context.Context, chat schemas.Chat, seq uint64) (bo
 	return false, err
 }
 
-// classify makes an answer of what went wrong, and logs it: a query that fails
+// classify makes a refusal of what went wrong, and logs it: a query that fails
 // is the store's or the log's fault, never the asker's.
-func (s *Service) classify(q question, err error) failure {
+func (s *Service) classify(q question, err error) (*schemas.Error, outcome) {
 	s.log.Warn("history was not read", "chat", q.chat.String(), "err", err)
 	if errors.Is(err, errTailTooLong) {
-		return failure{code: "503", outcome: behind, sentence: "the store is too far behind the log: try again later"}
+		return refusal(schemas.Overloaded, "the store is too far behind the log: try again later"), behind
 	}
-	return failure{code: "503", outcome: unavailable, sentence: "the store or the log does not answer: try again"}
+	return refusal(schemas.Unavailable, "the store or the log does not answer: try again"), unavailable
 }
