@@ -13,6 +13,9 @@ var (
 	timeMax = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
+// expiresMax is the longest that an event may stay that disappears.
+const expiresMax = schemas.TTLMax * time.Second
+
 // Validate returns [ErrBatch] with the first rule that b breaks. Stores call it
 // before they write, so that what was stored can be read back.
 func (b *Batch) Validate() error {
@@ -52,10 +55,12 @@ func (c *ChatBatch) fault() string {
 			return fmt.Sprintf("event %d is in bucket %d, the one before it in %d", c.Events[i].Seq, bucket, before)
 		}
 	}
-	if reason := c.bucketsFault(); reason != "" {
-		return reason
+	for _, fault := range []func() string{c.bucketsFault, c.headFault, c.changesFault, c.rolesFault, c.readsFault} {
+		if reason := fault(); reason != "" {
+			return reason
+		}
 	}
-	return c.headFault()
+	return ""
 }
 
 func (e *Event) fault() string {
@@ -70,6 +75,8 @@ func (e *Event) fault() string {
 		return fmt.Sprintf("its bucket %d is negative", e.Bucket)
 	case !timeFits(e.Time):
 		return fmt.Sprintf("its time %s is not between 1970 and 2262", e.Time)
+	case !e.Expires.IsZero() && (!e.Expires.After(e.Time) || e.Expires.After(e.Time.Add(expiresMax))):
+		return fmt.Sprintf("it expires at %s, which is not within a year after %s", e.Expires, e.Time)
 	case e.Type == "" || e.Author.IsZero() || e.ID.IsZero() || len(e.JSON) == 0:
 		return "it has no type, author, id or JSON"
 	}
@@ -104,6 +111,8 @@ func (c *ChatBatch) headFault() string {
 			head.LastSeq, head.LastN, head.Bucket, last.Seq, last.N, last.Bucket)
 	case !timeFits(head.Created) || !timeFits(head.LastTime):
 		return fmt.Sprintf("its head's times %s and %s are not between 1970 and 2262", head.Created, head.LastTime)
+	case head.Members > schemas.SeqMax:
+		return fmt.Sprintf("its head's %d members are beyond 2^53", head.Members)
 	case head.BucketEvents < 0 || head.BucketBytes < 0:
 		return fmt.Sprintf("its head's bucket has %d events and %d bytes", head.BucketEvents, head.BucketBytes)
 	}
@@ -111,11 +120,3 @@ func (c *ChatBatch) headFault() string {
 }
 
 func timeFits(t time.Time) bool { return !t.Before(timeMin) && t.Before(timeMax) }
-
-// Events counts the events of b.
-func (b *Batch) Events() (n int) {
-	for i := range b.Chats {
-		n += len(b.Chats[i].Events)
-	}
-	return n
-}

@@ -17,7 +17,7 @@ import (
 // conn is one connection with its prepared statements. One goroutine uses it at a time.
 type conn struct {
 	raw   driver.Conn
-	stmts map[string]statement // by text; the package has a dozen of them
+	stmts map[string]statement // by text; the package has a few dozen of them
 	args  []driver.NamedValue  // reused by bind
 }
 
@@ -141,12 +141,21 @@ func (c *conn) bind(values ...driver.Value) []driver.NamedValue {
 // exec runs a statement. It has no context: for one that can end, the driver
 // starts a goroutine per statement, and none here runs for long.
 func (c *conn) exec(text string, values ...driver.Value) error {
+	_, err := c.execCount(text, values...)
+	return err
+}
+
+// execCount is exec, and returns how many rows it changed.
+func (c *conn) execCount(text string, values ...driver.Value) (rows int64, err error) {
 	st, err := c.prepared(text)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = st.ExecContext(context.Background(), c.bind(values...))
-	return err
+	result, err := st.ExecContext(context.Background(), c.bind(values...))
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 // errStop ends a query before its last row.

@@ -115,9 +115,10 @@ func TestFaultyBatchFailsAlone(t *testing.T) {
 	}
 }
 
-func commitsOf(ctx context.Context, batches ...*store.Batch) (group []*commit) {
+func commitsOf(ctx context.Context, batches ...*store.Batch) (group []*change) {
 	for _, b := range batches {
-		group = append(group, &commit{ctx: ctx, batch: b, outcome: make(chan error, 1)})
+		group = append(group, &change{ctx: ctx, rows: b.Rows(), outcome: make(chan error, 1),
+			write: func(c *conn) error { return writeBatch(c, b, time.Now()) }})
 	}
 	return group
 }
@@ -126,17 +127,17 @@ func commitsOf(ctx context.Context, batches ...*store.Batch) (group []*commit) {
 func TestWaitingCommitsShareATransaction(t *testing.T) {
 	t.Parallel()
 	small := &store.Batch{Shard: "0"}
-	large := &store.Batch{Shard: "1", Chats: []store.ChatBatch{{Events: make([]store.Event, groupEventsMax-1)}}}
+	large := &store.Batch{Shard: "1", Chats: []store.ChatBatch{{Events: make([]store.Event, groupRowsMax-1)}}}
 	one := &store.Batch{Shard: "2", Chats: []store.ChatBatch{{Events: make([]store.Event, 1)}}}
-	s := &Store{commits: make(chan *commit, commitsMax)}
+	s := &Store{changes: make(chan *change, changesMax)}
 	group := commitsOf(t.Context(), small, small, large, one, small)
 	for _, c := range group[1:] {
-		s.commits <- c
+		s.changes <- c
 	}
 	if got := s.gather(group[0]); len(got) != 4 {
 		t.Errorf("%d commits in the group, want 4: the fourth reaches the bound", len(got))
 	}
-	if got := s.gather(<-s.commits); len(got) != 1 {
+	if got := s.gather(<-s.changes); len(got) != 1 {
 		t.Errorf("%d commits in the last group, want 1", len(got))
 	}
 }

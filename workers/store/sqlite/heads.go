@@ -12,6 +12,9 @@ import (
 	"parley/workers/store"
 )
 
+// headColumns are what headOf reads.
+const headColumns = "chat, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes, name, members, history"
+
 // Committed returns the sequence up to which shard is stored, 0 where nothing is.
 func (r *Reader) Committed(ctx context.Context, shard string) (committed uint64, err error) {
 	err = r.read(ctx, "read shard "+shard, func(c *conn) error {
@@ -39,8 +42,7 @@ func (r *Reader) Shards(ctx context.Context) (map[string]uint64, error) {
 // Head returns the head of chat; ok is false where nothing of it is stored.
 func (r *Reader) Head(ctx context.Context, chat schemas.Chat) (head store.Head, ok bool, err error) {
 	err = r.read(ctx, fmt.Sprintf("read head of %s", chat), func(c *conn) error {
-		return c.query(`SELECT chat, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes
-			FROM chats WHERE chat = ?`, func(row []driver.Value) error {
+		return c.query("SELECT "+headColumns+" FROM chats WHERE chat = ?", func(row []driver.Value) error {
 			head, ok = headOf(row), true
 			return nil
 		}, chat.String())
@@ -55,8 +57,7 @@ func (r *Reader) Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.C
 		return heads, ctx.Err()
 	}
 	err := r.read(ctx, fmt.Sprintf("read heads of %d chats", len(chats)), func(c *conn) error {
-		return c.query(`SELECT chat, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes
-			FROM chats WHERE chat IN (SELECT value FROM json_each(?))`, func(row []driver.Value) error {
+		return c.query("SELECT "+headColumns+" FROM chats WHERE chat IN (SELECT value FROM json_each(?))", func(row []driver.Value) error {
 			chat, err := schemas.ParseChat(text(row[0]))
 			if err != nil {
 				return fmt.Errorf("read a row of chats: %w", err)
@@ -66,6 +67,34 @@ func (r *Reader) Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.C
 		}, jsonNames(chats))
 	})
 	return heads, err
+}
+
+const selectSummaries = "SELECT " + headColumns + `, CAST(last_event AS BLOB), last_cut, last_prev, last_expires
+	FROM chats WHERE chat IN (SELECT value FROM json_each(?))`
+
+// Summaries returns the summaries of those chats of which something is stored, all
+// as of one moment. A last event that has disappeared is left out of its own.
+func (r *Reader) Summaries(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Summary, error) {
+	summaries := make(map[schemas.Chat]store.Summary, len(chats))
+	if len(chats) == 0 {
+		return summaries, ctx.Err()
+	}
+	now := r.cfg.now()
+	err := r.read(ctx, fmt.Sprintf("read summaries of %d chats", len(chats)), func(c *conn) error {
+		return c.query(selectSummaries, func(row []driver.Value) error {
+			chat, err := schemas.ParseChat(text(row[0]))
+			if err != nil {
+				return fmt.Errorf("read a row of chats: %w", err)
+			}
+			s := store.Summary{Head: headOf(row), Cut: integer(row[12]) != 0, Prev: uint64(integer(row[13])), Expires: timeOf(row[14])}
+			if last, _ := row[11].([]byte); len(last) > 0 && !over(s.Expires, now) {
+				s.Last = last
+			}
+			summaries[chat] = s
+			return nil
+		}, jsonNames(chats))
+	})
+	return summaries, err
 }
 
 // chatsPerRead bounds what Chats holds in memory, and how long one of its reads
@@ -98,8 +127,7 @@ func (r *Reader) Chats(ctx context.Context) iter.Seq2[store.ChatHead, error] {
 
 func (r *Reader) chatsAfter(ctx context.Context, after string) (chats []store.ChatHead, err error) {
 	err = r.read(ctx, "read chats", func(c *conn) error {
-		return c.query(`SELECT chat, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes
-			FROM chats WHERE chat > ? ORDER BY chat LIMIT ?`, func(row []driver.Value) error {
+		return c.query("SELECT "+headColumns+" FROM chats WHERE chat > ? ORDER BY chat LIMIT ?", func(row []driver.Value) error {
 			chat, err := schemas.ParseChat(text(row[0]))
 			if err != nil {
 				return fmt.Errorf("read a row of chats: %w", err)
@@ -111,12 +139,12 @@ func (r *Reader) chatsAfter(ctx context.Context, after string) (chats []store.Ch
 	return chats, err
 }
 
-// jsonNames makes a JSON array of names, in which nothing needs to be escaped.
-func jsonNames(chats []schemas.Chat) string {
+// jsonNames makes a JSON array of names of chats or users, in which nothing needs to be escaped.
+func jsonNames[Name fmt.Stringer](names []Name) string {
 	var b strings.Builder
-	for i, chat := range chats {
+	for i, name := range names {
 		b.WriteString([...]string{`["`, `","`}[min(i, 1)])
-		b.WriteString(chat.String())
+		b.WriteString(name.String())
 	}
 	b.WriteString(`"]`)
 	return b.String()
@@ -131,5 +159,8 @@ func headOf(row []driver.Value) store.Head {
 		Bucket:       integer(row[5]),
 		BucketEvents: integer(row[6]),
 		BucketBytes:  integer(row[7]),
+		Name:         text(row[8]),
+		Members:      uint64(integer(row[9])),
+		History:      schemas.HistoryMode(text(row[10])),
 	}
 }

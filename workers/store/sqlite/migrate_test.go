@@ -23,6 +23,22 @@ func shippedMigrations(t *testing.T) []migration {
 	return shipped
 }
 
+// TestShippedMigrations freezes what was shipped: a store knows a file by its checksum.
+func TestShippedMigrations(t *testing.T) {
+	t.Parallel()
+	want := []string{
+		"0001_timeline.sql 1f4d6b605c4ac19e40d591217be2e4fca6e9377819e7b58794c14784b309ef1e",
+		"0002_groups.sql f002666deb045f7511b92ffe2ea98d402e22ee2b1441c8a0ae9830fe8334256a",
+	}
+	var got []string
+	for _, m := range shippedMigrations(t) {
+		got = append(got, m.name+" "+m.checksum)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("shipped were %v, and these are %v: write a new migration", want, got)
+	}
+}
+
 // withMore adds a migration that a later Parley would have.
 func withMore(t *testing.T, text string) []migration {
 	shipped := shippedMigrations(t)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"parley/schemas"
@@ -15,15 +16,27 @@ import (
 // A page is one statement, however many buckets it touches: the key of events
 // orders a chat's buckets too, so that table buckets only says where to start.
 const (
-	selectBackward = `SELECT bucket, seq, prev, n, time, type, author, id, CAST(event AS BLOB) FROM events
-		WHERE chat = ? AND (bucket, seq) < (
-			(SELECT bucket FROM buckets WHERE chat = ? AND first_seq < ? ORDER BY bucket DESC LIMIT 1), ?)
-		ORDER BY bucket DESC, seq DESC LIMIT ?`
+	selectBackward = "SELECT " + eventColumns + ` FROM events
+		WHERE chat = ?1 AND (bucket, seq) < (
+			(SELECT bucket FROM buckets WHERE chat = ?1 AND first_seq < ?2 ORDER BY bucket DESC LIMIT 1), ?2)
+			AND (expires = 0 OR expires > ?3)
+		ORDER BY bucket DESC, seq DESC LIMIT ?4`
 
-	selectForward = `SELECT bucket, seq, prev, n, time, type, author, id, CAST(event AS BLOB) FROM events
-		WHERE chat = ? AND (bucket, seq) > (
-			coalesce((SELECT bucket FROM buckets WHERE chat = ? AND first_seq <= ? ORDER BY bucket DESC LIMIT 1), -1), ?)
-		ORDER BY bucket, seq LIMIT ?`
+	selectForward = "SELECT " + eventColumns + ` FROM events
+		WHERE chat = ?1 AND (bucket, seq) > (
+			coalesce((SELECT bucket FROM buckets WHERE chat = ?1 AND first_seq <= ?2 ORDER BY bucket DESC LIMIT 1), -1), ?2)
+			AND (expires = 0 OR expires > ?3)
+		ORDER BY bucket, seq LIMIT ?4`
+
+	// The outer loop is that of the seqs: each is one seek into buckets and one into events.
+	selectEvents = "SELECT " + eventColumns + ` FROM json_each(?2) AS wanted CROSS JOIN events
+		WHERE chat = ?1 AND seq = wanted.value
+			AND bucket = (SELECT bucket FROM buckets WHERE chat = ?1 AND first_seq <= wanted.value ORDER BY bucket DESC LIMIT 1)
+			AND (expires = 0 OR expires > ?3)
+		ORDER BY seq`
+
+	eventColumns = `bucket, seq, prev, n, time, type, author, id, CAST(event AS BLOB),
+		expires, edited, CAST(body AS BLOB), deleted, pinned`
 )
 
 // Page returns the events of chat that rng asks for, by rising seq; more tells
@@ -45,13 +58,13 @@ func (r *Reader) Page(ctx context.Context, chat schemas.Chat, rng store.Range) (
 			if err != nil {
 				return fmt.Errorf("read event %d: %w", e.Seq, err)
 			}
-			bytes += len(e.JSON)
+			bytes += len(e.JSON) + len(e.State.Body)
 			if more = len(events) == limit || len(events) > 0 && bytes > schemas.PageBytesMax; more {
 				return errStop
 			}
 			events = append(events, e)
 			return nil
-		}, chat.String(), chat.String(), from, from, int64(limit)+1)
+		}, chat.String(), from, r.cfg.now().UnixNano(), int64(limit)+1)
 	})
 	if err != nil {
 		return nil, false, err
@@ -60,6 +73,39 @@ func (r *Reader) Page(ctx context.Context, chat schemas.Chat, rng store.Range) (
 		slices.Reverse(events)
 	}
 	return events, more, nil
+}
+
+// Events returns the chat's rows at seqs, those that there are, by rising seq.
+func (r *Reader) Events(ctx context.Context, chat schemas.Chat, seqs []uint64) (events []store.Event, err error) {
+	if len(seqs) == 0 {
+		return nil, ctx.Err()
+	}
+	err = r.read(ctx, fmt.Sprintf("read %d events of %s", len(seqs), chat), func(c *conn) error {
+		return c.query(selectEvents, func(row []driver.Value) error {
+			e, err := eventOf(row)
+			if err != nil {
+				return fmt.Errorf("read event %d: %w", e.Seq, err)
+			}
+			events = append(events, e)
+			return nil
+		}, chat.String(), jsonSeqs(seqs), r.cfg.now().UnixNano())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return slices.CompactFunc(events, func(a, b store.Event) bool { return a.Seq == b.Seq }), nil
+}
+
+// jsonSeqs makes a JSON array.
+func jsonSeqs(seqs []uint64) string {
+	text := []byte{'['}
+	for i, seq := range seqs {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = strconv.AppendUint(text, min(seq, math.MaxInt64), 10)
+	}
+	return string(append(text, ']'))
 }
 
 func eventOf(row []driver.Value) (e store.Event, err error) {
@@ -78,5 +124,10 @@ func eventOf(row []driver.Value) (e store.Event, err error) {
 		return e, err
 	}
 	e.JSON, _ = row[8].([]byte)
+	e.Expires = timeOf(row[9])
+	e.State = store.State{Edited: uint64(integer(row[10])), Deleted: uint64(integer(row[12])), Pinned: integer(row[13]) != 0}
+	if body, _ := row[11].([]byte); len(body) > 0 {
+		e.State.Body = body
+	}
 	return e, nil
 }

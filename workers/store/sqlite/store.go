@@ -2,8 +2,9 @@
 // what a single machine needs. The file is in WAL mode with synchronous=FULL:
 // what Commit has answered survives a power cut. Any SQL tool may read it meanwhile.
 //
-// One goroutine writes: commits that wait together become one transaction, so
-// that eight shards do not cost eight fsyncs. A few connections read, each on a
+// One goroutine writes: what waits together becomes one transaction, so that
+// eight shards do not cost eight fsyncs. It also deletes the rows that have
+// disappeared. A few connections read, each on a
 // snapshot of its own, and never wait for the writer.
 //
 // The driver's connections are used without database/sql: the writer has exactly
@@ -25,6 +26,9 @@ type config struct {
 	busyTimeout     time.Duration // default: 5 s
 	writeCacheBytes int           // default: 32 MiB
 	pagesMax        int           // default: 0, no bound; the file is full past it
+
+	sweepEvery time.Duration    // default: 1 min
+	now        func() time.Time // default: time.Now
 }
 
 // Option changes how a store is opened.
@@ -38,8 +42,17 @@ func ReadersMax(n int) Option { return func(c *config) { c.readersMax = n } }
 // say an SQL tool; past it, it ends in store.ErrUnavailable. Default: 5 s.
 func BusyTimeout(d time.Duration) Option { return func(c *config) { c.busyTimeout = d } }
 
+// SweepEvery is how often rows that have disappeared are deleted from the file.
+// No read returns one meanwhile. Default: 1 min.
+func SweepEvery(d time.Duration) Option { return func(c *config) { c.sweepEvery = d } }
+
+// Clock tells the store what time it is, and with it which rows have disappeared.
+// Default: time.Now.
+func Clock(now func() time.Time) Option { return func(c *config) { c.now = now } }
+
 func newConfig(opts []Option) config {
-	cfg := config{readersMax: 4, busyTimeout: 5 * time.Second, writeCacheBytes: 32 << 20}
+	cfg := config{readersMax: 4, busyTimeout: 5 * time.Second, writeCacheBytes: 32 << 20,
+		sweepEvery: time.Minute, now: time.Now}
 	for _, opt := range opts {
 		opt(&cfg)
 	}
@@ -99,7 +112,7 @@ func (r *Reader) read(ctx context.Context, what string, fn func(*conn) error) er
 type Store struct {
 	*Reader
 
-	commits chan *commit  // see commitsMax
+	changes chan *change  // see changesMax
 	closing chan struct{} // closed by Close
 	written chan struct{} // closed when writeLoop has ended
 
@@ -120,7 +133,7 @@ func Open(ctx context.Context, path string, opts ...Option) (*Store, error) {
 	}
 	s := &Store{
 		Reader:  newReader(path, cfg),
-		commits: make(chan *commit, commitsMax),
+		changes: make(chan *change, changesMax),
 		closing: make(chan struct{}),
 		written: make(chan struct{}),
 	}
@@ -128,7 +141,7 @@ func Open(ctx context.Context, path string, opts ...Option) (*Store, error) {
 	return s, nil
 }
 
-// Close lets the commit under way end, refuses those that wait, and releases the file.
+// Close lets the write under way end, refuses those that wait, and releases the file.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.closing)

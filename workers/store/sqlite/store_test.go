@@ -52,7 +52,8 @@ func dump(t testing.TB, s *Store) string {
 	t.Helper()
 	var out strings.Builder
 	err := s.read(t.Context(), "dump", func(c *conn) error {
-		for _, table := range []string{"events", "buckets", "chats", "chats_by_user", "shards"} {
+		for _, table := range []string{"events", "buckets", "chats", "chats_by_user", "shards", "members_by_chat",
+			"edits", "reactions", "settings", "users", "blocks"} {
 			err := c.query("SELECT * FROM "+table, func(row []driver.Value) error {
 				fmt.Fprintf(&out, "%s %q\n", table, row)
 				return nil

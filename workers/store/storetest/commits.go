@@ -110,7 +110,7 @@ func testMembers(t *testing.T, open Open) {
 		for range times {
 			commit(t, s, l.Batch(Message{Chat: chat}))
 		}
-		return strings.Count(s.Dump(), store.RoleMember)
+		return strings.Count(s.Dump(), string(schemas.Member))
 	}
 	for chat, want := range map[schemas.Chat]int{DirectChat("alice", "bob"): 2, DirectChat("alice", "alice"): 1, GroupChat("team"): 0} {
 		for _, times := range []int{1, 3} {

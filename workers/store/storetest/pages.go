@@ -33,7 +33,7 @@ func wantPage(all []store.Event, rng store.Range) (page []store.Event, more bool
 		if rng.Forward && e.Seq <= rng.After || !rng.Forward && rng.Before > 0 && e.Seq >= rng.Before {
 			continue
 		}
-		size += len(e.JSON)
+		size += len(e.JSON) + len(e.State.Body)
 		if len(page) == rng.Limit || len(page) > 0 && size > schemas.PageBytesMax {
 			more = true
 			break

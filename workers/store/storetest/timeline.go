@@ -5,33 +5,42 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"parley/schemas"
 	"parley/workers/store"
 )
 
 // Timeline makes the batches of one shard as a persister does: each event's
 // place, n and bucket follow from the chat's head before it. Buckets close at
-// BucketEvents, which is small so that a test sees many of them.
+// BucketEvents, which is small so that a test sees many of them. It is the model
+// too: it knows what a store has to answer once it has all batches.
 type Timeline struct {
 	Shard        string
 	BucketEvents int64 // default: 5
 
 	seq    uint64
 	heads  map[schemas.Chat]store.Head
-	Events map[schemas.Chat][]store.Event // all that were made, by rising seq
+	states map[schemas.Chat]*state
+	Events map[schemas.Chat][]store.Event // all that were made, by rising seq, as they are by now
 }
 
 // NewTimeline starts a shard's log after the sequence first.
 func NewTimeline(shard string, first uint64) *Timeline {
-	return &Timeline{Shard: shard, BucketEvents: 5, seq: first,
-		heads: map[schemas.Chat]store.Head{}, Events: map[schemas.Chat][]store.Event{}}
+	return &Timeline{Shard: shard, BucketEvents: 5, seq: first, heads: map[schemas.Chat]store.Head{},
+		states: map[schemas.Chat]*state{}, Events: map[schemas.Chat][]store.Event{}}
 }
 
-// Message is one message to be put into a chat.
+// Message is what somebody says in a chat: a message, or what Event says.
 type Message struct {
-	Chat schemas.Chat
-	JSON string // default: a small event
+	Chat  schemas.Chat
+	JSON  string        // default: a small message
+	TTL   time.Duration // default: it stays
+	Event schemas.Event // default: a message of the chat's first user, or of alice
 }
+
+// Start is when a timeline's first event was stored, nearly.
+var Start = time.Unix(1_790_000_000, 0).UTC()
 
 // Batch puts messages into the log, in this order, and returns the commit that stores them.
 func (l *Timeline) Batch(messages ...Message) store.Batch {
@@ -51,31 +60,38 @@ func (l *Timeline) Batch(messages ...Message) store.Batch {
 	return b
 }
 
+// add puts one event into its chat, and what follows from it into c.
 func (l *Timeline) add(c *store.ChatBatch, m Message) {
-	head := l.heads[c.Chat]
-	now := time.Unix(1_790_000_000, 0).Add(time.Duration(l.seq) * 1_000_001).UTC()
+	head, first := l.heads[c.Chat], l.heads[c.Chat].LastSeq == 0
+	ev, text := l.event(m)
+	now := l.time()
 	switch {
-	case head.LastSeq == 0:
+	case first:
 		head.Created = now
 		c.Buckets = append(c.Buckets, store.Bucket{Bucket: 0, FirstSeq: l.seq})
 	case head.BucketEvents >= l.BucketEvents:
 		head.Bucket, head.BucketEvents, head.BucketBytes = head.Bucket+1, 0, 0
 		c.Buckets = append(c.Buckets, store.Bucket{Bucket: head.Bucket, FirstSeq: l.seq})
 	}
-	author := User("alice")
-	if first, _, ok := c.Chat.Users(); ok {
-		author = first
+	if ev.Type == schemas.Message {
+		head.LastN++
 	}
-	id, err := schemas.ParseID(fmt.Sprintf("m-%d", l.seq))
-	if err != nil {
-		panic(err)
+	e := store.Event{Bucket: head.Bucket, Seq: l.seq, Prev: head.LastSeq, N: head.LastN, Time: now,
+		Type: ev.Type, Author: ev.From, ID: ev.ID, JSON: []byte(text)}
+	if m.TTL > 0 {
+		e.Expires = now.Add(m.TTL)
 	}
-	if m.JSON == "" {
-		m.JSON = fmt.Sprintf(`{"type":"message","id":"%s","from":"%s","body":{"kind":"text","text":"message %d"}}`, id, author, l.seq)
+	if l.states[c.Chat] == nil {
+		l.states[c.Chat] = newState()
 	}
-	e := store.Event{Bucket: head.Bucket, Seq: l.seq, Prev: head.LastSeq, N: head.LastN + 1, Time: now,
-		Type: schemas.Message, Author: author, ID: id, JSON: []byte(m.JSON)}
-	head.LastSeq, head.LastN, head.LastTime = e.Seq, e.N, now
+	s := l.states[c.Chat]
+	if ev.HasTarget() {
+		if change, ok := s.change(l.Events[c.Chat], &e, ev); ok {
+			c.Changes = append(c.Changes, change)
+		}
+	}
+	s.roles(c, &head, &e, ev, first)
+	head.LastSeq, head.LastTime = e.Seq, now
 	head.BucketEvents++
 	head.BucketBytes += int64(len(e.JSON))
 	l.heads[c.Chat], c.Head = head, head
@@ -83,8 +99,42 @@ func (l *Timeline) add(c *store.ChatBatch, m Message) {
 	l.Events[c.Chat] = append(l.Events[c.Chat], e)
 }
 
+// time is when the log stored its newest event.
+func (l *Timeline) time() time.Time {
+	return Start.Add(time.Duration(l.seq%(1<<32)) * 1_000_001)
+}
+
+// event is what m says at the log's newest sequence, with its JSON.
+func (l *Timeline) event(m Message) (*schemas.Event, string) {
+	ev := m.Event
+	if ev.Type == "" {
+		ev.Type = schemas.Message
+	}
+	if ev.From.IsZero() {
+		ev.From = User("alice")
+		if first, _, ok := m.Chat.Users(); ok {
+			ev.From = first
+		}
+	}
+	ev.ID = ID(fmt.Sprintf("m-%d", l.seq))
+	if m.JSON != "" {
+		return &ev, m.JSON
+	}
+	if ev.Type == schemas.Message && ev.Body == nil {
+		ev.Body = TextBody(fmt.Sprintf("message %d", l.seq))
+	}
+	text, err := schemas.EncodeEvent(&ev)
+	if err != nil {
+		panic(err)
+	}
+	return &ev, string(text)
+}
+
 // Heads returns the head of each chat after all that was made.
 func (l *Timeline) Heads() map[schemas.Chat]store.Head { return l.heads }
+
+// Last is the sequence of the log's newest event.
+func (l *Timeline) Last() uint64 { return l.seq }
 
 // Skip lets the log go on without events, as where a sequence is gone.
 func (l *Timeline) Skip(n uint64) store.Batch {
@@ -101,6 +151,15 @@ func User(s string) schemas.User {
 	return u
 }
 
+// ID returns the id s, which is valid.
+func ID(s string) schemas.ID {
+	id, err := schemas.ParseID(s)
+	if err != nil {
+		panic(err)
+	}
+	return id
+}
+
 // DirectChat returns the chat of a and b.
 func DirectChat(a, b string) schemas.Chat { return schemas.DirectChat(User(a), User(b)) }
 
@@ -111,6 +170,11 @@ func GroupChat(id string) schemas.Chat {
 		panic(err)
 	}
 	return chat
+}
+
+// TextBody is a body of text, in which nothing needs to be escaped.
+func TextBody(text string) jsontext.Value {
+	return jsontext.Value(`{"kind":"text","text":"` + text + `"}`)
 }
 
 // Text is a message whose event has a body of n bytes of text.

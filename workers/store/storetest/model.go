@@ -1,0 +1,227 @@
+package storetest
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"parley/schemas"
+	"parley/workers/store"
+)
+
+// state is what the events of one chat have made of it, applied one after the
+// other: there are no stamps here, and nothing comes twice.
+type state struct {
+	edits     map[uint64][]store.Edit                       // by target
+	reactions map[uint64]map[string]map[schemas.User]uint64 // who reacts to a target with an emoji, by which event
+	members   map[schemas.User]store.Member
+	users     map[schemas.User]store.UserChat
+}
+
+func newState() *state {
+	return &state{edits: map[uint64][]store.Edit{}, reactions: map[uint64]map[string]map[schemas.User]uint64{},
+		members: map[schemas.User]store.Member{}, users: map[schemas.User]store.UserChat{}}
+}
+
+// change applies what e says of an earlier event, and returns what a store is
+// told of it; ok is false where it changes nothing.
+func (s *state) change(rows []store.Event, e *store.Event, ev *schemas.Event) (change store.Change, ok bool) {
+	target := rowAt(rows, ev.Target)
+	if target == nil || target.Type != schemas.Message || !target.Expires.IsZero() && !e.Time.Before(target.Expires) {
+		return change, false
+	}
+	gone := target.State.Deleted != 0
+	change = store.Change{Type: ev.Type, Seq: e.Seq, Target: target.Seq, Bucket: target.Bucket, Expires: target.Expires, On: !ev.Remove}
+	switch ev.Type {
+	case schemas.Edit:
+		if gone {
+			e.JSON = blank(e.JSON)
+			return change, false
+		}
+		e.Expires = target.Expires
+		target.State.Edited, target.State.Body = e.Seq, ev.Body
+		change.Body, change.Time = ev.Body, e.Time
+		s.edits[target.Seq] = append(s.edits[target.Seq], store.Edit{Target: target.Seq, Seq: e.Seq, Time: e.Time, Body: ev.Body})
+	case schemas.Delete:
+		if gone {
+			return change, false
+		}
+		change.Blanks = s.blank(rows, target, e.Seq)
+	case schemas.React:
+		change.Emoji, change.User = ev.Emoji, e.Author
+		s.react(target.Seq, ev.Emoji, e.Author, e.Seq, change.On)
+	case schemas.Pin:
+		target.State.Pinned = change.On
+	}
+	return change, true
+}
+
+// blank takes the content from a target and its edits.
+func (s *state) blank(rows []store.Event, target *store.Event, by uint64) (blanks []store.Blank) {
+	all := []*store.Event{target}
+	edits := s.edits[target.Seq]
+	for i := range edits {
+		edits[i].Body = nil
+		all = append(all, rowAt(rows, edits[i].Seq))
+	}
+	for _, row := range all {
+		row.JSON, row.State.Body, row.State.Deleted = blank(row.JSON), nil, by
+		blanks = append(blanks, store.Blank{Seq: row.Seq, Bucket: row.Bucket, JSON: row.JSON})
+	}
+	return blanks
+}
+
+func blank(event []byte) []byte {
+	empty, err := schemas.Blank(event)
+	if err != nil {
+		panic(err)
+	}
+	return empty
+}
+
+func (s *state) react(target uint64, emoji string, user schemas.User, seq uint64, on bool) {
+	if s.reactions[target] == nil {
+		s.reactions[target] = map[string]map[schemas.User]uint64{}
+	}
+	if s.reactions[target][emoji] == nil {
+		s.reactions[target][emoji] = map[schemas.User]uint64{}
+	}
+	delete(s.reactions[target][emoji], user)
+	if on {
+		s.reactions[target][emoji][user] = seq
+	}
+}
+
+// roles applies what e makes of users, and tells c of it.
+func (s *state) roles(c *store.ChatBatch, head *store.Head, e *store.Event, ev *schemas.Event, first bool) {
+	if a, b, direct := c.Chat.Users(); direct && first {
+		for _, user := range slices.Compact([]schemas.User{a, b}) {
+			s.role(c, store.Role{User: user, Role: schemas.Member, Seq: e.Seq, Joins: true})
+		}
+	}
+	if ev.Type == schemas.GroupEvent {
+		head.Name = ev.Name
+		if ev.Change == schemas.Created {
+			head.History = ev.History
+		}
+	}
+	for user, role := range ev.Roles() {
+		change := store.Role{User: user, Role: role, Seq: e.Seq}
+		if ev.Joins() {
+			change.Joins, change.N = true, e.N
+			if head.History == schemas.HistoryJoined {
+				change.From = e.Seq
+			}
+		}
+		s.role(c, change)
+	}
+	head.Members = s.count(c.Chat)
+	if ev.Type == schemas.Message {
+		user := s.users[e.Author]
+		user.Read, user.ReadN = e.Seq, e.N
+		s.users[e.Author] = user
+		c.Reads = slices.DeleteFunc(c.Reads, func(read store.Read) bool { return read.User == e.Author })
+		c.Reads = append(c.Reads, store.Read{User: e.Author, Seq: e.Seq, N: e.N})
+	}
+}
+
+func (s *state) role(c *store.ChatBatch, role store.Role) {
+	c.Roles = append(c.Roles, role)
+	user, member := s.users[role.User], s.members[role.User]
+	user.Chat, user.Role = c.Chat, role.Role
+	member.User, member.Role = role.User, role.Role
+	if role.Joins {
+		user.Since, user.From = role.Seq, role.From
+		member.Since, member.From = role.Seq, role.From
+		if role.Seq > user.Read {
+			user.Read, user.ReadN = role.Seq, role.N
+		}
+	}
+	s.users[role.User] = user
+	if c.Chat.Kind() == schemas.Group {
+		s.members[role.User] = member
+	}
+}
+
+// count is how many members a group has.
+func (s *state) count(chat schemas.Chat) (n uint64) {
+	for _, member := range s.members {
+		if member.Role.In() {
+			n++
+		}
+	}
+	return n
+}
+
+// rowAt is the row at seq, nil where there is none.
+func rowAt(rows []store.Event, seq uint64) *store.Event {
+	at, found := slices.BinarySearchFunc(rows, seq, func(e store.Event, seq uint64) int { return cmp.Compare(e.Seq, seq) })
+	if !found {
+		return nil
+	}
+	return &rows[at]
+}
+
+// Members returns the rows of a group's members by rising name, also of those who left.
+func (l *Timeline) Members(chat schemas.Chat) []store.Member {
+	return slices.SortedFunc(maps.Values(l.stateOf(chat).members), func(a, b store.Member) int {
+		return cmp.Compare(a.User.String(), b.User.String())
+	})
+}
+
+// UserChats returns what user is in, by rising name.
+func (l *Timeline) UserChats(user schemas.User) (chats []store.UserChat) {
+	for _, s := range l.states {
+		if c := s.users[user]; c.Role.In() {
+			chats = append(chats, c)
+		}
+	}
+	slices.SortFunc(chats, func(a, b store.UserChat) int { return cmp.Compare(a.Chat.String(), b.Chat.String()) })
+	return chats
+}
+
+// Edits returns those of targets, by rising target, then seq.
+func (l *Timeline) Edits(chat schemas.Chat, of []store.Event) (edits []store.Edit) {
+	for i := range of {
+		edits = append(edits, l.stateOf(chat).edits[of[i].Seq]...)
+	}
+	return edits
+}
+
+// Reactions returns what is under targets.
+func (l *Timeline) Reactions(chat schemas.Chat, of []store.Event) map[uint64][]store.Reactions {
+	all := map[uint64][]store.Reactions{}
+	for i := range of {
+		for emoji, users := range l.stateOf(chat).reactions[of[i].Seq] {
+			if len(users) == 0 {
+				continue
+			}
+			names := slices.SortedFunc(maps.Keys(users), func(a, b schemas.User) int { return cmp.Compare(users[a], users[b]) })
+			all[of[i].Seq] = append(all[of[i].Seq], store.Reactions{Emoji: emoji, First: users[names[0]], Count: len(names),
+				Users: names[:min(len(names), schemas.ReactionUsersMax)]})
+		}
+		slices.SortFunc(all[of[i].Seq], func(a, b store.Reactions) int { return cmp.Compare(a.First, b.First) })
+	}
+	return all
+}
+
+// Summaries returns those of all chats, whose last events have not disappeared.
+func (l *Timeline) Summaries() map[schemas.Chat]store.Summary {
+	all := map[schemas.Chat]store.Summary{}
+	for chat, head := range l.heads {
+		last := l.Events[chat][len(l.Events[chat])-1]
+		short, cut, err := schemas.CutEvent(last.JSON)
+		if err != nil {
+			short, cut = nil, true
+		}
+		all[chat] = store.Summary{Head: head, Last: short, Cut: cut, Prev: last.Prev, Expires: last.Expires}
+	}
+	return all
+}
+
+func (l *Timeline) stateOf(chat schemas.Chat) *state {
+	if s := l.states[chat]; s != nil {
+		return s
+	}
+	return newState()
+}
