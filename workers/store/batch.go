@@ -35,14 +35,6 @@ type Batch struct {
 	Chats     []ChatBatch
 }
 
-// Events counts the events of b.
-func (b *Batch) Events() (n int) {
-	for i := range b.Chats {
-		n += len(b.Chats[i].Events)
-	}
-	return n
-}
-
 // Rows counts what b writes, about.
 func (b *Batch) Rows() (n int) {
 	for i := range b.Chats {

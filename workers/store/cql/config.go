@@ -37,10 +37,11 @@ type Config struct {
 
 	Timeout          time.Duration // of one request; default: 6 s, above the servers' own of 2 to 5 s
 	SpeculativeAfter time.Duration // a read that took longer is asked of a second replica too; default: 100 ms
-	WritesMax        int           // partitions that one commit writes at once; default: 64
-	ReadsMax         int           // heads that one call reads at once; default: 64
+	WritesMax        int           // requests of one commit that are under way at once; default: 64
+	ReadsMax         int           // partitions that one call reads at once; default: 64
 
-	Log *slog.Logger // default: discards
+	Now func() time.Time // tells which rows have disappeared; default: time.Now
+	Log *slog.Logger     // default: discards
 }
 
 // Scheme begins the URL of a store.
@@ -145,6 +146,9 @@ func (c Config) withDefaults() Config {
 	c.SpeculativeAfter = cmp.Or(c.SpeculativeAfter, 100*time.Millisecond)
 	c.WritesMax = cmp.Or(c.WritesMax, 64)
 	c.ReadsMax = cmp.Or(c.ReadsMax, 64)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

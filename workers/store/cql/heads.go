@@ -17,10 +17,12 @@ import (
 const (
 	selectShard  = "SELECT committed FROM shards WHERE shard = ?"
 	selectShards = "SELECT shard, committed FROM shards"
-	selectHead   = `SELECT chat, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes
-		FROM chats WHERE chat = ?`
-	selectChats = `SELECT chat, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes
-		FROM chats`
+	selectHead   = "SELECT " + headColumns + " FROM chats WHERE chat = ?"
+	selectChats  = "SELECT " + headColumns + " FROM chats"
+
+	selectSummary = "SELECT " + headColumns + ", last_event, last_cut, last_prev, last_expires FROM chats WHERE chat = ?"
+
+	headColumns = "chat, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes, name, members, history"
 )
 
 // chatsPageRows bounds what one request of [Store.Chats] brings.
@@ -66,12 +68,16 @@ type headRow struct {
 	Bucket       int64
 	BucketEvents int64
 	BucketBytes  int64
+	Name         string
+	Members      int64
+	History      string
 }
 
 func (r *headRow) head() store.Head {
 	return store.Head{
 		Created: time.Unix(0, r.Created).UTC(), LastSeq: uint64(r.LastSeq), LastN: uint64(r.LastN), LastTime: time.Unix(0, r.LastTime).UTC(),
 		Bucket: r.Bucket, BucketEvents: r.BucketEvents, BucketBytes: r.BucketBytes,
+		Name: r.Name, Members: uint64(r.Members), History: schemas.HistoryMode(r.History),
 	}
 }
 
@@ -94,28 +100,64 @@ func (s *Store) Head(ctx context.Context, chat schemas.Chat) (head store.Head, o
 // Heads returns the heads of those chats of which something is stored. Each is a
 // partition of its own: they are read side by side, up to [Config.ReadsMax] at once.
 func (s *Store) Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Head, error) {
-	found := make([]*store.Head, len(chats))
+	heads, err := sideBySide(ctx, s.cfg.ReadsMax, chats, s.Head)
+	return heads, classify(ctx, fmt.Sprintf("read heads of %d chats", len(chats)), err)
+}
+
+// sideBySide reads one thing for each key, up to limit at once, and returns those that there are.
+func sideBySide[Key comparable, Value any](ctx context.Context, limit int, keys []Key,
+	read func(context.Context, Key) (Value, bool, error)) (map[Key]Value, error) {
+	values, found := make([]Value, len(keys)), make([]bool, len(keys))
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(s.cfg.ReadsMax)
-	for i, chat := range chats {
-		group.Go(func() error {
-			head, ok, err := s.Head(groupCtx, chat)
-			if ok {
-				found[i] = &head
-			}
+	group.SetLimit(limit)
+	for i, key := range keys {
+		group.Go(func() (err error) {
+			values[i], found[i], err = read(groupCtx, key)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, classify(ctx, fmt.Sprintf("read heads of %d chats", len(chats)), err)
+		return nil, err
 	}
-	heads := make(map[schemas.Chat]store.Head, len(chats))
-	for i, head := range found {
-		if head != nil {
-			heads[chats[i]] = *head
+	all := make(map[Key]Value, len(keys))
+	for i, key := range keys {
+		if found[i] {
+			all[key] = values[i]
 		}
 	}
-	return heads, ctx.Err()
+	return all, ctx.Err()
+}
+
+// summaryRow is a row of table chats with its last event.
+type summaryRow struct {
+	headRow
+	LastEvent   []byte
+	LastCut     bool
+	LastPrev    int64
+	LastExpires int64
+}
+
+// Summaries returns the summaries of those chats of which something is stored,
+// read as [Store.Heads] does. A last event that has disappeared is left out of its own.
+func (s *Store) Summaries(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Summary, error) {
+	summaries, err := sideBySide(ctx, s.cfg.ReadsMax, chats, s.summary)
+	return summaries, classify(ctx, fmt.Sprintf("read summaries of %d chats", len(chats)), err)
+}
+
+func (s *Store) summary(ctx context.Context, chat schemas.Chat) (summary store.Summary, ok bool, err error) {
+	var row summaryRow
+	q, err := s.read(ctx, selectSummary, chat.String())
+	if err == nil {
+		err = q.GetRelease(&row)
+	}
+	if errors.Is(err, gocql.ErrNotFound) {
+		return summary, false, nil
+	}
+	summary = store.Summary{Head: row.head(), Cut: row.LastCut, Prev: uint64(row.LastPrev), Expires: timeOf(row.LastExpires)}
+	if _, over := ttlOf(summary.Expires, s.cfg.Now()); !over && len(row.LastEvent) > 0 {
+		summary.Last = row.LastEvent
+	}
+	return summary, err == nil, err
 }
 
 // Chats returns every chat with its head, once, in no order. It reads the whole

@@ -19,8 +19,14 @@ import (
 func TestShippedMigrations(t *testing.T) {
 	t.Parallel()
 	for p, want := range map[product]map[string]string{
-		cassandraProduct: {"0001_timeline.cql": "e51651a228923e9cdb9ba6817ec12a1a", "0002_options.cql": "08792cdce9297831ad2b495dcb8ce750"},
-		scyllaProduct:    {"0001_timeline.cql": "e51651a228923e9cdb9ba6817ec12a1a", "0002_options.cql": "18cb2f0d9dcd92eedd0242f107dd46d6"},
+		cassandraProduct: {
+			"0001_timeline.cql": "e51651a228923e9cdb9ba6817ec12a1a", "0002_options.cql": "08792cdce9297831ad2b495dcb8ce750",
+			"0003_groups.cql": "25d85a9957ccc9c3ca00b808fe79368e", "0004_group_options.cql": "4b73b39b6214ab19cd3fc2d4c54756e1",
+		},
+		scyllaProduct: {
+			"0001_timeline.cql": "e51651a228923e9cdb9ba6817ec12a1a", "0002_options.cql": "18cb2f0d9dcd92eedd0242f107dd46d6",
+			"0003_groups.cql": "25d85a9957ccc9c3ca00b808fe79368e", "0004_group_options.cql": "1d58a6a2b29b93ff70b54ff780469567",
+		},
 	} {
 		files, err := migrationsOf(schemas.CQLMigrations, p)
 		if err != nil {
@@ -112,12 +118,12 @@ func TestSchemaOfAnotherVersion(t *testing.T) {
 		want   error
 	}{
 		"the same":       {func(migrations) {}, nil},
-		"a newer binary": {func(m migrations) { m["0003_next.cql"] = []byte("CREATE TABLE next (k int PRIMARY KEY);") }, store.ErrSchemaOlder},
-		"an older one":   {func(m migrations) { delete(m, "0002_options.cql") }, store.ErrSchemaNewer},
+		"a newer binary": {func(m migrations) { m["0005_next.cql"] = []byte("CREATE TABLE next (k int PRIMARY KEY);") }, store.ErrSchemaOlder},
+		"an older one":   {func(m migrations) { delete(m, "0004_group_options.cql") }, store.ErrSchemaNewer},
 		"another text":   {func(m migrations) { m["0001_timeline.cql"] = append(m["0001_timeline.cql"], ' ') }, store.ErrSchemaChanged},
 		"another name": {func(m migrations) {
-			m["0002_other.cql"] = m["0002_options.cql"]
-			delete(m, "0002_options.cql")
+			m["0004_other.cql"] = m["0004_group_options.cql"]
+			delete(m, "0004_group_options.cql")
 		}, store.ErrSchemaChanged},
 	} {
 		if err := compare(applied, files(t, c.change)); !errors.Is(err, c.want) {
@@ -133,12 +139,12 @@ func TestSchemaOfAnotherVersion(t *testing.T) {
 func TestNewerSchemaIsRefused(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	insert := "INSERT INTO gocqlx_migrate (name, checksum, done) VALUES ('0003_next.cql', 'x', 1)"
+	insert := "INSERT INTO gocqlx_migrate (name, checksum, done) VALUES ('0005_next.cql', 'x', 1)"
 	if err := s.session.Load().ExecStmt(insert); err != nil {
 		t.Fatal(err)
 	}
 	for name, call := range map[string]func(context.Context) error{"CheckSchema": s.CheckSchema, "Migrate": s.Migrate} {
-		if err := call(t.Context()); !errors.Is(err, store.ErrSchemaNewer) || !strings.Contains(err.Error(), "0003_next.cql") {
+		if err := call(t.Context()); !errors.Is(err, store.ErrSchemaNewer) || !strings.Contains(err.Error(), "0005_next.cql") {
 			t.Errorf("%s: %v, want ErrSchemaNewer", name, err)
 		}
 	}
@@ -148,8 +154,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 func TestLastMigrationInPart(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	changeSchema(t, s, "UPDATE gocqlx_migrate SET done = 2 WHERE name = '0002_options.cql'")
-	if err := s.CheckSchema(t.Context()); !errors.Is(err, store.ErrSchemaOlder) || !strings.Contains(err.Error(), "0002_options.cql") {
+	changeSchema(t, s, "UPDATE gocqlx_migrate SET done = 2 WHERE name = '0004_group_options.cql'")
+	if err := s.CheckSchema(t.Context()); !errors.Is(err, store.ErrSchemaOlder) || !strings.Contains(err.Error(), "0004_group_options.cql") {
 		t.Errorf("CheckSchema: %v, want ErrSchemaOlder", err)
 	}
 	if err := s.Migrate(t.Context()); err != nil {

@@ -19,6 +19,7 @@ var writeVerb = regexp.MustCompile(`(?i)\b(INSERT INTO|UPDATE|DELETE|TRUNCATE|DR
 // unstamped tells whether a statement could beat a later write.
 func unstamped(statement string) bool {
 	statement = strings.Join(strings.Fields(statement), " ")
+	statement = strings.TrimSuffix(statement, " AND TTL ?")
 	return !strings.HasPrefix(statement, "INSERT INTO ") || !strings.HasSuffix(statement, " USING TIMESTAMP ?") || strings.Contains(statement, " IF ")
 }
 
@@ -26,18 +27,21 @@ func unstamped(statement string) bool {
 // stamp, or with a condition, would let a late redelivery beat what came after.
 func TestEveryWriteIsStamped(t *testing.T) {
 	t.Parallel()
-	total := 0
+	tables := map[string]bool{}
 	storetest.Texts(t, func(place token.Position, text string) {
 		if !writeVerb.MatchString(text) || lockWrites[text] {
 			return
 		}
-		total++
 		if unstamped(text) {
 			t.Errorf("%s writes without a stamp: %s", place, text)
+			return
 		}
+		tables[strings.Fields(text)[2]] = true
 	})
-	if total != len(columns) {
-		t.Errorf("%d statements write, want one for each of the %d tables: does the search still find them?", total, len(columns))
+	for table := range columns {
+		if !tables[table] {
+			t.Errorf("no statement writes table %s: does the search still find them?", table)
+		}
 	}
 }
 
@@ -46,6 +50,7 @@ func TestUnstampedIsFound(t *testing.T) {
 	for _, statement := range []string{
 		"INSERT INTO shards (shard, committed) VALUES (?, ?)",
 		"INSERT INTO shards (shard, committed) VALUES (?, ?) IF NOT EXISTS USING TIMESTAMP ?",
+		"INSERT INTO events (chat, bucket, seq) VALUES (?, ?, ?) USING TTL ?",
 		"UPDATE shards USING TIMESTAMP ? SET committed = ? WHERE shard = ?",
 		"DELETE FROM events USING TIMESTAMP ? WHERE chat = ?",
 	} {

@@ -119,13 +119,21 @@ func changeSchema(t testing.TB, s *Store, statement string) {
 	}
 }
 
-// columns are all of each table, with the stamp of its rows.
+// columns are all of each table, with the stamps of what is written at different times.
 var columns = map[string]string{
-	"events":        "chat, bucket, seq, prev, n, time, type, author, id, event, writetime(event)",
-	"buckets":       "chat, first_seq, bucket, writetime(bucket)",
-	"chats":         "chat, kind, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes, writetime(last_seq)",
-	"chats_by_user": "user, chat, role, since, writetime(since)",
-	"shards":        "shard, committed, writetime(committed)",
+	"events": `chat, bucket, seq, prev, n, time, type, author, id, event, expires, edited, body, deleted, pinned,
+		writetime(event), writetime(author), writetime(body), writetime(pinned)`,
+	"buckets": "chat, first_seq, bucket, writetime(bucket)",
+	"chats": `chat, kind, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes, name, members, history,
+		last_event, last_cut, last_prev, last_expires, writetime(last_seq), writetime(last_event)`,
+	"chats_by_user":   "user, chat, role, since, visible, read, read_n, writetime(role), writetime(since), writetime(read)",
+	"shards":          "shard, committed, writetime(committed)",
+	"members_by_chat": "chat, user, role, since, visible, writetime(role), writetime(since)",
+	"edits":           "chat, bucket, target, seq, time, body, writetime(time), writetime(body)",
+	"reactions":       "chat, bucket, target, emoji, user, is_on, seq, writetime(seq)",
+	"settings":        "user, chat, muted, muted_until, pinned, archived, writetime(muted), writetime(pinned), writetime(archived)",
+	"users":           "user, name, avatar, lang, writetime(name), writetime(avatar), writetime(lang)",
+	"blocks":          "user, other, blocks, blocked_by, writetime(blocks), writetime(blocked_by)",
 }
 
 // dump returns every row of every table, sorted.
