@@ -52,6 +52,7 @@ type got struct {
 	Expires    time.Time           `json:"expires"`
 	Chats      int                 `json:"chats"`
 	Reset      []schemas.ResetChat `json:"reset"`
+	Change     string              `json:"change"`
 	Event      struct {
 		Type string         `json:"type"`
 		ID   string         `json:"id"`

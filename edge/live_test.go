@@ -266,7 +266,7 @@ func TestEchoWatchHintsOncePerChatAndSecond(t *testing.T) {
 	chat, other := testChat(t, "direct.ann.bea"), testChat(t, "direct.ann.cat")
 	hints := r.hints(t, chat.String())
 	ann := r.join(t, r.edge(), "ann")
-	v := r.edge().liveLoopOf(authUser(t, "ann"))
+	v := r.edge().liveLoopOf("ann")
 	u := r.sessionOf(t, "ann").user
 	inLoop := func(f func()) {
 		done := make(chan struct{})
@@ -287,17 +287,17 @@ func TestEchoWatchHintsOncePerChatAndSecond(t *testing.T) {
 			}
 		}
 		for i := range uint64(5) {
-			v.u.expectEcho(chat, seq+1+i, start)
+			u.expectEcho(chat, seq+1+i, start)
 		}
-		v.u.expectEcho(other, seq, start) // its event has come
+		u.expectEcho(other, seq, start) // its event has come
 		v.checkEchoes(start.Add(echoWithin - 1))
 		wantHints("before its time", 0)
 		v.checkEchoes(start.Add(echoWithin))
 		wantHints("in its time", 1)
-		v.u.expectEcho(chat, seq+9, start.Add(echoWithin/2))
+		u.expectEcho(chat, seq+9, start.Add(echoWithin/2))
 		v.checkEchoes(start.Add(echoWithin * 3 / 2))
 		wantHints("half a second later", 1)
-		v.u.expectEcho(chat, seq+10, start.Add(echoWithin))
+		u.expectEcho(chat, seq+10, start.Add(echoWithin))
 		v.checkEchoes(start.Add(echoWithin * 2))
 		wantHints("a second later", 2)
 		if len(v.echoes.queue) != 0 || len(v.echoes.hinted) != 1 {
@@ -384,7 +384,7 @@ func TestMissedWhileNATSWasAwayIsRepaired(t *testing.T) {
 	r.logged(t, nc, chat, "ann", "m0", "seen")
 	last := bea.wantEvents(chat, 0, "m0")
 	// The loop is held up, so that it has lost its messages when it goes on.
-	v := r.edge().liveLoopOf(authUser(t, "bea"))
+	v := r.edge().liveLoopOf("bea")
 	held, goOn := make(chan struct{}), make(chan struct{})
 	v.call(func() { close(held); <-goOn })
 	<-held
@@ -409,7 +409,7 @@ func TestOverflowOfALiveChannelEndsInResync(t *testing.T) {
 	bea := r.join(t, r.edge(), "bea")
 	r.logged(t, nc, chat.String(), "ann", "m0", "seen")
 	last := bea.wantEvents(chat.String(), 0, "m0")
-	v := r.edge().liveLoopOf(authUser(t, "bea"))
+	v := r.edge().liveLoopOf("bea")
 	held, goOn := make(chan struct{}), make(chan struct{})
 	v.call(func() { close(held); <-goOn })
 	<-held

@@ -52,12 +52,12 @@ func TestHistoryIsTheWorkersAnswer(t *testing.T) {
 			}
 			_ = req.Respond([]byte(`{"events":[],"more":true}`))
 		}, `{"t":"page","ref":1,"chat":"direct.ann.bea","events":[],"more":true}`},
-		{func(req micro.Request) { _ = req.Error("400", "after is above the chat", nil) },
+		{func(req micro.Request) { _ = req.Error("invalid", "after is above the chat", nil) },
 			`{"t":"error","ref":1,"code":"invalid","message":"after is above the chat"}`},
-		{func(req micro.Request) { _ = req.Error("503", "the store is away", nil) },
-			`{"t":"error","ref":1,"code":"unavailable","message":"the store is away","retryAfter":2}`},
+		{func(req micro.Request) { _ = req.Error("unavailable", "the store is away", nil) },
+			`{"t":"error","ref":1,"code":"unavailable","message":"the store is away"}`},
 		{func(req micro.Request) { _ = req.Respond(nil) },
-			`{"t":"error","ref":1,"code":"internal","message":"the history worker's answer is empty"}`},
+			`{"t":"error","ref":1,"code":"internal","message":"the worker's answer is empty"}`},
 	}
 	next := make(chan func(micro.Request), 1)
 	r.historyAnswers(t, func(req micro.Request) { (<-next)(req) })

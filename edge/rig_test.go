@@ -25,6 +25,8 @@ type rig struct {
 	env   *streamstest.Env
 	clock *offsetClock
 	edges []*testEdge
+
+	workers *standIn
 }
 
 // testEdge is a running edge.
@@ -54,6 +56,7 @@ func newRigOn(t testing.TB, options streamstest.Options, change func(*Config)) *
 		options.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &rig{env: streamstest.Start(t, options), clock: new(offsetClock)}
+	r.workers = newStandIn(t, r)
 	r.addEdge(t, change)
 	return r
 }
