@@ -46,7 +46,7 @@ type Config struct {
 	Auth           AuthConfig            // which tokens are taken
 	Origins        []string              // allowed beside the server's own, like https://chat.example.com; default: none
 	SessionsMax    int                   // default: 5000
-	UserRate       float64               // messages a second and user; negative: no limit; default: 20
+	UserRate       float64               // messages, and reading HTTP requests, a second and user; negative: no limit; default: 20
 	UserBurst      int                   // default: 3 seconds of UserRate
 	AddressRate    float64               // handshakes a second and address; negative: no limit; default: 20
 	TrustedProxies []netip.Prefix        // whose X-Forwarded-For names the client; default: none
@@ -136,6 +136,7 @@ type Edge struct {
 	upgrader  websocket.Upgrader
 	addresses *addresses
 	sends     *limits[schemas.User] // however a user sends
+	reads     *limits[schemas.User] // HTTP requests that only read
 	hintLimit *rate.Limiter
 	loads     loadList
 	shards    []atomic.Pointer[shardState] // by index
@@ -146,6 +147,7 @@ type Edge struct {
 	askDrain      func()
 	natsAwaySince atomic.Int64 // unix nanoseconds; 0 while NATS is there
 	connections   atomic.Int64
+	apiRequests   atomic.Int64 // at most apiRequestsMax
 	sessionsMade  atomic.Uint64
 
 	ctx   context.Context    // ends when the last session is gone
@@ -164,6 +166,7 @@ func New(ctx context.Context, cfg Config) (*Edge, error) {
 		cfg: cfg, log: cfg.Log, now: cfg.Now,
 		addresses:  newAddresses(cfg.AddressRate, max(int(5*cfg.AddressRate), 1)),
 		sends:      newLimits[schemas.User](cfg.UserRate, cfg.UserBurst),
+		reads:      newLimits[schemas.User](cfg.UserRate, cfg.UserBurst),
 		hintLimit:  rate.NewLimiter(hintsPerSecond, hintsPerSecond),
 		drainAsked: make(chan struct{}),
 	}
@@ -291,6 +294,7 @@ func (e *Edge) Run(ctx context.Context) error {
 func (e *Edge) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/ws", e.accept)
+	e.routeAPI(mux)
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, schemas.Errorf(schemas.NotFound, "there is nothing at %s", r.URL.Path))
 	})

@@ -22,6 +22,7 @@ type metrics struct {
 	resyncs     prometheus.Counter
 	resumes     *prometheus.CounterVec // chats, by result: current, replayed, or a reset reason
 	histories   *prometheus.CounterVec // by result
+	requests    *prometheus.CounterVec // over HTTP, by result: ok or an error code
 	overflows   prometheus.Counter
 	persistLag  *prometheus.GaugeVec // seconds, by shard
 }
@@ -50,6 +51,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		resyncs:     counter("resyncs_total", "Sessions told to resync."),
 		resumes:     counters("resumes_total", "Chats of resumes, by result.", "result"),
 		histories:   counters("history_total", "History requests answered, by result: page or an error code.", "result"),
+		requests:    counters("http_requests_total", "HTTP requests answered, by result: ok or an error code.", "result"),
 		overflows:   counter("live_overflows_total", "Times that a live channel was full and events were dropped."),
 		persistLag:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "parley", Subsystem: "edge", Name: "persist_lag_seconds", Help: "Age of the oldest event that is not yet persisted."}, []string{"shard"}),
 	}

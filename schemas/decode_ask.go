@@ -4,6 +4,7 @@ import (
 	"regexp"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // decodeAsk checks a request that a service is to answer, and returns it as that
@@ -222,4 +223,32 @@ func checkPaging(cursor string, limit *uint64, err *Error) *Error {
 		return Errorf(Invalid, "limit is 0: a page has at least 1")
 	}
 	return nil
+}
+
+// DecodeQuery reads the request t, chats or history, from the parameters of a URL.
+// Numbers and truth values are what JSON has; parameters of other names are left alone.
+func DecodeQuery(t Type, query map[string][]string) (Frame, *Error) {
+	frame := Frame{T: t}
+	var members []member
+	for name, values := range query {
+		value := values[0]
+		if len(values) > 1 {
+			return frame, Errorf(Invalid, "%s is there %d times", clip(name), len(values))
+		}
+		raw := jsontext.Value(value)
+		if name == "chat" || name == "cursor" || !raw.IsValid() {
+			var err error
+			if raw, err = jsontext.AppendQuote(nil, value); err != nil {
+				return frame, Errorf(Invalid, "%s is no UTF-8", clip(name))
+			}
+		}
+		members = append(members, member{[]byte(name), raw})
+	}
+	var err *Error
+	if t == THistory {
+		frame.History, err = decodeHistory(members)
+	} else {
+		frame.Ask, err = decodeAsk(t, members)
+	}
+	return frame, err
 }

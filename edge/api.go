@@ -1,0 +1,300 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/oklog/ulid/v2"
+
+	"parley/schemas"
+	"parley/streams"
+)
+
+const (
+	// apiRequestsMax bounds the HTTP requests that are answered at once.
+	apiRequestsMax = 1024
+	// apiReadWithin bounds how long a request's body may take to come.
+	apiReadWithin = 10 * time.Second
+)
+
+// apiRequest is an HTTP request of a user whose token was verified.
+type apiRequest struct {
+	*http.Request
+	user   schemas.User
+	readAt time.Time
+}
+
+// apiAnswer is what it gets: JSON, in the order of the protocol's frames.
+type apiAnswer struct {
+	status int
+	json   []byte
+}
+
+// routeAPI adds what servers and bots use instead of a WebSocket. It answers with
+// the members of the frames that answer there.
+func (e *Edge) routeAPI(mux *http.ServeMux) {
+	mux.HandleFunc("GET /v1/chats", e.api(e.getChats))
+	mux.HandleFunc("GET /v1/chats/{chat}/messages", e.api(e.getMessages))
+	mux.HandleFunc("POST /v1/chats/{chat}/messages", e.api(e.postMessage))
+	mux.HandleFunc("OPTIONS /v1/chats", e.preflight)
+	mux.HandleFunc("OPTIONS /v1/chats/{chat}/messages", e.preflight)
+}
+
+// api answers a request with what handle makes of it.
+func (e *Edge) api(handle func(context.Context, apiRequest) (apiAnswer, *schemas.Error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !e.allowOrigin(w, r) {
+			return
+		}
+		if e.apiRequests.Add(1) > apiRequestsMax {
+			e.apiRequests.Add(-1)
+			e.answerError(w, &schemas.Error{Code: schemas.Overloaded, Message: "too many requests at once", RetryAfter: 1})
+			return
+		}
+		defer e.apiRequests.Add(-1)
+		answer, err := e.answerAPI(w, r, handle)
+		if err != nil {
+			e.answerError(w, err)
+			return
+		}
+		e.metrics.requests.WithLabelValues("ok").Inc()
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(answer.status)
+		_, _ = w.Write(answer.json) // the client may be gone
+	}
+}
+
+func (e *Edge) answerAPI(w http.ResponseWriter, r *http.Request, handle func(context.Context, apiRequest) (apiAnswer, *schemas.Error)) (apiAnswer, *schemas.Error) {
+	if e.draining.Load() {
+		return apiAnswer{}, &schemas.Error{Code: schemas.Unavailable, Message: "this node is draining", RetryAfter: 1}
+	}
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return apiAnswer{}, schemas.Errorf(schemas.Unauthenticated, "the request has no header Authorization: Bearer <token>")
+	}
+	identity, err := e.auth.Verify(strings.TrimSpace(token))
+	if err != nil {
+		return apiAnswer{}, err
+	}
+	readAt := e.now()
+	if r.Method == http.MethodGet {
+		if wait, ok := e.reads.take(identity.User, readAt); !ok {
+			return apiAnswer{}, &schemas.Error{Code: schemas.RateLimited, Message: "too many requests", RetryAfter: max(wait.Seconds(), 0.01)}
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), streams.PublishWithin+requestWithin)
+	defer cancel()
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(apiReadWithin)) // of a real connection it succeeds
+	return handle(ctx, apiRequest{Request: r, user: identity.User, readAt: readAt})
+}
+
+// answerError answers with the error object, and the status that its code has.
+func (e *Edge) answerError(w http.ResponseWriter, err *schemas.Error) {
+	e.metrics.requests.WithLabelValues(string(err.Code)).Inc()
+	writeError(w, statusOf(err.Code), err)
+}
+
+func statusOf(code schemas.Code) int {
+	switch code {
+	case schemas.BadFrame, schemas.Invalid:
+		return http.StatusBadRequest
+	case schemas.Unauthenticated:
+		return http.StatusUnauthorized
+	case schemas.Forbidden, schemas.NotMember:
+		return http.StatusForbidden
+	case schemas.NotFound:
+		return http.StatusNotFound
+	case schemas.Conflict:
+		return http.StatusConflict
+	case schemas.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case schemas.RateLimited:
+		return http.StatusTooManyRequests
+	case schemas.Overloaded, schemas.Unavailable:
+		return http.StatusServiceUnavailable
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+// allowOrigin refuses browsers' requests from pages of other origins, and lets
+// those of the configured ones read the answer.
+func (e *Edge) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
+	if !e.originAllowed(r) {
+		e.answerError(w, schemas.Errorf(schemas.Forbidden, "origin %s is not allowed", r.Header.Get("Origin")))
+		return false
+	}
+	if origin := r.Header.Get("Origin"); origin != "" {
+		w.Header().Set("Access-Control-Allow-Origin", origin)
+		w.Header().Set("Vary", "Origin")
+	}
+	return true
+}
+
+// preflight answers what a browser asks before a request from another origin.
+func (e *Edge) preflight(w http.ResponseWriter, r *http.Request) {
+	if !e.allowOrigin(w, r) {
+		return
+	}
+	w.Header().Set("Access-Control-Allow-Methods", "GET, POST")
+	w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key")
+	w.Header().Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// getChats answers as the request chats does.
+func (e *Edge) getChats(ctx context.Context, r apiRequest) (apiAnswer, *schemas.Error) {
+	ask, err := schemas.DecodeQuery(schemas.TChats, r.URL.Query())
+	if err != nil {
+		return apiAnswer{}, err
+	}
+	answer, err := e.forward(ctx, r.user, schemas.TChats, ask.Ask)
+	return apiAnswer{http.StatusOK, answer}, err
+}
+
+// getMessages answers as the request history does.
+func (e *Edge) getMessages(ctx context.Context, r apiRequest) (apiAnswer, *schemas.Error) {
+	query := r.URL.Query()
+	query["chat"] = []string{r.PathValue("chat")}
+	ask, err := schemas.DecodeQuery(schemas.THistory, query)
+	if err != nil {
+		return apiAnswer{}, err
+	}
+	m, err := e.memberAnywhere(ctx, r.user, ask.History.Chat)
+	if err != nil {
+		return apiAnswer{}, err
+	}
+	answer, err := e.requestHistory(ctx, historyAsk(r.user, m, ask.History))
+	if err != nil {
+		return apiAnswer{}, err
+	}
+	text := append(make([]byte, 0, len(answer)+128), `{"chat":"`...)
+	text = append(append(text, ask.History.Chat.String()...), `",`...)
+	return apiAnswer{http.StatusOK, append(text, answer[1:]...)}, nil
+}
+
+// apiAck answers a send that the log has.
+type apiAck struct {
+	ID        schemas.ID   `json:"id"`
+	Chat      schemas.Chat `json:"chat"`
+	Seq       uint64       `json:"seq"`
+	Time      time.Time    `json:"time"`
+	Duplicate bool         `json:"duplicate,omitzero"`
+}
+
+// postMessage sends what a frame send would: its id is the Idempotency-Key, or is
+// made up where there is none.
+func (e *Edge) postMessage(ctx context.Context, r apiRequest) (apiAnswer, *schemas.Error) {
+	send, err := readSend(r)
+	if err != nil {
+		return apiAnswer{}, err
+	}
+	m, err := e.memberAnywhere(ctx, r.user, send.Chat)
+	if err == nil {
+		err = e.checkBlocks(ctx, r.user, send.Chat)
+	}
+	if err != nil {
+		return apiAnswer{}, err
+	}
+	type outcome struct {
+		ack streams.PubAck
+		err *schemas.Error
+	}
+	done := make(chan outcome, 1)
+	found, err := e.publish(ctx, r.user, m, send, r.readAt, func(ack streams.PubAck, err *schemas.Error) { done <- outcome{ack, err} })
+	if err != nil {
+		return apiAnswer{}, err
+	}
+	if !found.Duplicate {
+		result := <-done // within PublishWithin
+		if result.err != nil {
+			return apiAnswer{}, result.err
+		}
+		found = result.ack
+	}
+	if a := e.audienceAnywhere(r.user, send.Chat); a != nil && !found.Duplicate {
+		a.expectEcho(send.Chat, found.Seq, e.now())
+	}
+	data, encodeErr := json.Marshal(apiAck{ID: send.ID, Chat: send.Chat, Seq: found.Seq, Time: e.now().UTC(), Duplicate: found.Duplicate})
+	if encodeErr != nil {
+		panic("encode ack: " + encodeErr.Error()) // plain fields
+	}
+	if found.Duplicate {
+		return apiAnswer{http.StatusOK, data}, nil
+	}
+	return apiAnswer{http.StatusCreated, data}, nil
+}
+
+func readSend(r apiRequest) (*schemas.Send, *schemas.Error) {
+	chat, err := schemas.ParseChat(r.PathValue("chat"))
+	if err != nil {
+		return nil, schemas.Errorf(schemas.Invalid, "%v", err)
+	}
+	key := r.Header.Get("Idempotency-Key")
+	if key == "" {
+		key = ulid.Make().String()
+	}
+	id, err := schemas.ParseID(key)
+	if err != nil {
+		return nil, schemas.Errorf(schemas.Invalid, "Idempotency-Key: %v", err)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, schemas.FrameBytesMax))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, schemas.Errorf(schemas.TooLarge, "the body has more than %d bytes", schemas.FrameBytesMax)
+	case err != nil:
+		return nil, schemas.Errorf(schemas.Invalid, "the body did not come whole")
+	}
+	return schemas.DecodeSend(body, chat, id)
+}
+
+// memberAnywhere tells what a user is in a chat, who need not be on this edge.
+func (e *Edge) memberAnywhere(ctx context.Context, name schemas.User, chat schemas.Chat) (member, *schemas.Error) {
+	if chat.Kind() == schemas.Group {
+		return e.standing(ctx, chat, name)
+	}
+	if !chat.HasDirectMember(name) {
+		return member{}, notMember(name, chat)
+	}
+	return member{role: schemas.Member}, nil
+}
+
+// checkBlocks refuses where the two of a direct chat do not talk.
+func (e *Edge) checkBlocks(ctx context.Context, name schemas.User, chat schemas.Chat) *schemas.Error {
+	a, b, direct := chat.Users()
+	if !direct || a == b {
+		return nil
+	}
+	var answer schemas.BlocksAnswer
+	if err := e.ask(ctx, streams.BlocksSubject, schemas.Blocks{User: name}, &answer); err != nil {
+		return err
+	}
+	for _, other := range answer.Users {
+		if chat.HasDirectMember(other) {
+			return blocked(chat)
+		}
+	}
+	return nil
+}
+
+// audienceAnywhere returns an audience on this edge that is sent a chat of a user,
+// nil where there is none.
+func (e *Edge) audienceAnywhere(name schemas.User, chat schemas.Chat) *audience {
+	v := e.liveLoopOf(name.String())
+	v.mu.Lock()
+	u := v.users[name.String()]
+	v.mu.Unlock()
+	switch {
+	case u != nil:
+		return e.audienceIn(u, chat)
+	case chat.Kind() == schemas.Group:
+		return e.audienceIn(nil, chat)
+	}
+	return nil
+}
