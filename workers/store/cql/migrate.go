@@ -84,6 +84,9 @@ func (s *Store) migrate(ctx context.Context, session *gocqlx.Session, files migr
 	if err := compare(applied, files); !errors.Is(err, store.ErrSchemaOlder) {
 		return err // who had the lock before has done it
 	}
+	if err := s.recordAdded(ctx, session, applied, files); err != nil {
+		return err
+	}
 	within, cancel := context.WithTimeout(ctx, migrateWithin)
 	defer cancel()
 	return migrate.FromFS(within, *session, files.directory())

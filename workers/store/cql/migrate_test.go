@@ -21,11 +21,11 @@ func TestShippedMigrations(t *testing.T) {
 	for p, want := range map[product]map[string]string{
 		cassandraProduct: {
 			"0001_timeline.cql": "e51651a228923e9cdb9ba6817ec12a1a", "0002_options.cql": "08792cdce9297831ad2b495dcb8ce750",
-			"0003_groups.cql": "25d85a9957ccc9c3ca00b808fe79368e", "0004_group_options.cql": "4b73b39b6214ab19cd3fc2d4c54756e1",
+			"0003_groups.cql": "8cf5fc0a7c4658c8a897e4051122bdb3", "0004_group_options.cql": "4b73b39b6214ab19cd3fc2d4c54756e1",
 		},
 		scyllaProduct: {
 			"0001_timeline.cql": "e51651a228923e9cdb9ba6817ec12a1a", "0002_options.cql": "18cb2f0d9dcd92eedd0242f107dd46d6",
-			"0003_groups.cql": "25d85a9957ccc9c3ca00b808fe79368e", "0004_group_options.cql": "1d58a6a2b29b93ff70b54ff780469567",
+			"0003_groups.cql": "8cf5fc0a7c4658c8a897e4051122bdb3", "0004_group_options.cql": "1d58a6a2b29b93ff70b54ff780469567",
 		},
 	} {
 		files, err := migrationsOf(schemas.CQLMigrations, p)
@@ -166,29 +166,50 @@ func TestLastMigrationInPart(t *testing.T) {
 	}
 }
 
-// TestInterruptedMigrationGoesOn: it died after a statement, holding the lock no more.
+// TestInterruptedMigrationGoesOn: it died after any statement, before or after
+// that was recorded, holding the lock no more.
 func TestInterruptedMigrationGoesOn(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	for _, statement := range []string{
-		"DELETE FROM gocqlx_migrate WHERE name = '0002_options.cql'",
-		"UPDATE gocqlx_migrate SET done = 3 WHERE name = '0001_timeline.cql'",
-		"DROP TABLE chats_by_user",
-		"DROP TABLE shards",
+	for name, left := range map[string][]string{
+		"in the first file, tables to be made": {
+			"DELETE FROM gocqlx_migrate WHERE name IN ('0002_options.cql', '0003_groups.cql', '0004_group_options.cql')",
+			"UPDATE gocqlx_migrate SET done = 3 WHERE name = '0001_timeline.cql'",
+			"DROP TABLE chats_by_user",
+			"DROP TABLE shards",
+			"ALTER TABLE events DROP (expires, edited, body, deleted, pinned)",
+			"ALTER TABLE chats DROP (name, members, history, last_event, last_cut, last_prev, last_expires)",
+		},
+		"after columns that were not recorded": {
+			"DELETE FROM gocqlx_migrate WHERE name IN ('0003_groups.cql', '0004_group_options.cql')",
+			"ALTER TABLE chats DROP (name, members, history, last_event, last_cut, last_prev, last_expires)",
+			"ALTER TABLE chats_by_user DROP (visible, read, read_n)",
+		},
+		"after more of them": {
+			"DELETE FROM gocqlx_migrate WHERE name = '0004_group_options.cql'",
+			"UPDATE gocqlx_migrate SET done = 2 WHERE name = '0003_groups.cql'",
+			"DROP TABLE blocks",
+		},
+		"after a table that was not recorded": {
+			"DELETE FROM gocqlx_migrate WHERE name = '0004_group_options.cql'",
+			"UPDATE gocqlx_migrate SET done = 3 WHERE name = '0003_groups.cql'",
+		},
 	} {
-		changeSchema(t, s, statement)
-	}
-	if err := s.CheckSchema(t.Context()); !errors.Is(err, store.ErrSchemaOlder) {
-		t.Errorf("CheckSchema: %v, want ErrSchemaOlder", err)
-	}
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.CheckSchema(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if err := s.Commit(t.Context(), store.Batch{Shard: "0", Committed: 1}); err != nil {
-		t.Error(err)
+		for _, statement := range left {
+			changeSchema(t, s, statement)
+		}
+		if err := s.CheckSchema(t.Context()); !errors.Is(err, store.ErrSchemaOlder) {
+			t.Errorf("%s: CheckSchema: %v, want ErrSchemaOlder", name, err)
+		}
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := s.CheckSchema(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := s.Commit(t.Context(), batchOfMany(storetest.NewTimeline("0", 1))); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -197,7 +218,7 @@ func TestMigrationWaitsForTheLock(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	session := s.session.Load()
-	if err := session.ExecStmt("DELETE FROM gocqlx_migrate WHERE name = '0002_options.cql'"); err != nil {
+	if err := session.ExecStmt("DELETE FROM gocqlx_migrate WHERE name = '0004_group_options.cql'"); err != nil {
 		t.Fatal(err)
 	}
 	unlock, err := s.lock(t.Context(), session)

@@ -101,26 +101,6 @@ func testShards(t *testing.T, open Open) {
 	}
 }
 
-// testMembers: a direct chat lists its two users once, notes to oneself one, a
-// group none; later events change nothing there.
-func testMembers(t *testing.T, open Open) {
-	count := func(chat schemas.Chat, times int) int {
-		l := NewTimeline("0", 0)
-		s := opened(t, open)
-		for range times {
-			commit(t, s, l.Batch(Message{Chat: chat}))
-		}
-		return strings.Count(s.Dump(), string(schemas.Member))
-	}
-	for chat, want := range map[schemas.Chat]int{DirectChat("alice", "bob"): 2, DirectChat("alice", "alice"): 1, GroupChat("team"): 0} {
-		for _, times := range []int{1, 3} {
-			if got := count(chat, times); got != want {
-				t.Errorf("%s has %d rows in chats_by_user after %d events, want %d", chat, got, times, want)
-			}
-		}
-	}
-}
-
 // testFaulty breaks one rule at a time in the second chat of a batch.
 func testFaulty(t *testing.T, open Open) {
 	s := opened(t, open)

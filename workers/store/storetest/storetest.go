@@ -59,7 +59,6 @@ func Run(t *testing.T, open Open) {
 		{"a page is what was asked for", testPages},
 		{"a page is bounded in bytes", testPageBytes},
 		{"text comes back as it was", testText},
-		{"direct chats have rows for their users", testMembers},
 		{"a batch may come twice", testTwice},
 		{"batches may come in the order 2, 1", testBackwards},
 		{"a stale batch changes nothing", testStale},
