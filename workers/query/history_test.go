@@ -216,8 +216,8 @@ func TestRequestsThatAreNone(t *testing.T) {
 		`{"chat":"direct.alice.bob","limit":-1}`, `{"chat":"direct.alice.bob","before":-1}`,
 		`{"chat":"direct.alice.bob","chat":"direct.alice.bob"}`,
 	} {
-		if _, _, code := w.ask(request); code != "400" {
-			t.Errorf("request %s: code %q, want 400", request, code)
+		if _, _, code := w.ask(request); code != "invalid" {
+			t.Errorf("request %s: code %q, want invalid", request, code)
 		}
 	}
 	for request, want := range map[string]int{
@@ -236,7 +236,7 @@ func TestRequestsThatAreNone(t *testing.T) {
 	}
 }
 
-// gatedStore lets pages through one by one.
+// gatedStore lets reads of heads through one by one.
 type gatedStore struct {
 	query.Store
 	reached chan struct{}
@@ -249,18 +249,18 @@ func newGatedStore(s query.Store) *gatedStore {
 	return &gatedStore{Store: s, reached: make(chan struct{}, 1000), open: make(chan struct{}, 1000)}
 }
 
-func (s *gatedStore) Page(ctx context.Context, chat schemas.Chat, r store.Range) ([]store.Event, bool, error) {
+func (s *gatedStore) Head(ctx context.Context, chat schemas.Chat) (store.Head, bool, error) {
 	s.calls.Add(1)
 	if s.fail.Load() {
-		return nil, false, fmt.Errorf("closed: %w", store.ErrUnavailable)
+		return store.Head{}, false, fmt.Errorf("closed: %w", store.ErrUnavailable)
 	}
 	s.reached <- struct{}{}
 	select {
 	case <-s.open:
 	case <-ctx.Done():
-		return nil, false, ctx.Err()
+		return store.Head{}, false, ctx.Err()
 	}
-	return s.Store.Page(ctx, chat, r)
+	return s.Store.Head(ctx, chat)
 }
 
 // send asks without waiting; the answers come to the subscription. Each has a
@@ -299,8 +299,8 @@ func TestEqualRequestsShareAQueryThatBeginsAfterThem(t *testing.T) {
 		w.send(sub, request)
 	}
 	// Requests come in order: once the last is refused, the others were taken in.
-	if _, _, code := w.ask(`{}`); code != "400" {
-		t.Fatalf("code %q, want 400", code)
+	if _, _, code := w.ask(`{}`); code != "invalid" {
+		t.Fatalf("code %q, want invalid", code)
 	}
 	for range 10 {
 		gated.open <- struct{}{}
@@ -310,9 +310,9 @@ func TestEqualRequestsShareAQueryThatBeginsAfterThem(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		items, _, code := w.read(request, msg)
-		if code != "" || i > 0 && len(items) != 6 {
-			t.Fatalf("answer %d has %d events, code %q; want 6", i, len(items), code)
+		page, code := w.read(request, msg)
+		if code != "" || i > 0 && len(page.Events) != 6 {
+			t.Fatalf("answer %d has %d events, code %q; want 6", i, len(page.Events), code)
 		}
 	}
 	if calls := gated.calls.Load(); calls != 2 {
@@ -334,14 +334,14 @@ func TestTooManyRequestsAreRefusedAtOnce(t *testing.T) {
 		w.send(sub, fmt.Sprintf(`{"chat":%q,"after":0,"limit":%d}`, w.chat, limit+1))
 		<-gated.reached
 	}
-	if _, _, code := w.ask(fmt.Sprintf(`{"chat":%q,"after":0,"limit":3}`, w.chat)); code != "503" {
-		t.Errorf("a third question: code %q, want 503", code)
+	if _, _, code := w.ask(fmt.Sprintf(`{"chat":%q,"after":0,"limit":3}`, w.chat)); code != "overloaded" {
+		t.Errorf("a third question: code %q, want overloaded", code)
 	}
 	for range 2 {
 		w.send(sub, fmt.Sprintf(`{"chat":%q,"after":0,"limit":1}`, w.chat))
 	}
-	if _, _, code := w.ask(fmt.Sprintf(`{"chat":%q,"after":0,"limit":1}`, w.chat)); code != "503" {
-		t.Errorf("a fifth request: code %q, want 503", code)
+	if _, _, code := w.ask(fmt.Sprintf(`{"chat":%q,"after":0,"limit":1}`, w.chat)); code != "overloaded" {
+		t.Errorf("a fifth request: code %q, want overloaded", code)
 	}
 	for range 10 {
 		gated.open <- struct{}{}
@@ -351,7 +351,7 @@ func TestTooManyRequestsAreRefusedAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, code := w.read("one of the four", msg); code != "" {
+		if _, code := w.read("one of the four", msg); code != "" {
 			t.Errorf("one of the four was refused with %s", code)
 		}
 	}
@@ -361,7 +361,7 @@ func TestTooManyRequestsAreRefusedAtOnce(t *testing.T) {
 	})
 }
 
-func TestStoreThatIsGoneIs503(t *testing.T) {
+func TestStoreThatIsGoneIsUnavailable(t *testing.T) {
 	t.Parallel()
 	var gated *gatedStore
 	w := newWorld(t, func(cfg *query.Config) {
@@ -371,8 +371,8 @@ func TestStoreThatIsGoneIs503(t *testing.T) {
 	w.say(5, 5)
 	gated.fail.Store(true)
 	request := fmt.Sprintf(`{"chat":%q,"after":0}`, w.chat)
-	if _, _, code := w.ask(request); code != "503" {
-		t.Errorf("code %q, want 503", code)
+	if _, _, code := w.ask(request); code != "unavailable" {
+		t.Errorf("code %q, want unavailable", code)
 	}
 	gated.fail.Store(false)
 	gated.open <- struct{}{}
@@ -381,16 +381,17 @@ func TestStoreThatIsGoneIs503(t *testing.T) {
 	}
 }
 
-func TestTailBeyondItsBoundIs503(t *testing.T) {
+func TestTailBeyondItsBoundIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(cfg *query.Config) { cfg.TailEventsMax = 20 })
 	w.say(20, 5)
 	w.wantRange(false, 0, 5)
 	w.say(1, 5)
-	if _, _, code := w.ask(fmt.Sprintf(`{"chat":%q}`, w.chat)); code != "503" {
-		t.Errorf("code %q, want 503", code)
+	for _, request := range []string{`{"chat":%q}`, `{"chat":%q,"after":0,"limit":10}`, `{"chat":%q,"before":9,"limit":10}`} {
+		if _, _, code := w.ask(fmt.Sprintf(request, w.chat)); code != "overloaded" {
+			t.Errorf("request %s: code %q, want overloaded", request, code)
+		}
 	}
-	w.wantRange(true, 0, 10) // ends within the bound
 	w.persistAll()
 	w.wantRange(false, 0, 5)
 }

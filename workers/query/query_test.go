@@ -175,19 +175,15 @@ func (w *world) saySomethingElse() {
 	}
 }
 
-type answer struct {
-	Events []struct {
-		Seq   uint64        `json:"seq"`
-		Prev  uint64        `json:"prev"`
-		Time  time.Time     `json:"time"`
-		N     uint64        `json:"n"`
-		Event schemas.Event `json:"event"`
-	} `json:"events"`
-	More bool `json:"more"`
-}
-
 // ask returns the answer to a request, or the code of its refusal.
 func (w *world) ask(request string) (items []item, more bool, code string) {
+	w.t.Helper()
+	page, code := w.page(request)
+	return itemsOf(page), page.More, code
+}
+
+// page returns the whole answer.
+func (w *world) page(request string) (page schemas.HistoryAnswer, code string) {
 	w.t.Helper()
 	msg, err := w.edge.Request(streams.HistorySubject, []byte(request), 10*time.Second)
 	if err != nil {
@@ -196,28 +192,43 @@ func (w *world) ask(request string) (items []item, more bool, code string) {
 	return w.read(request, msg)
 }
 
-func (w *world) read(request string, msg *nats.Msg) (items []item, more bool, code string) {
+func (w *world) read(request string, msg *nats.Msg) (page schemas.HistoryAnswer, code string) {
 	w.t.Helper()
 	if code := msg.Header.Get(micro.ErrorCodeHeader); code != "" {
 		if msg.Header.Get(micro.ErrorHeader) == "" {
 			w.t.Errorf("request %s: code %s comes without a sentence", request, code)
 		}
-		return nil, false, code
+		if again := msg.Header.Get("Parley-Retry-After") != ""; again != (code != "invalid") {
+			w.t.Errorf("request %s: code %s tells to try again: %v", request, code, again)
+		}
+		return page, code
 	}
 	if !strings.HasPrefix(string(msg.Data), `{"events":[`) {
 		w.t.Errorf("request %s: the answer does not begin with its events: %.80s", request, msg.Data)
 	}
-	var a answer
-	if err := json.Unmarshal(msg.Data, &a, json.RejectUnknownMembers(true)); err != nil {
+	if len(msg.Data) > 1<<20 {
+		w.t.Errorf("request %s: the answer has %d bytes", request, len(msg.Data))
+	}
+	if err := json.Unmarshal(msg.Data, &page, json.RejectUnknownMembers(true)); err != nil {
 		w.t.Fatalf("request %s: %v in %.200s", request, err, msg.Data)
 	}
-	for _, e := range a.Events {
+	for _, e := range page.Events {
 		if e.Time.IsZero() {
 			w.t.Errorf("request %s: event %d has no time", request, e.Seq)
 		}
-		items = append(items, item{e.Seq, e.Prev, e.N, e.Event.ID.String()})
 	}
-	return items, a.More, ""
+	return page, ""
+}
+
+func itemsOf(page schemas.HistoryAnswer) (items []item) {
+	for _, e := range page.Events {
+		var ev schemas.Event
+		if err := json.Unmarshal(e.JSON, &ev); err != nil {
+			panic(err)
+		}
+		items = append(items, item{e.Seq, e.Prev, e.N, ev.ID.String()})
+	}
+	return items
 }
 
 // wantRange asks for a range and wants what was said there.

@@ -28,15 +28,16 @@ type who struct {
 
 // react makes the reactions under d of those that are stored and the tail's.
 //
-// The store names only the first users of an emoji. What it does not tell shows
-// until the tail is stored, too: an emoji keeps its place after its earliest user
-// took it away, and a name that was taken from a full list is not replaced.
+// The store names only the first users of an emoji, and when the earliest of them
+// reacted. What follows from the rest shows when the tail is stored: until then an
+// emoji keeps its place after its earliest user took it away, and a name that was
+// taken from a full list is not replaced.
 func (s *Service) react(ctx context.Context, f *fold, d *draft) error {
 	reacted := lastWords(d.reacted)
-	var unnamed map[who]bool
+	var counted map[who]bool
 	if isCrowded(d.reactions, reacted) {
 		var err error
-		if unnamed, reacted, err = s.crowd(ctx, f, d); err != nil {
+		if counted, reacted, err = s.crowd(ctx, f, d); err != nil {
 			return err
 		}
 	}
@@ -45,12 +46,20 @@ func (s *Service) react(ctx context.Context, f *fold, d *draft) error {
 		emojis[i].Users = slices.Clone(emojis[i].Users)
 	}
 	for _, r := range reacted {
-		at := slices.IndexFunc(emojis, func(e store.Reactions) bool { return e.Emoji == r.emoji })
-		if at < 0 {
-			at = len(emojis)
-			emojis = append(emojis, store.Reactions{Emoji: r.emoji})
+		if e := emojiOf(emojis, r.emoji); e != nil {
+			takeAway(e, r.user, counted[who{r.emoji, r.user}])
 		}
-		apply(&emojis[at], r, unnamed[who{r.emoji, r.user}])
+	}
+	for _, r := range reacted {
+		if !r.on {
+			continue
+		}
+		e := emojiOf(emojis, r.emoji)
+		if e == nil {
+			emojis = append(emojis, store.Reactions{Emoji: r.emoji})
+			e = &emojis[len(emojis)-1]
+		}
+		put(e, r)
 	}
 	emojis = slices.DeleteFunc(emojis, func(e store.Reactions) bool { return e.Count == 0 })
 	slices.SortStableFunc(emojis, func(a, b store.Reactions) int { return cmp.Compare(a.First, b.First) })
@@ -75,22 +84,31 @@ func lastWords(reactions []reaction) []reaction {
 	return last
 }
 
-// apply does r to an emoji. counted tells that the user is among those who are
-// counted and not named. Who reacts again is from then on the last who did.
-func apply(e *store.Reactions, r reaction, counted bool) {
-	if at := slices.Index(e.Users, r.user); at >= 0 {
+func emojiOf(emojis []store.Reactions, emoji string) *store.Reactions {
+	for i := range emojis {
+		if emojis[i].Emoji == emoji {
+			return &emojis[i]
+		}
+	}
+	return nil
+}
+
+// takeAway takes a user from an emoji; counted tells that the user is counted there.
+func takeAway(e *store.Reactions, user schemas.User, counted bool) {
+	if at := slices.Index(e.Users, user); at >= 0 {
 		e.Users = slices.Delete(e.Users, at, at+1)
 		e.Count--
 	} else if counted {
 		e.Count--
 	}
-	if !r.on {
-		return
-	}
+}
+
+// put adds a user, as the last one: also who had reacted before.
+func put(e *store.Reactions, r reaction) {
 	if e.Count == 0 {
 		e.First = r.seq
 	}
-	if e.Count == len(e.Users) { // else there are earlier ones without a name
+	if e.Count == len(e.Users) { // else earlier ones have no name
 		e.Users = append(e.Users, r.user)
 	}
 	e.Count++
@@ -112,10 +130,10 @@ const (
 
 // crowd reads the reactions under d again, and who of those that the tail is about
 // is counted there without a name. The two are of the same moment: else a reaction
-// that is stored meanwhile would count twice, or not at all. What of the tail was
-// stored before is left out of what it returns.
+// that is stored meanwhile would count twice, or not at all. What of the tail is
+// stored is left out of what it returns.
 func (s *Service) crowd(ctx context.Context, f *fold, d *draft) (counted map[who]bool, reacted []reaction, err error) {
-	row := store.Event{Bucket: d.bucket, Seq: d.seq, Type: d.kind, Author: d.author, Time: d.time}
+	row := store.Event{Bucket: d.bucket, Seq: d.seq, Type: d.kind, Author: d.author, Time: d.time, Expires: d.expires}
 	for {
 		head, _, err := s.cfg.Store.Head(ctx, f.q.chat)
 		if err != nil {
