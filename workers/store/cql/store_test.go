@@ -18,8 +18,9 @@ func TestContract(t *testing.T) {
 	empty := newEmptyStores(cassandratest.Shared(t))
 	t.Cleanup(func() { empty.close(t) })
 	storetest.Run(t, func(t testing.TB) storetest.Subject {
-		s := empty.take(t)
-		return storetest.Subject{Store: s, Dump: func() string { return dump(t, s) }, Close: func() { empty.put(t, s) }}
+		s, clock := empty.take(t), storetest.NewClock()
+		s.cfg.Now = clock.Now
+		return storetest.Subject{Store: s, Clock: clock, Dump: func() string { return dump(t, s) }, Close: func() { empty.put(t, s) }}
 	})
 }
 

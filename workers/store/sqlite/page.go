@@ -29,9 +29,9 @@ const (
 		ORDER BY bucket, seq LIMIT ?4`
 
 	// The outer loop is that of the seqs: each is one seek into buckets and one into events.
-	selectEvents = "SELECT " + eventColumns + ` FROM json_each(?2) AS wanted CROSS JOIN events
-		WHERE chat = ?1 AND seq = wanted.value
-			AND bucket = (SELECT bucket FROM buckets WHERE chat = ?1 AND first_seq <= wanted.value ORDER BY bucket DESC LIMIT 1)
+	selectEvents = "SELECT " + eventColumns + ` FROM (SELECT value AS wanted FROM json_each(?2)) CROSS JOIN events
+		WHERE chat = ?1 AND seq = wanted
+			AND bucket = (SELECT bucket FROM buckets WHERE chat = ?1 AND first_seq <= wanted ORDER BY bucket DESC LIMIT 1)
 			AND (expires = 0 OR expires > ?3)
 		ORDER BY seq`
 

@@ -13,8 +13,9 @@ import (
 func TestContract(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t testing.TB) storetest.Subject {
-		s := openAt(t, filepath.Join(t.TempDir(), "parley.db"))
-		return storetest.Subject{Store: s, Dump: func() string { return dump(t, s) }, Close: func() { closeStore(t, s) }}
+		clock := storetest.NewClock()
+		s := openAt(t, filepath.Join(t.TempDir(), "parley.db"), Clock(clock.Now))
+		return storetest.Subject{Store: s, Clock: clock, Dump: func() string { return dump(t, s) }, Close: func() { closeStore(t, s) }}
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"parley/schemas"
 	"parley/workers/store"
@@ -115,7 +116,7 @@ func (s *state) roles(c *store.ChatBatch, head *store.Head, e *store.Event, ev *
 		}
 		s.role(c, change)
 	}
-	head.Members = s.count(c.Chat)
+	head.Members = s.count()
 	if ev.Type == schemas.Message {
 		user := s.users[e.Author]
 		user.Read, user.ReadN = e.Seq, e.N
@@ -144,7 +145,7 @@ func (s *state) role(c *store.ChatBatch, role store.Role) {
 }
 
 // count is how many members a group has.
-func (s *state) count(chat schemas.Chat) (n uint64) {
+func (s *state) count() (n uint64) {
 	for _, member := range s.members {
 		if member.Role.In() {
 			n++
@@ -205,14 +206,17 @@ func (l *Timeline) Reactions(chat schemas.Chat, of []store.Event) map[uint64][]s
 	return all
 }
 
-// Summaries returns those of all chats, whose last events have not disappeared.
-func (l *Timeline) Summaries() map[schemas.Chat]store.Summary {
+// Summaries returns those of all chats; a last event that has disappeared is left out.
+func (l *Timeline) Summaries(now time.Time) map[schemas.Chat]store.Summary {
 	all := map[schemas.Chat]store.Summary{}
 	for chat, head := range l.heads {
 		last := l.Events[chat][len(l.Events[chat])-1]
 		short, cut, err := schemas.CutEvent(last.JSON)
 		if err != nil {
 			short, cut = nil, true
+		}
+		if isOver(last.Expires, now) {
+			short = nil
 		}
 		all[chat] = store.Summary{Head: head, Last: short, Cut: cut, Prev: last.Prev, Expires: last.Expires}
 	}

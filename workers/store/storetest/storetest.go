@@ -5,7 +5,9 @@ package storetest
 import (
 	"context"
 	"iter"
+	"sync"
 	"testing"
+	"time"
 
 	"parley/schemas"
 	"parley/workers/store"
@@ -27,13 +29,47 @@ type Store interface {
 	Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Head, error)
 	// Head returns one chat's head; ok is false where nothing of it is stored.
 	Head(ctx context.Context, chat schemas.Chat) (head store.Head, ok bool, err error)
-	// Commit stores a batch. Batches may come again and in any order: the store is
-	// then as if each had come once, in order. What it answered without an error is
-	// seen by every later read.
+	// Commit stores a batch. Once batches have come in order they may come again in
+	// any: the store is then as if each had come once. Batches that have messages
+	// alone, of chats that are direct, may come in any order the first time too. What
+	// it answered without an error is seen by every later read.
 	Commit(ctx context.Context, b store.Batch) error
 	// Page returns events by rising seq, and whether there are further ones in the
-	// direction that was asked.
+	// direction that was asked. No read returns an event that has disappeared.
 	Page(ctx context.Context, chat schemas.Chat, rng store.Range) (events []store.Event, more bool, err error)
+	// Events returns the rows at seqs, those that there are, once each by rising seq.
+	Events(ctx context.Context, chat schemas.Chat, seqs []uint64) ([]store.Event, error)
+	// Edits returns the edits of events, by rising target, then seq.
+	Edits(ctx context.Context, chat schemas.Chat, of []store.Event) ([]store.Edit, error)
+	// Reactions returns what is under events, by their seqs; the emoji that came
+	// first is first, and so is the user.
+	Reactions(ctx context.Context, chat schemas.Chat, of []store.Event) (map[uint64][]store.Reactions, error)
+	// Reacted tells whether a user's emoji is under the event target, which is in bucket.
+	Reacted(ctx context.Context, chat schemas.Chat, bucket int64, target uint64, emoji string, user schemas.User) (bool, error)
+
+	// Members returns up to limit rows of a group by rising name, from the first
+	// above after on, those who have left included.
+	Members(ctx context.Context, chat schemas.Chat, after schemas.User, limit int) ([]store.Member, error)
+	// UserChats returns up to limit chats that a user is in, by rising name.
+	UserChats(ctx context.Context, user schemas.User, limit int) ([]store.UserChat, error)
+	// Summaries returns the summaries of those chats of which something is stored. A
+	// last event that has disappeared is left out of its own.
+	Summaries(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Summary, error)
+
+	// Set stores what of a setting kind names; of two times at which a user set it,
+	// the later wins, in whatever order they come.
+	Set(ctx context.Context, user schemas.User, setting store.Setting, kind store.SettingKind, at time.Time) error
+	// Settings returns what a user has set of chats, of store.SettingsMax at most.
+	Settings(ctx context.Context, user schemas.User) (map[schemas.Chat]store.Setting, error)
+	// SetProfile stores what set has of a user's profile, as Set does.
+	SetProfile(ctx context.Context, user schemas.User, set schemas.SetProfile, at time.Time) error
+	// Profiles returns those of the users who have set anything of theirs.
+	Profiles(ctx context.Context, users []schemas.User) (map[schemas.User]store.Profile, error)
+	// SetBlock stores that a user blocks another, or no longer does, as Set does.
+	SetBlock(ctx context.Context, user, blocked schemas.User, on bool, at time.Time) error
+	// Blocks returns whom a user blocks and who blocks it, once each, by rising name,
+	// store.BlocksMax at most.
+	Blocks(ctx context.Context, user schemas.User) ([]schemas.User, error)
 }
 
 // Subject is a store under test.
@@ -41,8 +77,33 @@ type Subject struct {
 	Store
 	// Dump returns all rows as text: the same text where, and only where, the rows are the same.
 	Dump func() string
+	// Clock is what tells the store the time.
+	Clock *Clock
 	// Close releases the store; the contract calls it once.
 	Close func()
+}
+
+// Clock is a clock that a test moves.
+type Clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+// NewClock begins where timelines do.
+func NewClock() *Clock { return &Clock{now: Start} }
+
+// Now is the time.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Advance moves the time on.
+func (c *Clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
 }
 
 // Open gives an empty store.
@@ -71,6 +132,22 @@ func Run(t *testing.T, open Open) {
 		{"all chats are listed once", testListChats},
 		{"chats are listed while others are stored", testListChatsMeanwhile},
 		{"any order and repetition ends alike", testAnyOrder},
+		{"changes of events are read back", testChanges},
+		{"a deleted message leaves nothing behind", testDelete},
+		{"reactions are counted, and the earliest named", testReactions},
+		{"a page is bounded with its bodies", testPageBodies},
+		{"a group's members and their chats are read back", testGroups},
+		{"a large group is read in pages", testLargeGroup},
+		{"read marks only rise", testReads},
+		{"summaries have the last event", testSummaries},
+		{"what has disappeared is not read", testExpiry},
+		{"pages go on behind what has disappeared", testExpiredBuckets},
+		{"settings are last write wins by their times", testSettings},
+		{"profiles are last write wins by their times", testProfiles},
+		{"blocks are read from both sides", testBlocks},
+		{"faulty changes are refused whole", testFaultyChanges},
+		{"all batches may come again in any order", testRedelivery},
+		{"random schedules end as the model says", testSchedules},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			t.Parallel()
@@ -106,6 +183,41 @@ func testEmpty(t *testing.T, open Open) {
 	}
 	for chat, err := range s.Chats(t.Context()) {
 		t.Errorf("Chats: %v, %v, want none", chat, err)
+	}
+	alice, event := User("alice"), []store.Event{{Seq: 7}}
+	if events, err := s.Events(t.Context(), chat, []uint64{1, 7}); len(events) != 0 || err != nil {
+		t.Errorf("Events: %v, %v, want none", events, err)
+	}
+	if edits, err := s.Edits(t.Context(), chat, event); len(edits) != 0 || err != nil {
+		t.Errorf("Edits: %v, %v, want none", edits, err)
+	}
+	if reactions, err := s.Reactions(t.Context(), chat, event); len(reactions) != 0 || err != nil {
+		t.Errorf("Reactions: %v, %v, want none", reactions, err)
+	}
+	if on, err := s.Reacted(t.Context(), chat, 0, 7, "+1", alice); on || err != nil {
+		t.Errorf("Reacted: %t, %v, want not", on, err)
+	}
+	if members, err := s.Members(t.Context(), GroupChat("team"), schemas.User{}, 10); len(members) != 0 || err != nil {
+		t.Errorf("Members: %v, %v, want none", members, err)
+	}
+	if chats, err := s.UserChats(t.Context(), alice, 10); len(chats) != 0 || err != nil {
+		t.Errorf("UserChats: %v, %v, want none", chats, err)
+	}
+	for _, chats := range [][]schemas.Chat{nil, {chat}} {
+		if summaries, err := s.Summaries(t.Context(), chats); len(summaries) != 0 || err != nil {
+			t.Errorf("Summaries of %v: %v, %v, want none", chats, summaries, err)
+		}
+	}
+	if settings, err := s.Settings(t.Context(), alice); len(settings) != 0 || err != nil {
+		t.Errorf("Settings: %v, %v, want none", settings, err)
+	}
+	for _, users := range [][]schemas.User{nil, {alice}} {
+		if profiles, err := s.Profiles(t.Context(), users); len(profiles) != 0 || err != nil {
+			t.Errorf("Profiles of %v: %v, %v, want none", users, profiles, err)
+		}
+	}
+	if blocks, err := s.Blocks(t.Context(), alice); len(blocks) != 0 || err != nil {
+		t.Errorf("Blocks: %v, %v, want none", blocks, err)
 	}
 	for _, rng := range []store.Range{{Limit: 10}, {Before: 7, Limit: 10}, {Forward: true, Limit: 10}, {Forward: true, After: 7, Limit: 10}} {
 		if events, more, err := s.Page(t.Context(), chat, rng); len(events) != 0 || more || err != nil {

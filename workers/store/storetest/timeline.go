@@ -19,6 +19,7 @@ type Timeline struct {
 	Shard        string
 	BucketEvents int64 // default: 5
 
+	first  uint64 // the sequence before the log's first
 	seq    uint64
 	heads  map[schemas.Chat]store.Head
 	states map[schemas.Chat]*state
@@ -27,7 +28,7 @@ type Timeline struct {
 
 // NewTimeline starts a shard's log after the sequence first.
 func NewTimeline(shard string, first uint64) *Timeline {
-	return &Timeline{Shard: shard, BucketEvents: 5, seq: first, heads: map[schemas.Chat]store.Head{},
+	return &Timeline{Shard: shard, BucketEvents: 5, first: first, seq: first, heads: map[schemas.Chat]store.Head{},
 		states: map[schemas.Chat]*state{}, Events: map[schemas.Chat][]store.Event{}}
 }
 
@@ -101,7 +102,7 @@ func (l *Timeline) add(c *store.ChatBatch, m Message) {
 
 // time is when the log stored its newest event.
 func (l *Timeline) time() time.Time {
-	return Start.Add(time.Duration(l.seq%(1<<32)) * 1_000_001)
+	return Start.Add(time.Duration(l.seq-l.first) * 1_000_001)
 }
 
 // event is what m says at the log's newest sequence, with its JSON.
