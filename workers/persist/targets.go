@@ -130,6 +130,7 @@ func foldChange(chat *store.ChatBatch, t *target, e *event, row *store.Event) {
 			return
 		}
 		change.Body, change.Time = ev.Body, e.time
+		row.Expires = t.row.Expires // what it says does not outlive the message
 		state.Edited = max(state.Edited, e.seq)
 		t.edits = append(t.edits, *row)
 	case schemas.Delete:
