@@ -228,7 +228,9 @@ func TestDecodeFrameRefuses(t *testing.T) {
 		{"after huge", send("after", `1e400`), Invalid, false},
 		{"retry a string", send("retry", `"true"`), Invalid, true},
 		{"retry a number", send("retry", `1`), Invalid, true},
-		{"ttl", send("ttl", `60`), Invalid, false},
+		{"ttl 0", send("ttl", `0`), Invalid, true},
+		{"ttl of more than a year", send("ttl", `31536001`), Invalid, true},
+		{"ttl a string", send("ttl", `"60"`), Invalid, true},
 		{"mentions a string", send("mentions", `"bob"`), Invalid, true},
 		{"mentions a number", send("mentions", `["bob",1]`), Invalid, true},
 		{"mentions nobody", send("mentions", `[""]`), Invalid, true},
@@ -260,6 +262,68 @@ func TestDecodeFrameRefuses(t *testing.T) {
 		{"33 levels", nested(BodyDepthMax + 1), Invalid, false},
 		{"9,000 levels", nested(9_000), Invalid, false},
 		{"body a byte over", text(BodyBytesMax + 1), TooLarge, false},
+
+		// send: what is about another message.
+		{"type member", send("type", `"member"`), Invalid, true},
+		{"type group", send("type", `"group"`), Invalid, true},
+		{"edit without target", send("type", `"edit"`), Invalid, true},
+		{"edit without body", change("edit", `"target":5`), Invalid, true},
+		{"edit of 0", send("type", `"edit","target":0`), Invalid, true},
+		{"delete without target", change("delete", `"x":1`), Invalid, true},
+		{"delete of a string", change("delete", `"target":"5"`), Invalid, true},
+		{"pin without target", change("pin", `"remove":true`), Invalid, true},
+		{"pin remove a string", change("pin", `"target":5,"remove":"yes"`), Invalid, true},
+		{"reaction without target", change("reaction", `"emoji":"👍"`), Invalid, true},
+		{"reaction without emoji", change("reaction", `"target":5`), Invalid, true},
+		{"reaction of nothing", change("reaction", `"target":5,"emoji":""`), Invalid, false},
+		{"reaction with a space", change("reaction", `"target":5,"emoji":"a b"`), Invalid, false},
+		{"reaction with a line break", change("reaction", `"target":5,"emoji":"a\nb"`), Invalid, false},
+		{"reaction of 65 bytes", change("reaction", `"target":5,"emoji":"`+strings.Repeat("x", 65)+`"`), Invalid, true},
+
+		// Groups.
+		{"create without id", `{"t":"create","ref":7,"name":"n"}`, Invalid, true},
+		{"create without name", `{"t":"create","ref":7,"id":"g"}`, Invalid, true},
+		{"create with an id of two tokens", `{"t":"create","ref":7,"id":"a.b","name":"n"}`, Invalid, true},
+		{"create with an empty name", `{"t":"create","ref":7,"id":"g","name":""}`, Invalid, true},
+		{"create with a name of spaces", `{"t":"create","ref":7,"id":"g","name":"  \u00a0 "}`, Invalid, false},
+		{"create with a control character", `{"t":"create","ref":7,"id":"g","name":"a\u0007b"}`, Invalid, false},
+		{"create with a line separator", `{"t":"create","ref":7,"id":"g","name":"a\u2028b"}`, Invalid, false},
+		{"create with a name of 129 characters", `{"t":"create","ref":7,"id":"g","name":"` + strings.Repeat("é", 129) + `"}`, Invalid, true},
+		{"create with a name of 10 KB", `{"t":"create","ref":7,"id":"g","name":"` + strings.Repeat("n", 10_000) + `"}`, Invalid, true},
+		{"create with 1,001 members", `{"t":"create","ref":7,"id":"g","name":"n","members":[` + users(UsersMax+1) + `]}`, Invalid, true},
+		{"create with a member of no name", `{"t":"create","ref":7,"id":"g","name":"n","members":[""]}`, Invalid, true},
+		{"create with everybody", `{"t":"create","ref":7,"id":"g","name":"n","members":["*"]}`, Invalid, true},
+		{"create with history of a number", `{"t":"create","ref":7,"id":"g","name":"n","history":1}`, Invalid, true},
+		{"create with history some", `{"t":"create","ref":7,"id":"g","name":"n","history":"some"}`, Invalid, true},
+		{"add nobody", `{"t":"add","ref":7,"chat":"group.g","users":[]}`, Invalid, true},
+		{"add without users", `{"t":"add","ref":7,"chat":"group.g"}`, Invalid, true},
+		{"add to nothing", `{"t":"add","ref":7,"users":["bob"]}`, Invalid, true},
+		{"add to a direct chat", `{"t":"add","ref":7,"chat":"direct.a.b","users":["bob"]}`, Invalid, false},
+		{"remove 1,001", `{"t":"remove","ref":7,"chat":"group.g","users":[` + users(UsersMax+1) + `]}`, Invalid, true},
+		{"leave nothing", `{"t":"leave","ref":7}`, Invalid, true},
+		{"role of nobody", `{"t":"role","ref":7,"chat":"group.g","role":"admin"}`, Invalid, true},
+		{"role left", `{"t":"role","ref":7,"chat":"group.g","user":"bob","role":"left"}`, Invalid, true},
+		{"role absent", `{"t":"role","ref":7,"chat":"group.g","user":"bob"}`, Invalid, true},
+		{"rename to nothing", `{"t":"rename","ref":7,"chat":"group.g","name":""}`, Invalid, true},
+		{"members of nothing", `{"t":"members","ref":7}`, Invalid, true},
+		{"members limit 0", `{"t":"members","ref":7,"chat":"group.g","limit":0}`, Invalid, true},
+		{"chats limit 0", `{"t":"chats","ref":7,"limit":0}`, Invalid, true},
+		{"chats cursor a number", `{"t":"chats","ref":7,"cursor":5}`, Invalid, true},
+		{"chats cursor of 300 bytes", `{"t":"chats","ref":7,"cursor":"` + strings.Repeat("x", 300) + `"}`, Invalid, false},
+		{"mute without on", `{"t":"mute","ref":7,"chat":"group.g"}`, Invalid, true},
+		{"mute until tomorrow", `{"t":"mute","ref":7,"chat":"group.g","on":true,"until":"tomorrow"}`, Invalid, true},
+		{"pin without on", `{"t":"pin","ref":7,"chat":"group.g"}`, Invalid, true},
+		{"archive nothing", `{"t":"archive","ref":7,"on":true}`, Invalid, true},
+		{"block nobody", `{"t":"block","ref":7,"on":true}`, Invalid, true},
+		{"block without on", `{"t":"block","ref":7,"user":"bob"}`, Invalid, true},
+		{"profile of nobody", `{"t":"profile","ref":7,"users":[]}`, Invalid, true},
+		{"profile of 201", `{"t":"profile","ref":7,"users":[` + users(ProfilesMax+1) + `]}`, Invalid, true},
+		{"profile.set nothing", `{"t":"profile.set","ref":7}`, Invalid, false},
+		{"profile.set an empty name", `{"t":"profile.set","ref":7,"name":""}`, Invalid, true},
+		{"profile.set a language", `{"t":"profile.set","ref":7,"lang":"Portuguese of Brazil"}`, Invalid, false},
+		{"profile.set an avatar", `{"t":"profile.set","ref":7,"avatar":"../x"}`, Invalid, false},
+		{"profile.set null", `{"t":"profile.set","ref":7,"name":null}`, Invalid, true},
+		{"history raw a string", `{"t":"history","ref":7,"chat":"direct.a.b","raw":"yes"}`, Invalid, true},
 
 		{"history without chat", `{"t":"history","ref":7}`, Invalid, true},
 		{"history limit 0", `{"t":"history","chat":"direct.a.b","limit":0}`, Invalid, true},
@@ -480,4 +544,18 @@ func mustID(t *testing.T, s string) ID {
 		t.Fatal(err)
 	}
 	return id
+}
+
+// change is a send about another message, with these members beside type.
+func change(typ, members string) string {
+	return `{"t":"send","ref":7,"id":"m1","chat":"direct.alice.bob","type":"` + typ + `",` + members + `}`
+}
+
+// users are n quoted names.
+func users(n int) string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf(`"u%d"`, i)
+	}
+	return strings.Join(names, ",")
 }

@@ -81,7 +81,7 @@ const (
 
 // TestJSONSchemas fails where a file of json/ is not what the types say.
 func TestJSONSchemas(t *testing.T) {
-	want := map[string][]byte{"body.json": bodySchema()}
+	want := map[string][]byte{"body.json": bodySchema(), "body-left.json": leftBodySchema()}
 	for name, value := range schemaTypes() {
 		want[name+".json"] = jsonSchema(t, name, value)
 	}
@@ -133,6 +133,12 @@ func jsonSchema(t *testing.T, name string, value any) []byte {
 		addEnvelope(schema, frame)
 	}
 	constOfEnum(schema)
+	if body, ok := schema.Properties.Get("body"); ok && name == "event" {
+		*body = jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Ref: "body.json"}, {Ref: "body-left.json"}}, Description: body.Description}
+	}
+	if name == "client-send" {
+		schema.AllOf = sendRules()
+	}
 	schema.Title = name
 	data, err := stdjson.MarshalIndent(schema, "", "  ")
 	if err != nil {
@@ -174,12 +180,26 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 			schema.Enum = append(schema.Enum, string(code))
 		}
 		return schema
+	case reflect.TypeFor[GroupChange]():
+		return enumOf(Created, Renamed, Added, Removed, HasLeft, RoleChanged)
+	case reflect.TypeFor[Role]():
+		return enumOf(Owner, Admin, Member)
+	case reflect.TypeFor[HistoryMode]():
+		return enumOf(HistoryJoined, HistoryAll)
 	case reflect.TypeFor[Event]():
 		return &jsonschema.Schema{Ref: "event.json"}
 	case reflect.TypeFor[jsontext.Value]():
 		return &jsonschema.Schema{} // constOfEnum refers it by its member's name
 	}
 	return nil
+}
+
+func enumOf[T any](values ...T) *jsonschema.Schema {
+	schema := &jsonschema.Schema{Type: "string"}
+	for _, value := range values {
+		schema.Enum = append(schema.Enum, value)
+	}
+	return schema
 }
 
 func bodySchema() []byte {
@@ -192,6 +212,23 @@ func bodySchema() []byte {
     {"$ref": "body-opaque.json"}
   ],
   "title": "body"
+}
+`)
+}
+
+// leftBodySchema is of what is left of a body: nothing where it was taken back,
+// its kind and the beginning of its text in a list of chats.
+func leftBodySchema() []byte {
+	return []byte(`{
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "type": "object",
+  "properties": {
+    "kind": {"enum": ["text", "image", "file", "opaque"]},
+    "text": {"type": "string"}
+  },
+  "additionalProperties": false,
+  "title": "body-left",
+  "description": "What is left of a body: nothing where it was taken back, its kind and the beginning of its text in a list of chats."
 }
 `)
 }
@@ -225,6 +262,25 @@ func constOfEnum(schema *jsonschema.Schema) {
 			pair.Value.Ref = pair.Key + ".json"
 		}
 		constOfEnum(pair.Value)
+	}
+}
+
+// sendRules say which members a send of each type has to have.
+func sendRules() []*jsonschema.Schema {
+	rule := func(required []string, types ...any) *jsonschema.Schema {
+		is := jsonschema.NewProperties()
+		is.Set("type", &jsonschema.Schema{Enum: types})
+		then := &jsonschema.Schema{Required: required}
+		if slices.Contains(required, "target") {
+			then.Properties = jsonschema.NewProperties()
+			then.Properties.Set("target", &jsonschema.Schema{Minimum: "1"})
+		}
+		return &jsonschema.Schema{If: &jsonschema.Schema{Properties: is}, Then: then}
+	}
+	return []*jsonschema.Schema{
+		rule([]string{"body"}, Message, Edit),
+		rule([]string{"target"}, Edit, Delete, React, Pin),
+		rule([]string{"emoji"}, React),
 	}
 }
 
@@ -264,12 +320,14 @@ func checkAgainst(name string, data []byte) error {
 func TestEveryTypeHasItsSchema(t *testing.T) {
 	t.Parallel()
 	types := schemaTypes()
-	for _, frame := range []Type{THello, TRenew, TPing, TSend, THistory, TTyping} {
+	for _, frame := range []Type{THello, TRenew, TPing, TSend, THistory, TTyping, TCreate, TAdd, TRemove, TLeave, TRole, TRename,
+		TMembers, TChats, TMute, TPin, TArchive, TBlock, TProfile, TSetProfile} {
 		if types["client-"+string(frame)] == nil {
 			t.Errorf("client frame %s has no schema", frame)
 		}
 	}
-	for _, frame := range []Type{TWelcome, TResumed, TResync, TRenewed, TPong, TAck, TEvent, TPage, TTyping, TDone, TError} {
+	for _, frame := range []Type{TWelcome, TResumed, TResync, TRenewed, TPong, TAck, TEvent, TPage, TTyping, TDone, TError,
+		TCreated, TMembers, TChats, TChat, TProfiles} {
 		if types["server-"+string(frame)] == nil {
 			t.Errorf("server frame %s has no schema", frame)
 		}
