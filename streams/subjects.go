@@ -96,8 +96,11 @@ func LiveOfUser(user schemas.User) [2]string {
 // LiveOfGroup is the pattern that brings all that happens in a group.
 func LiveOfGroup(group schemas.Chat) string { return "live." + group.String() + ".>" }
 
+// PersonalPrefix begins the subjects of what concerns one user alone.
+const PersonalPrefix = "user."
+
 // Personal is where the sessions of a user are told what concerns that user alone.
-func Personal(user schemas.User) string { return "user." + user.String() }
+func Personal(user schemas.User) string { return PersonalPrefix + user.String() }
 
 // LiveKind tells what came on a live subject.
 type LiveKind string

@@ -84,27 +84,16 @@ func (s *rebuild) findBase(ctx context.Context, chat schemas.Chat, seq uint64) (
 	}
 	last := before[0]
 	b.head = store.Head{Created: oldest[0].Time, LastSeq: last.Seq, LastN: last.N, LastTime: last.Time, Bucket: last.Bucket}
-	if err := s.findRest(ctx, chat, seq, &b.head); err != nil {
+	if err := s.findGroup(ctx, chat, &b.head); err != nil {
 		return b, err
 	}
 	return b, s.countBucket(ctx, chat, &b.head)
 }
 
-// findRest completes a head by what the rows before seq do not tell: n where
-// messages among them have disappeared since, by the row at seq, if it is there;
-// and what the group was called, by its head as it is, since the log's events
-// that changed it come again.
-func (s *rebuild) findRest(ctx context.Context, chat schemas.Chat, seq uint64, head *store.Head) error {
-	rows, err := s.cfg.Store.Events(ctx, chat, []uint64{seq})
-	if err != nil {
-		return err
-	}
-	if len(rows) > 0 && rows[0].Type == schemas.Message {
-		rows[0].N--
-	}
-	if len(rows) > 0 {
-		head.LastN = max(head.LastN, rows[0].N)
-	}
+// findGroup completes a group's head by what its rows do not tell: what it is
+// called and how many are in it. The head as it is stored says so; the log's
+// events that changed that come again.
+func (s *rebuild) findGroup(ctx context.Context, chat schemas.Chat, head *store.Head) error {
 	if chat.Kind() != schemas.Group {
 		return nil
 	}
