@@ -25,7 +25,7 @@ func TestContract(t *testing.T) {
 }
 
 // emptyStores gives out stores again once their tables are emptied: that takes a
-// fiftieth of what a new keyspace does.
+// fiftieth of what a new keyspace does. Most tests leave most tables empty.
 type emptyStores struct {
 	address string
 
@@ -51,7 +51,9 @@ func (e *emptyStores) take(t testing.TB) *Store {
 func (e *emptyStores) put(t testing.TB, s *Store) {
 	t.Helper()
 	for table := range columns {
-		changeSchema(t, s, "TRUNCATE "+table)
+		if rows := s.session.Load().Session.Query("SELECT * FROM " + table + " LIMIT 1").Iter(); rows.NumRows() > 0 || rows.Close() != nil {
+			changeSchema(t, s, "TRUNCATE "+table)
+		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -143,27 +143,46 @@ func testFaulty(t *testing.T, open Open) {
 
 func testContext(t *testing.T, open Open) {
 	s := opened(t, open)
-	b := threeBatches()
+	l, chat := NewTimeline("0", 1<<40), DirectChat("alice", "bob")
+	b := []store.Batch{l.Batch(Message{Chat: chat}), l.Batch(Message{Chat: chat}, React(chat, "bob", l.first+1, "+1", true))}
 	commit(t, s, b[0])
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	chat := DirectChat("alice", "bob")
-	_, committed := s.Committed(ctx, "0")
-	_, _, head := s.Head(ctx, chat)
-	_, heads := s.Heads(ctx, []schemas.Chat{chat})
-	_, _, page := s.Page(ctx, chat, store.Range{Limit: 1})
-	_, shards := s.Shards(ctx)
-	var chats error
-	for _, chats = range s.Chats(ctx) {
+	alice, rows := User("alice"), []store.Event{{Seq: 1<<40 + 1}}
+	calls := map[string]func() error{
+		"Committed": func() error { _, err := s.Committed(ctx, "0"); return err },
+		"Shards":    func() error { _, err := s.Shards(ctx); return err },
+		"Chats": func() (err error) {
+			for _, err = range s.Chats(ctx) {
+			}
+			return err
+		},
+		"Head":       func() error { _, _, err := s.Head(ctx, chat); return err },
+		"Heads":      func() error { _, err := s.Heads(ctx, []schemas.Chat{chat}); return err },
+		"Summaries":  func() error { _, err := s.Summaries(ctx, []schemas.Chat{chat}); return err },
+		"Page":       func() error { _, _, err := s.Page(ctx, chat, store.Range{Limit: 1}); return err },
+		"Events":     func() error { _, err := s.Events(ctx, chat, seqsOf(rows)); return err },
+		"Edits":      func() error { _, err := s.Edits(ctx, chat, rows); return err },
+		"Reactions":  func() error { _, err := s.Reactions(ctx, chat, rows); return err },
+		"Reacted":    func() error { _, err := s.Reacted(ctx, chat, 0, 1, "+1", alice); return err },
+		"Members":    func() error { _, err := s.Members(ctx, GroupChat("team"), schemas.User{}, 5); return err },
+		"UserChats":  func() error { _, err := s.UserChats(ctx, alice, 5); return err },
+		"Settings":   func() error { _, err := s.Settings(ctx, alice); return err },
+		"Profiles":   func() error { _, err := s.Profiles(ctx, []schemas.User{alice}); return err },
+		"Blocks":     func() error { _, err := s.Blocks(ctx, alice); return err },
+		"Set":        func() error { return s.Set(ctx, alice, store.Setting{Chat: chat}, store.PinnedSetting, Start) },
+		"SetProfile": func() error { return s.SetProfile(ctx, alice, schemas.SetProfile{Name: new(string)}, Start) },
+		"SetBlock":   func() error { return s.SetBlock(ctx, alice, User("bob"), true, Start) },
+		"Commit":     func() error { return s.Commit(ctx, b[1]) },
 	}
-	for call, err := range map[string]error{"Committed": committed, "Shards": shards, "Chats": chats, "Head": head, "Heads": heads, "Page": page, "Commit": s.Commit(ctx, b[1])} {
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: %v, want context.Canceled", call, err)
+	for name, call := range calls {
+		if err := call(); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v, want context.Canceled", name, err)
 		}
 	}
 	// The outcome of the commit was left open; given again, it is stored.
 	commit(t, s, b[1])
-	wantDump(t, s, dumpOf(t, open, b[:2]...))
+	wantAll(t, t, s, l)
 }
 
 func testLarge(t *testing.T, open Open) {
