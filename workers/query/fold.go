@@ -42,7 +42,7 @@ type draft struct {
 	text    []byte         // nil until it is encoded
 }
 
-// message is what is to be known of a message in order to blank its edits.
+// message is what is to be known of a message in order to show its edits.
 type message struct {
 	seq     uint64
 	author  schemas.User
@@ -65,8 +65,13 @@ func (f *fold) visit(ev schemas.StoredEvent, decoded *schemas.Event) {
 		f.change(ev, decoded)
 	}
 	expires, _ := decoded.Expires(ev.Time)
-	if decoded.Type == schemas.Message {
+	switch decoded.Type {
+	case schemas.Message:
 		f.messages = append(f.messages, message{seq: ev.Seq, author: decoded.From, expires: expires})
+	case schemas.Edit: // what it says does not outlive the message
+		if m, _ := f.known(decoded.Target); m != nil && m.takes(decoded.From, ev, f.deletes[decoded.Target]) {
+			expires = m.expires
+		}
 	}
 	if !f.q.shows(ev.Seq) {
 		return
@@ -277,17 +282,30 @@ func (f *fold) known(seq uint64) (m *message, ok bool) {
 	return &message{it.seq, it.author, it.expires, it.deleted}, true
 }
 
-// empties tells whether an edit of the message has lost its body by a delete: the
-// one that is stored, or the first of the tail.
+// takes tells whether the message takes an edit by a user: inTail is the first
+// delete of it in the tail.
+func (m *message) takes(by schemas.User, edit schemas.StoredEvent, inTail moment) bool {
+	deleted := m.deletedAt(inTail)
+	return by == m.author && m.at(edit.Time) && (deleted == 0 || deleted > edit.Seq)
+}
+
+// empties tells whether an edit of the message has lost its body by a delete:
+// each that came later has, and before those that the message took.
 func (m *message) empties(edit *draft, inTail moment) bool {
-	deleted := m.deleted
-	if deleted == 0 && inTail.seq > 0 && m.at(inTail.time) {
-		deleted = inTail.seq
-	}
+	deleted := m.deletedAt(inTail)
 	if deleted == 0 || !m.at(edit.time) {
 		return false
 	}
 	return deleted < edit.seq || edit.author == m.author
+}
+
+// deletedAt returns the seq of the delete that counts, 0 without one: that which
+// is stored, or the first of the tail.
+func (m *message) deletedAt(inTail moment) uint64 {
+	if m.deleted == 0 && inTail.seq > 0 && m.at(inTail.time) {
+		return inTail.seq
+	}
+	return m.deleted
 }
 
 // finish encodes a draft.

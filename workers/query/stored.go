@@ -109,7 +109,10 @@ func itemOf(row *store.Event) (it item, err error) {
 	it = item{
 		seq: row.Seq, prev: row.Prev, n: row.N, time: row.Time, expires: row.Expires,
 		kind: row.Type, author: row.Author, bucket: row.Bucket, event: row.JSON,
-		edited: row.State.Edited, deleted: row.State.Deleted, pinned: row.State.Pinned,
+		edited: row.State.Edited, pinned: row.State.Pinned,
+	}
+	if row.Type == schemas.Message { // its edits have lost their bodies too, and are what they are
+		it.deleted = row.State.Deleted
 	}
 	if it.edited > 0 && it.deleted == 0 {
 		it.event, err = schemas.WithBody(row.JSON, row.State.Body)

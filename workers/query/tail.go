@@ -35,7 +35,7 @@ func (s *Service) walkTail(ctx context.Context, chat schemas.Chat, seq, n, last 
 			}
 			at = ev.Seq
 			decoded, err := schemas.DecodeEvent(ev.JSON)
-			if err != nil {
+			if err != nil || chat.Kind() == schemas.Direct && !chat.HasDirectMember(decoded.From) {
 				continue
 			}
 			if decoded.Type == schemas.Message {
