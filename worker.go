@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"parley/edge"
 	"parley/streams"
+	"parley/workers/chats"
 	"parley/workers/persist"
 	"parley/workers/query"
+	"parley/workers/users"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,7 +23,7 @@ import (
 // workerCommand runs workers.
 type workerCommand struct {
 	Admin string   `help:"Address for operators: health, metrics, profiles. Never public." default:"127.0.0.1:8082"`
-	Only  []string `help:"Workers to run, of persist and query; without it, all." enum:"persist,query"`
+	Only  []string `help:"Workers to run, of persist, query, chats and users; without it, all." enum:"persist,query,chats,users"`
 	natsFlags
 	storeFlag
 	Replicas int `help:"Replicas that the chat streams must have, or it does not start; 0: whatever they have." default:"0"`
@@ -49,7 +51,7 @@ func (c *workerCommand) Run(p *process) error {
 
 // workers are the consumers and services of one process.
 type workers struct {
-	only     []string // of persist and query; empty: both
+	only     []string // of persist, query, chats and users; empty: all
 	nats     streams.ConnectConfig
 	replicas int // that the chat streams must have; 0: whatever they have
 	store    permanentStore
@@ -99,6 +101,29 @@ func (w *workers) run(p *process, started func()) error {
 		}
 		runs = append(runs, service.Run)
 	}
+	if w.runs("chats") {
+		publisher, err := streams.NewPublisher(conn)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.Background(), publisherStopWithin)
+			defer cancel()
+			publisher.Close(ctx)
+		}()
+		service, err := chats.New(chats.Config{Conn: conn, Log: log, Publisher: publisher, Store: w.store, Logger: p.log, Registerer: w.metrics, Version: edge.Version})
+		if err != nil {
+			return err
+		}
+		runs = append(runs, service.Run)
+	}
+	if w.runs("users") {
+		service, err := users.New(users.Config{Conn: conn, Store: w.store, Logger: p.log, Registerer: w.metrics, Version: edge.Version})
+		if err != nil {
+			return err
+		}
+		runs = append(runs, service.Run)
+	}
 	w.conn.Store(conn)
 	started()
 	return runAll(p.ctx, runs...)
@@ -106,7 +131,11 @@ func (w *workers) run(p *process, started func()) error {
 
 func (w *workers) runs(name string) bool { return len(w.only) == 0 || slices.Contains(w.only, name) }
 
-const readyAskWithin = 2 * time.Second
+const (
+	readyAskWithin = 2 * time.Second
+	// publisherStopWithin bounds what is still on its way to the log at the end.
+	publisherStopWithin = 5 * time.Second
+)
 
 func (w *workers) ready(ctx context.Context) error {
 	switch conn := w.conn.Load(); {

@@ -281,6 +281,7 @@ func TestBlockedUsersDoNotTalk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	notice("ann", "unblocked", true)
 	notice("ann", "unblocked", false)
 	if g := ann.await("chat"); g.Change != "unblocked" {
 		t.Errorf("got %v", g)

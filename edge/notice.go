@@ -32,7 +32,9 @@ func (v *liveLoop) handleNotice(name string, data []byte) {
 		})
 		return
 	case schemas.ChatBlocked, schemas.ChatUnblocked:
-		u.setBlock(notice.Chat, notice.Change == schemas.ChatBlocked)
+		if notice.Hidden {
+			u.setBlock(notice.Chat, notice.Change == schemas.ChatBlocked)
+		}
 	}
 	if !notice.Hidden {
 		v.deliver(&u.audience, item{frame: jsonFrame(notice.ChatFrame)})

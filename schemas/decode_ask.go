@@ -252,3 +252,24 @@ func DecodeQuery(t Type, query map[string][]string) (Frame, *Error) {
 	}
 	return frame, err
 }
+
+// DecodeBy reads the request t of a user as a service gets it from an edge, or
+// from an operator's `nats req`: its members, and by, which names the user.
+func DecodeBy[Request any](t Type, data []byte) (by User, request *Request, refused *Error) {
+	var space [frameMembersUsual]member
+	members, err := readMembers(data, space[:0])
+	if err != nil {
+		return by, nil, Errorf(Invalid, "the request is not one JSON object: %s", sentence(err))
+	}
+	if refused = decodeFields(members, []field{{"by", &by}}); refused == nil && by.IsZero() {
+		refused = Errorf(Invalid, "by is absent: it names the user who asks")
+	}
+	if refused != nil {
+		return by, nil, refused
+	}
+	decoded, refused := decodeRequest(t, members)
+	if refused != nil {
+		return by, nil, refused
+	}
+	return by, decoded.(*Request), nil
+}

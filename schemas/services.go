@@ -2,14 +2,8 @@ package schemas
 
 import "iter"
 
-// Requests of one part of Parley to another: the payloads of svc.>, as JSON.
-
-// By is a request of a user to a service, as an edge hands it on: the members of
-// the request, and who asks.
-type By[Request any] struct {
-	By      User    `json:"by"`
-	Request Request `json:",embed"`
-}
+// Requests of one part of Parley to another: the payloads of svc.>, as JSON. Those
+// of clients have the members of their frames, and by: see [DecodeBy].
 
 // HistoryAsk asks the service history for a page. The edge has checked that the
 // asker may read what is from From on.
@@ -82,7 +76,7 @@ type Notice struct {
 	// Where the change is [ChatAdded]: the member's role, and where what it may read begins.
 	Role Role   `json:"role,omitzero"`
 	From uint64 `json:"from,omitzero"`
-	// Hidden notices are for edges alone: that another blocks the user.
+	// Hidden notices are for edges alone: whether two users talk by now.
 	Hidden bool `json:"hidden,omitzero"`
 }
 

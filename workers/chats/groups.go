@@ -1,0 +1,176 @@
+package chats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"parley/schemas"
+	"parley/streams"
+)
+
+const (
+	// membersPerRead bounds one read of a group's members.
+	membersPerRead = 5000
+	// tailChunkEvents and tailChunkBytes bound one read of a timeline's end.
+	tailChunkEvents = 1000
+	tailChunkBytes  = 1 << 20
+	// reloadPast is how many sequences of a shard are read over rather than the
+	// store asked anew.
+	reloadPast = 100_000
+	// replicaWait is between two reads where the answering replica lags.
+	replicaWait = 50 * time.Millisecond
+)
+
+// groups keeps groups in memory. It stays true without being told: each use asks
+// the log's leader for the timeline's end and folds what came. Two things bound
+// an entry's age all the same: the log forgets at its age limit, and what has
+// happened in the shard since is read over.
+type groups struct {
+	cfg   Config
+	cache *otter.Cache[schemas.Chat, *entry]
+}
+
+// entry is one group's place. Who uses the group holds it.
+type entry struct {
+	mu    sync.Mutex
+	group *group // nil until it was loaded
+	at    time.Time
+}
+
+// groupWeight is what a group weighs beside its members.
+const groupWeight = 10
+
+func newGroups(cfg Config) (*groups, error) {
+	cache, err := otter.New(&otter.Options[schemas.Chat, *entry]{
+		MaximumWeight: uint64(cfg.CacheMembersMax),
+		Weigher: func(_ schemas.Chat, e *entry) uint32 {
+			if e.group == nil {
+				return groupWeight
+			}
+			return groupWeight + uint32(len(e.group.members))
+		},
+		// On the caller's goroutine: the cache has none of its own to stop.
+		Executor: func(fn func()) { fn() },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make cache of groups: %w", err)
+	}
+	return &groups{cfg: cfg, cache: cache}, nil
+}
+
+// use calls fn with a group folded up to its timeline's end, alone among those who
+// use it here. A group that was never made has no name.
+func (c *groups) use(ctx context.Context, chat schemas.Chat, fn func(*group) error) error {
+	e, err := c.cache.Get(ctx, chat, otter.LoaderFunc[schemas.Chat, *entry](func(context.Context, schemas.Chat) (*entry, error) {
+		return &entry{}, nil
+	}))
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := c.fold(ctx, e, chat); err != nil {
+		e.group = nil // what was folded in part is not used
+		return err
+	}
+	size := len(e.group.members)
+	defer func() {
+		if e.group != nil && len(e.group.members) != size {
+			c.cache.Set(chat, e) // it weighs another number of members
+		}
+	}()
+	return fn(e.group)
+}
+
+// fold brings an entry's group up to the timeline's end.
+func (c *groups) fold(ctx context.Context, e *entry, chat schemas.Chat) error {
+	last, _, err := c.cfg.Log.Last(ctx, chat)
+	if err != nil {
+		return err
+	}
+	old := e.group == nil || time.Since(e.at) > c.cfg.CacheFor || last > e.group.seq+reloadPast
+	if old {
+		if e.group, err = c.load(ctx, chat); err != nil {
+			return err
+		}
+		c.cache.Set(chat, e)
+	}
+	e.at = time.Now()
+	e.group.last = last
+	return c.foldTail(ctx, e.group, last)
+}
+
+// load reads a group from the store. Rows may be newer than the sequence that it is
+// folded up to then: what is folded behind it changes those again to the same.
+func (c *groups) load(ctx context.Context, chat schemas.Chat) (*group, error) {
+	shard := c.cfg.Log.Layout().Shard(chat)
+	committed, err := c.cfg.Store.Committed(ctx, shard.Token)
+	if err != nil {
+		return nil, err
+	}
+	heads, err := c.cfg.Store.Heads(ctx, []schemas.Chat{chat})
+	if err != nil {
+		return nil, err
+	}
+	head := heads[chat]
+	g := &group{chat: chat, name: head.Name, history: head.History, members: make(map[schemas.User]member), seq: committed}
+	for after := (schemas.User{}); ; {
+		page, err := c.cfg.Store.Members(ctx, chat, after, membersPerRead)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range page {
+			g.members[m.User] = member{role: m.Role, since: m.Since, from: m.From}
+			if m.Role.In() {
+				g.count++
+			}
+		}
+		if len(page) < membersPerRead {
+			return g, nil
+		}
+		after = page[len(page)-1].User
+	}
+}
+
+// foldTail folds what the log has above the group's seq, up to last.
+func (c *groups) foldTail(ctx context.Context, g *group, last uint64) error {
+	for g.seq < last {
+		events, _, err := c.cfg.Log.After(ctx, g.chat, g.seq, tailChunkEvents, tailChunkBytes)
+		if err != nil {
+			return err
+		}
+		for i := range events {
+			g.seq = events[i].Seq
+			if ev, err := schemas.DecodeEvent(events[i].JSON); err == nil { // else persist gives it up too
+				g.apply(events[i].Seq, ev)
+			}
+		}
+		if len(events) > 0 {
+			continue
+		}
+		if gone, err := c.isGone(ctx, g.chat, last); gone || err != nil {
+			return err
+		}
+		select {
+		case <-time.After(replicaWait):
+		case <-ctx.Done():
+			return fmt.Errorf("read %s up to %d: the log's replica lags: %w", g.chat, last, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// isGone tells whether the log's leader does not hold seq any more: it disappeared
+// meanwhile.
+func (c *groups) isGone(ctx context.Context, chat schemas.Chat, seq uint64) (bool, error) {
+	_, err := c.cfg.Log.Sequence(ctx, c.cfg.Log.Layout().Shard(chat), seq)
+	if errors.Is(err, streams.ErrGone) {
+		return true, nil
+	}
+	return false, err
+}

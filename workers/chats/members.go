@@ -1,0 +1,202 @@
+package chats
+
+import (
+	"context"
+
+	"github.com/go-json-experiment/json"
+
+	"parley/schemas"
+	"parley/workers/store"
+)
+
+// joinedMax bounds the groups that an edge is told of one user; live delivery and
+// sending work in those, the others wait until it has left some.
+const joinedMax = 5000
+
+// joined answers which groups a user is in, as the store has it, and up to where
+// that is.
+func (s *Service) joined(ctx context.Context, request []byte) (any, *schemas.Error) {
+	var ask schemas.Joined
+	if err := json.Unmarshal(request, &ask); err != nil || ask.User.IsZero() {
+		return nil, schemas.Errorf(schemas.Invalid, "the request is not {user}")
+	}
+	// Before the rows: they have everything up to it then.
+	stored, err := s.cfg.Store.Shards(ctx)
+	if err != nil {
+		return nil, s.unavailable("read shards", err)
+	}
+	rows, err := s.cfg.Store.UserChats(ctx, ask.User, userChatsMax)
+	if err != nil {
+		return nil, s.unavailable("read a user's chats", err)
+	}
+	answer := schemas.JoinedAnswer{Groups: []schemas.JoinedGroup{}, Stored: stored}
+	for _, row := range rows {
+		if row.Chat.Kind() != schemas.Group {
+			continue
+		}
+		if len(answer.Groups) == joinedMax {
+			s.log.Warn("a user is in too many groups", "user", ask.User, "most", joinedMax)
+			break
+		}
+		answer.Groups = append(answer.Groups, schemas.JoinedGroup{Chat: row.Chat, Role: row.Role, Since: row.Since, From: row.From})
+	}
+	return answer, nil
+}
+
+// standing answers what users are in a group, as of all that the log has.
+func (s *Service) standing(ctx context.Context, request []byte) (any, *schemas.Error) {
+	var ask schemas.Standing
+	if err := json.Unmarshal(request, &ask); err != nil || ask.Chat.Kind() != schemas.Group || len(ask.Users) > schemas.UsersMax {
+		return nil, schemas.Errorf(schemas.Invalid, "the request is not {chat, users}, of a group and at most %d", schemas.UsersMax)
+	}
+	answer := schemas.StandingAnswer{Members: []schemas.JoinedMember{}}
+	err := s.groups.use(ctx, ask.Chat, func(g *group) error {
+		for _, user := range ask.Users {
+			if m := g.members[user]; m.role.In() {
+				answer.Members = append(answer.Members, schemas.JoinedMember{User: user, Role: m.role, Since: m.since, From: m.from})
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, s.unavailable("read group", err)
+	}
+	return answer, nil
+}
+
+// membersAnswer is the frame members without its t and ref.
+type membersAnswer struct {
+	Chat    schemas.Chat         `json:"chat"`
+	Members []schemas.ChatMember `json:"members"`
+	Cursor  string               `json:"cursor,omitzero"`
+}
+
+// members answers who is in a chat, as the store has it.
+func (s *Service) members(ctx context.Context, request []byte) (any, *schemas.Error) {
+	by, ask, refused := schemas.DecodeBy[schemas.Members](schemas.TMembers, request)
+	if refused != nil {
+		return nil, refused
+	}
+	var place membersPlace
+	if refused := openCursor(ask.Cursor, s.cfg.Now(), &place); refused != nil {
+		return nil, refused
+	}
+	if ask.Chat.Kind() == schemas.Direct {
+		return s.directMembers(by, ask.Chat)
+	}
+	if refused := s.checkMember(ctx, by, ask.Chat); refused != nil {
+		return nil, refused
+	}
+	limit := pageLimit(ask.Limit, schemas.MembersDefault, schemas.MembersMax)
+	answer := membersAnswer{Chat: ask.Chat, Members: []schemas.ChatMember{}}
+	for after := place.After; ; {
+		rows, err := s.cfg.Store.Members(ctx, ask.Chat, after, membersPerRead)
+		if err != nil {
+			return nil, s.unavailable("read members", err)
+		}
+		for _, row := range rows {
+			after = row.User
+			if !row.Role.In() {
+				continue
+			}
+			if len(answer.Members) == limit {
+				answer.Cursor = newCursor(s.cfg.Now(), membersPlace{After: answer.Members[limit-1].User})
+				return answer, nil
+			}
+			answer.Members = append(answer.Members, schemas.ChatMember{User: row.User, Role: row.Role, Since: row.Since})
+		}
+		if len(rows) < membersPerRead {
+			return answer, nil
+		}
+	}
+}
+
+// directMembers answers for the two of a direct chat: they are in it from its
+// first event on, and may be before.
+func (s *Service) directMembers(by schemas.User, chat schemas.Chat) (any, *schemas.Error) {
+	if !chat.HasDirectMember(by) {
+		return nil, notMember(by, chat)
+	}
+	a, b, _ := chat.Users()
+	answer := membersAnswer{Chat: chat, Members: []schemas.ChatMember{{User: a, Role: schemas.Member}}}
+	if a != b {
+		answer.Members = append(answer.Members, schemas.ChatMember{User: b, Role: schemas.Member})
+	}
+	return answer, nil
+}
+
+// checkMember refuses who is not in a chat.
+func (s *Service) checkMember(ctx context.Context, by schemas.User, chat schemas.Chat) *schemas.Error {
+	if chat.Kind() == schemas.Direct {
+		if !chat.HasDirectMember(by) {
+			return notMember(by, chat)
+		}
+		return nil
+	}
+	err := s.groups.use(ctx, chat, func(g *group) error {
+		if !g.role(by).In() {
+			return notMember(by, chat)
+		}
+		return nil
+	})
+	if err != nil {
+		return s.unavailable("read group", err)
+	}
+	return nil
+}
+
+func (s *Service) mute(ctx context.Context, request []byte) (any, *schemas.Error) {
+	by, ask, refused := schemas.DecodeBy[schemas.Mute](schemas.TMute, request)
+	if refused != nil {
+		return nil, refused
+	}
+	if ask.On && !ask.Until.IsZero() && !ask.Until.After(s.cfg.Now()) {
+		return nil, schemas.Errorf(schemas.Invalid, "until %s is over", ask.Until.Format("2006-01-02T15:04:05Z07:00"))
+	}
+	setting := store.Setting{Chat: ask.Chat, Muted: ask.On}
+	if ask.On {
+		setting.MutedUntil = ask.Until
+	}
+	frame := schemas.ChatFrame{Chat: ask.Chat, Change: schemas.ChatUnmuted}
+	if ask.On {
+		frame.Change, frame.Until = schemas.ChatMuted, ask.Until
+	}
+	return s.set(ctx, by, setting, store.MutedSetting, frame)
+}
+
+func (s *Service) pin(ctx context.Context, request []byte) (any, *schemas.Error) {
+	by, ask, refused := schemas.DecodeBy[schemas.SetChat](schemas.TPin, request)
+	if refused != nil {
+		return nil, refused
+	}
+	frame := schemas.ChatFrame{Chat: ask.Chat, Change: schemas.ChatUnpinned}
+	if ask.On {
+		frame.Change = schemas.ChatPinned
+	}
+	return s.set(ctx, by, store.Setting{Chat: ask.Chat, Pinned: ask.On}, store.PinnedSetting, frame)
+}
+
+func (s *Service) archive(ctx context.Context, request []byte) (any, *schemas.Error) {
+	by, ask, refused := schemas.DecodeBy[schemas.SetChat](schemas.TArchive, request)
+	if refused != nil {
+		return nil, refused
+	}
+	frame := schemas.ChatFrame{Chat: ask.Chat, Change: schemas.ChatUnarchived}
+	if ask.On {
+		frame.Change = schemas.ChatArchived
+	}
+	return s.set(ctx, by, store.Setting{Chat: ask.Chat, Archived: ask.On}, store.ArchivedSetting, frame)
+}
+
+// set keeps what a member wants of a chat, and tells its sessions.
+func (s *Service) set(ctx context.Context, by schemas.User, setting store.Setting, kind store.SettingKind, frame schemas.ChatFrame) (any, *schemas.Error) {
+	if refused := s.checkMember(ctx, by, setting.Chat); refused != nil {
+		return nil, refused
+	}
+	if err := s.cfg.Store.Set(ctx, by, setting, kind, s.cfg.Now()); err != nil {
+		return nil, s.unavailable("write setting", err)
+	}
+	frame.T = schemas.TChat
+	s.tell(by, schemas.Notice{ChatFrame: frame})
+	return done{}, nil
+}

@@ -1,0 +1,187 @@
+// Package service serves the requests of edges, and of operators with `nats req`:
+// it is what the micro services chats and users have in common.
+//
+// NATS hands requests to a subscription one after the other; each is answered on a
+// goroutine of its own, with a bound on how many at once.
+package service
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/schemas"
+	"parley/streams"
+)
+
+// Config is what [Run] needs. Zero means the default.
+type Config struct {
+	Name        string     // required: of the micro service, as `nats micro ls` shows it
+	Description string     // default: none
+	Conn        *nats.Conn // required
+	Endpoints   []Endpoint // required
+
+	Logger     *slog.Logger          // default: discards
+	Registerer prometheus.Registerer // default: metrics are kept and not shown
+	Version    string                // semantic; default: 1.0.0
+
+	RequestsMax   int           // that are answered at once: past it overloaded; default: 256
+	RequestWithin time.Duration // how long one may take; default: 8 s
+	StopWithin    time.Duration // how long those at hand may take when Run is to end; default: 5 s
+}
+
+// Endpoint is one kind of request.
+type Endpoint struct {
+	Name        string
+	Subject     string
+	Description string
+	// Answer returns what is sent back as JSON, or the refusal.
+	Answer func(ctx context.Context, request []byte) (any, *schemas.Error)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Registerer == nil {
+		c.Registerer = prometheus.NewRegistry()
+	}
+	c.Version = cmp.Or(c.Version, "1.0.0")
+	c.RequestsMax = cmp.Or(c.RequestsMax, 256)
+	c.RequestWithin = cmp.Or(c.RequestWithin, 8*time.Second)
+	c.StopWithin = cmp.Or(c.StopWithin, 5*time.Second)
+	return c
+}
+
+// Validate reports every fault of c at once.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var faults []error
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf("service %s: "+format, append([]any{c.Name}, args...)...))
+		}
+	}
+	fault(c.Name == "", "no name")
+	fault(c.Conn == nil, "no connection")
+	fault(len(c.Endpoints) == 0, "no endpoints")
+	fault(c.RequestsMax < 1, "%d requests at once: at least 1", c.RequestsMax)
+	fault(c.RequestWithin < 0 || c.StopWithin < 0, "negative time %s or %s", c.RequestWithin, c.StopWithin)
+	return errors.Join(faults...)
+}
+
+// Service answers requests. Make one with [New], and call Run.
+type Service struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+	slots   chan struct{} // one is taken by each request that is being answered
+}
+
+// New returns a Service; [Service.Run] starts it.
+func New(cfg Config) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	m, err := newMetrics(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{cfg: cfg, log: cfg.Logger.With("component", cfg.Name), metrics: m, slots: make(chan struct{}, cfg.RequestsMax)}, nil
+}
+
+// Run answers until ctx ends; requests at hand have Config.StopWithin more. Then
+// it returns nil. It may be called again after.
+func (s *Service) Run(ctx context.Context) error {
+	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer endWork()
+	var requests sync.WaitGroup
+	service, err := micro.AddService(s.cfg.Conn, micro.Config{
+		Name:        s.cfg.Name,
+		Version:     s.cfg.Version,
+		Description: s.cfg.Description,
+		ErrorHandler: func(_ micro.Service, err *micro.NATSError) {
+			s.log.Warn("service", "subject", err.Subject, "err", err.Description)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("register service %s: %w", s.cfg.Name, err)
+	}
+	for _, e := range s.cfg.Endpoints {
+		handler := micro.HandlerFunc(func(req micro.Request) { s.handle(work, &requests, &e, req.Data(), req.Reply()) })
+		err := service.AddEndpoint(e.Name, handler, micro.WithEndpointSubject(e.Subject),
+			micro.WithEndpointMetadata(map[string]string{"description": e.Description}))
+		if err != nil {
+			_ = service.Stop()
+			return fmt.Errorf("serve %s: %w", e.Subject, err)
+		}
+	}
+	<-ctx.Done()
+	if err := service.Stop(); err != nil {
+		s.log.Info("service was not stopped in order", "err", err)
+	}
+	late := time.AfterFunc(s.cfg.StopWithin, endWork)
+	defer late.Stop()
+	requests.Wait()
+	return nil
+}
+
+// handle runs on the subscription's goroutine and does not block.
+func (s *Service) handle(ctx context.Context, requests *sync.WaitGroup, e *Endpoint, data []byte, reply string) {
+	if reply == "" {
+		return
+	}
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		s.refuse(e, reply, &schemas.Error{Code: schemas.Overloaded, Message: "too many requests at once: try again", RetryAfter: 0.5})
+		return
+	}
+	requests.Go(func() {
+		defer func() { <-s.slots }()
+		s.answer(ctx, e, data, reply)
+	})
+}
+
+func (s *Service) answer(ctx context.Context, e *Endpoint, data []byte, reply string) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestWithin)
+	defer cancel()
+	started := time.Now()
+	answer, refused := e.Answer(ctx, data)
+	s.metrics.seconds.WithLabelValues(e.Name).Observe(time.Since(started).Seconds())
+	if refused != nil {
+		s.refuse(e, reply, refused)
+		return
+	}
+	text, err := json.Marshal(answer)
+	if err != nil {
+		s.log.Error("encode answer", "endpoint", e.Name, "err", err)
+		s.refuse(e, reply, schemas.Errorf(schemas.Internal, "the answer could not be encoded"))
+		return
+	}
+	s.send(e, &nats.Msg{Subject: reply, Data: text}, "ok")
+}
+
+func (s *Service) refuse(e *Endpoint, reply string, refused *schemas.Error) {
+	s.send(e, streams.Refusal(reply, refused), string(refused.Code))
+}
+
+// send answers beside the micro package, whose requests may not be answered from
+// another goroutine while it reads their outcome. Whoever gets no answer asks again.
+func (s *Service) send(e *Endpoint, msg *nats.Msg, outcome string) {
+	if err := s.cfg.Conn.PublishMsg(msg); err != nil {
+		s.log.Info("answer was not sent", "endpoint", e.Name, "bytes", len(msg.Data), "err", err)
+		outcome = "unsent"
+	}
+	s.metrics.requests.WithLabelValues(e.Name, outcome).Inc()
+}

@@ -1,0 +1,181 @@
+// Package users is the micro service users: what users tell of themselves, and
+// with whom they do not talk.
+package users
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/schemas"
+	"parley/streams"
+	"parley/workers/service"
+	"parley/workers/store"
+)
+
+// Store is where users are kept. Its methods may be called from several
+// goroutines. What was written is seen by every later read.
+type Store interface {
+	// Profiles returns what is known of those of users of whom anything is.
+	Profiles(ctx context.Context, users []schemas.User) (map[schemas.User]store.Profile, error)
+	// SetProfile changes what set names; of two, the later at wins.
+	SetProfile(ctx context.Context, user schemas.User, set schemas.SetProfile, at time.Time) error
+	// Blocks returns whom a user blocks and who blocks it, once each.
+	Blocks(ctx context.Context, user schemas.User) ([]schemas.User, error)
+	// SetBlock has user block another or not; of two, the later at wins.
+	SetBlock(ctx context.Context, user, blocked schemas.User, on bool, at time.Time) error
+}
+
+// Config is what a [Service] needs. Zero means the default.
+type Config struct {
+	Conn  *nats.Conn // required
+	Store Store      // required
+
+	Logger     *slog.Logger          // default: discards
+	Registerer prometheus.Registerer // default: metrics are kept and not shown
+	Version    string                // of the service, semantic; default: 1.0.0
+	Now        func() time.Time      // default: time.Now
+}
+
+// blocksMax bounds the users with whom one does not talk.
+const blocksMax = 10_000
+
+// Service answers requests about users.
+type Service struct {
+	*service.Service
+	cfg Config
+	log *slog.Logger
+}
+
+// New returns a Service; its Run starts it.
+func New(cfg Config) (*Service, error) {
+	if cfg.Store == nil {
+		return nil, fmt.Errorf("users: no store")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &Service{cfg: cfg, log: cfg.Logger.With("component", streams.UsersService)}
+	var err error
+	s.Service, err = service.New(service.Config{
+		Name: streams.UsersService, Description: "profiles and blocks",
+		Conn: cfg.Conn, Logger: cfg.Logger, Registerer: cfg.Registerer, Version: cfg.Version,
+		Endpoints: []service.Endpoint{
+			{Name: "profile", Subject: streams.AskSubject(schemas.TProfile), Description: "what users tell of themselves", Answer: s.profiles},
+			{Name: "profile-set", Subject: streams.AskSubject(schemas.TSetProfile), Description: "change the own profile", Answer: s.setProfile},
+			{Name: "block", Subject: streams.AskSubject(schemas.TBlock), Description: "keep a user away, or not any more", Answer: s.block},
+			{Name: "blocks", Subject: streams.BlocksSubject, Description: "with whom a user does not talk", Answer: s.blocks},
+		},
+	})
+	return s, err
+}
+
+func (s *Service) unavailable(what string, err error) *schemas.Error {
+	s.log.Warn(what, "err", err)
+	return &schemas.Error{Code: schemas.Unavailable, Message: "the store does not answer: try again", RetryAfter: 1}
+}
+
+func (s *Service) profiles(ctx context.Context, request []byte) (any, *schemas.Error) {
+	_, ask, refused := schemas.DecodeBy[schemas.Profiles](schemas.TProfile, request)
+	if refused != nil {
+		return nil, refused
+	}
+	known, err := s.cfg.Store.Profiles(ctx, ask.Users)
+	if err != nil {
+		return nil, s.unavailable("read profiles", err)
+	}
+	answer := struct {
+		Profiles []schemas.Profile `json:"profiles"`
+	}{make([]schemas.Profile, len(ask.Users))}
+	for i, user := range ask.Users {
+		p := known[user]
+		answer.Profiles[i] = schemas.Profile{User: user, Name: p.Name, Avatar: p.Avatar, Lang: p.Lang}
+	}
+	return answer, nil
+}
+
+// done answers what has nothing else to say.
+type done struct{}
+
+func (s *Service) setProfile(ctx context.Context, request []byte) (any, *schemas.Error) {
+	by, set, refused := schemas.DecodeBy[schemas.SetProfile](schemas.TSetProfile, request)
+	if refused != nil {
+		return nil, refused
+	}
+	if err := s.cfg.Store.SetProfile(ctx, by, *set, s.cfg.Now()); err != nil {
+		return nil, s.unavailable("write profile", err)
+	}
+	return done{}, nil
+}
+
+// block is in force on an edge when that has the notice, and where it is lost when
+// one of the two connects the next time.
+func (s *Service) block(ctx context.Context, request []byte) (any, *schemas.Error) {
+	by, block, refused := schemas.DecodeBy[schemas.Block](schemas.TBlock, request)
+	switch {
+	case refused != nil:
+		return nil, refused
+	case block.User == by:
+		return nil, schemas.Errorf(schemas.Invalid, "one cannot block oneself")
+	}
+	if block.On {
+		if blocked, err := s.cfg.Store.Blocks(ctx, by); err != nil {
+			return nil, s.unavailable("read blocks", err)
+		} else if len(blocked) >= blocksMax {
+			return nil, schemas.Errorf(schemas.Invalid, "%s has %d blocks: at most %d are allowed", by, len(blocked), blocksMax)
+		}
+	}
+	if err := s.cfg.Store.SetBlock(ctx, by, block.User, block.On, s.cfg.Now()); err != nil {
+		return nil, s.unavailable("write block", err)
+	}
+	blocked, err := s.cfg.Store.Blocks(ctx, by)
+	if err != nil {
+		return nil, s.unavailable("read blocks", err)
+	}
+	change := schemas.ChatUnblocked
+	between := schemas.ChatUnblocked // the other may block too
+	if block.On {
+		change = schemas.ChatBlocked
+	}
+	for _, other := range blocked {
+		if other == block.User {
+			between = schemas.ChatBlocked
+		}
+	}
+	chat := schemas.DirectChat(by, block.User)
+	s.tell(by, schemas.Notice{ChatFrame: schemas.ChatFrame{T: schemas.TChat, Chat: chat, Change: change}})
+	for _, user := range []schemas.User{by, block.User} {
+		s.tell(user, schemas.Notice{ChatFrame: schemas.ChatFrame{T: schemas.TChat, Chat: chat, Change: between}, Hidden: true})
+	}
+	return done{}, nil
+}
+
+func (s *Service) tell(user schemas.User, notice schemas.Notice) {
+	data, err := json.Marshal(notice)
+	if err == nil {
+		err = s.cfg.Conn.Publish(streams.Personal(user), data)
+	}
+	if err != nil {
+		s.log.Warn("a user was not told of a block", "user", user, "err", err)
+	}
+}
+
+func (s *Service) blocks(ctx context.Context, request []byte) (any, *schemas.Error) {
+	var ask schemas.Blocks
+	if err := json.Unmarshal(request, &ask); err != nil || ask.User.IsZero() {
+		return nil, schemas.Errorf(schemas.Invalid, "the request is not {user}")
+	}
+	users, err := s.cfg.Store.Blocks(ctx, ask.User)
+	if err != nil {
+		return nil, s.unavailable("read blocks", err)
+	}
+	return schemas.BlocksAnswer{Users: append([]schemas.User{}, users...)}, nil
+}
