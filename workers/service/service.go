@@ -84,7 +84,6 @@ type Service struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
-	slots   chan struct{} // one is taken by each request that is being answered
 }
 
 // New returns a Service; [Service.Run] starts it.
@@ -97,7 +96,7 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{cfg: cfg, log: cfg.Logger.With("component", cfg.Name), metrics: m, slots: make(chan struct{}, cfg.RequestsMax)}, nil
+	return &Service{cfg: cfg, log: cfg.Logger.With("component", cfg.Name), metrics: m}, nil
 }
 
 // Run answers until ctx ends; requests at hand have Config.StopWithin more. Then
@@ -105,7 +104,8 @@ func New(cfg Config) (*Service, error) {
 func (s *Service) Run(ctx context.Context) error {
 	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer endWork()
-	var requests sync.WaitGroup
+	in := &intake{requestsMax: s.cfg.RequestsMax}
+	defer in.close()
 	service, err := micro.AddService(s.cfg.Conn, micro.Config{
 		Name:        s.cfg.Name,
 		Version:     s.cfg.Version,
@@ -118,7 +118,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("register service %s: %w", s.cfg.Name, err)
 	}
 	for _, e := range s.cfg.Endpoints {
-		handler := micro.HandlerFunc(func(req micro.Request) { s.handle(work, &requests, &e, req.Data(), req.Reply()) })
+		handler := micro.HandlerFunc(func(req micro.Request) { s.handle(work, in, &e, req.Data(), req.Reply()) })
 		err := service.AddEndpoint(e.Name, handler, micro.WithEndpointSubject(e.Subject),
 			micro.WithEndpointMetadata(map[string]string{"description": e.Description}))
 		if err != nil {
@@ -132,25 +132,59 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	late := time.AfterFunc(s.cfg.StopWithin, endWork)
 	defer late.Stop()
-	requests.Wait()
+	in.close()
 	return nil
 }
 
+// intake has requests answered beside the subscriptions, as long as it is open. A
+// subscription that drains may still hand some over when Run ends.
+type intake struct {
+	requestsMax int
+	running     sync.WaitGroup // a goroutine per request
+
+	mu     sync.Mutex
+	closed bool
+	taken  int // at most requestsMax
+}
+
+// take runs answer on a goroutine of its own; false where too much is under way,
+// or the end is near.
+func (in *intake) take(answer func()) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed || in.taken >= in.requestsMax {
+		return false
+	}
+	in.taken++
+	in.running.Go(func() {
+		defer in.release()
+		answer()
+	})
+	return true
+}
+
+func (in *intake) release() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.taken--
+}
+
+// close lets nothing more in and waits until all was answered.
+func (in *intake) close() {
+	in.mu.Lock()
+	in.closed = true
+	in.mu.Unlock()
+	in.running.Wait()
+}
+
 // handle runs on the subscription's goroutine and does not block.
-func (s *Service) handle(ctx context.Context, requests *sync.WaitGroup, e *Endpoint, data []byte, reply string) {
+func (s *Service) handle(ctx context.Context, in *intake, e *Endpoint, data []byte, reply string) {
 	if reply == "" {
 		return
 	}
-	select {
-	case s.slots <- struct{}{}:
-	default:
+	if !in.take(func() { s.answer(ctx, e, data, reply) }) {
 		s.refuse(e, reply, &schemas.Error{Code: schemas.Overloaded, Message: "too many requests at once: try again", RetryAfter: 0.5})
-		return
 	}
-	requests.Go(func() {
-		defer func() { <-s.slots }()
-		s.answer(ctx, e, data, reply)
-	})
 }
 
 func (s *Service) answer(ctx context.Context, e *Endpoint, data []byte, reply string) {
