@@ -3,6 +3,7 @@ package chats
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -31,6 +32,7 @@ func (s *Service) change(ctx context.Context, chat schemas.Chat, by schemas.User
 		case !errors.Is(err, streams.ErrConflict):
 			return changed{}, s.unavailable("change group", err)
 		}
+		s.conflicts.Inc()
 		select {
 		case <-time.After(rand.N(conflictWait)):
 		case <-ctx.Done():
@@ -47,7 +49,7 @@ func (s *Service) changeOnce(ctx context.Context, chat schemas.Chat, by schemas.
 		if refused != nil {
 			return refused
 		}
-		if seq = g.last; ev == nil {
+		if seq = g.newest; ev == nil {
 			return nil
 		}
 		if seq, err = s.publish(ctx, g, by, ev); err != nil {
@@ -81,15 +83,21 @@ func (s *Service) publish(ctx context.Context, g *group, by schemas.User, ev *sc
 		err error
 	}
 	result := make(chan outcome, 1)
+	after := g.last // the publication may outlive this use of the group
 	s.cfg.Publisher.Publish(ctx, streams.Publication{
-		Subject: s.cfg.Log.Layout().Shard(g.chat).Timeline(g.chat),
+		Subject: g.shard.Timeline(g.chat),
 		MsgID:   id.String(),
 		Data:    data,
-		After:   &g.last,
+		After:   &after,
 		ReadAt:  time.Now(),
 		Done:    func(ack streams.PubAck, err error) { result <- outcome{ack, err} },
 	})
-	r := <-result // within PublishWithin
+	var r outcome
+	select {
+	case r = <-result:
+	case <-ctx.Done(): // it may be stored all the same: whoever uses the group next folds it
+		return 0, fmt.Errorf("publish change of %s: %w", g.chat, ctx.Err())
+	}
 	if errors.Is(r.err, streams.ErrLogFull) {
 		s.log.Error("log takes no more", "chat", g.chat, "err", r.err)
 		return 0, &schemas.Error{Code: schemas.Overloaded, Message: "the log takes no more now", RetryAfter: 5}

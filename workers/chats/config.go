@@ -72,6 +72,7 @@ type Config struct {
 	Logger     *slog.Logger          // default: discards
 	Registerer prometheus.Registerer // default: metrics are kept and not shown
 	Version    string                // of the service, semantic; default: 1.0.0
+	Started    func()                // called when requests are answered; default: nothing
 	Now        func() time.Time      // default: time.Now
 
 	CacheMembersMax int           // members of groups in memory, all together; default: 500,000

@@ -2,19 +2,24 @@ package chats
 
 import (
 	"cmp"
+	"slices"
 
 	"parley/schemas"
+	"parley/streams"
 )
 
 // group is a group as its timeline has made it, up to seq.
 type group struct {
 	chat    schemas.Chat
+	shard   streams.Shard
 	name    string
 	history schemas.HistoryMode
 	members map[schemas.User]member // who is in, and who was
 	count   uint64                  // of those who are in
 	seq     uint64                  // everything up to it is folded
+	newest  uint64                  // the seq of its newest event
 	last    uint64                  // the timeline's end, as the log's leader has it; 0: it holds nothing
+	sorted  []schemas.User          // those who are in, by rising name; nil until asked for
 }
 
 // member is what a user is in a group.
@@ -50,9 +55,26 @@ func (g *group) apply(seq uint64, ev *schemas.Event) {
 			m.since, m.from = seq, g.history.ReadFrom(seq)
 		}
 		g.members[user] = m
+		g.sorted = nil
 	}
-	g.seq = max(g.seq, seq)
+	g.seq, g.newest = max(g.seq, seq), max(g.newest, seq)
 }
+
+// names returns those who are in, by rising name.
+func (g *group) names() []schemas.User {
+	if g.sorted == nil {
+		g.sorted = make([]schemas.User, 0, g.count)
+		for user, m := range g.members {
+			if m.role.In() {
+				g.sorted = append(g.sorted, user)
+			}
+		}
+		slices.SortFunc(g.sorted, compareUsers)
+	}
+	return g.sorted
+}
+
+func compareUsers(a, b schemas.User) int { return cmp.Compare(a.String(), b.String()) }
 
 // heir is who becomes the owner when the owner leaves: of the admins who has been
 // in longest, or of the members where there is none.
@@ -74,5 +96,5 @@ func before(a schemas.User, am member, b schemas.User, bm member) bool {
 	if am.role != bm.role {
 		return am.role == schemas.Admin
 	}
-	return cmp.Or(cmp.Compare(am.since, bm.since), cmp.Compare(a.String(), b.String())) < 0
+	return cmp.Or(cmp.Compare(am.since, bm.since), compareUsers(a, b)) < 0
 }

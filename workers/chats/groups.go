@@ -27,9 +27,10 @@ const (
 )
 
 // groups keeps groups in memory. It stays true without being told: each use asks
-// the log's leader for the timeline's end and folds what came. Two things bound
-// an entry's age all the same: the log forgets at its age limit, and what has
-// happened in the shard since is read over.
+// the log's leader for the timeline's end and folds what came. Three things end an
+// entry all the same: the log forgets at its age limit, what has happened in the
+// shard since is read over, and a shard that was lost takes with it what was folded
+// and not stored.
 type groups struct {
 	cfg   Config
 	cache *otter.Cache[schemas.Chat, *entry]
@@ -93,9 +94,10 @@ func (c *groups) fold(ctx context.Context, e *entry, chat schemas.Chat) error {
 	if err != nil {
 		return err
 	}
-	old := e.group == nil || time.Since(e.at) > c.cfg.CacheFor || last > e.group.seq+reloadPast
+	shard := c.cfg.Log.Layout().Shard(chat)
+	old := e.group == nil || time.Since(e.at) > c.cfg.CacheFor || last > e.group.seq+reloadPast || e.group.shard != shard
 	if old {
-		if e.group, err = c.load(ctx, chat); err != nil {
+		if e.group, err = c.load(ctx, chat, shard); err != nil {
 			return err
 		}
 		c.cache.Set(chat, e)
@@ -107,8 +109,7 @@ func (c *groups) fold(ctx context.Context, e *entry, chat schemas.Chat) error {
 
 // load reads a group from the store. Rows may be newer than the sequence that it is
 // folded up to then: what is folded behind it changes those again to the same.
-func (c *groups) load(ctx context.Context, chat schemas.Chat) (*group, error) {
-	shard := c.cfg.Log.Layout().Shard(chat)
+func (c *groups) load(ctx context.Context, chat schemas.Chat, shard streams.Shard) (*group, error) {
 	committed, err := c.cfg.Store.Committed(ctx, shard.Token)
 	if err != nil {
 		return nil, err
@@ -118,7 +119,10 @@ func (c *groups) load(ctx context.Context, chat schemas.Chat) (*group, error) {
 		return nil, err
 	}
 	head := heads[chat]
-	g := &group{chat: chat, name: head.Name, history: head.History, members: make(map[schemas.User]member), seq: committed}
+	g := &group{
+		chat: chat, shard: shard, name: head.Name, history: head.History, members: make(map[schemas.User]member),
+		seq: max(committed, head.LastSeq), newest: head.LastSeq,
+	}
 	for after := (schemas.User{}); ; {
 		page, err := c.cfg.Store.Members(ctx, chat, after, membersPerRead)
 		if err != nil {
@@ -145,7 +149,7 @@ func (c *groups) foldTail(ctx context.Context, g *group, last uint64) error {
 			return err
 		}
 		for i := range events {
-			g.seq = events[i].Seq
+			g.seq, g.newest = events[i].Seq, events[i].Seq
 			if ev, err := schemas.DecodeEvent(events[i].JSON); err == nil { // else persist gives it up too
 				g.apply(events[i].Seq, ev)
 			}

@@ -2,6 +2,9 @@ package chats
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -71,7 +74,7 @@ type membersAnswer struct {
 	Cursor  string               `json:"cursor,omitzero"`
 }
 
-// members answers who is in a chat, as the store has it.
+// members answers who is in a chat, as of all that the log has.
 func (s *Service) members(ctx context.Context, request []byte) (any, *schemas.Error) {
 	by, ask, refused := schemas.DecodeBy[schemas.Members](schemas.TMembers, request)
 	if refused != nil {
@@ -84,31 +87,32 @@ func (s *Service) members(ctx context.Context, request []byte) (any, *schemas.Er
 	if ask.Chat.Kind() == schemas.Direct {
 		return s.directMembers(by, ask.Chat)
 	}
-	if refused := s.checkMember(ctx, by, ask.Chat); refused != nil {
-		return nil, refused
-	}
 	limit := pageLimit(ask.Limit, schemas.MembersDefault, schemas.MembersMax)
 	answer := membersAnswer{Chat: ask.Chat, Members: []schemas.ChatMember{}}
-	for after := place.After; ; {
-		rows, err := s.cfg.Store.Members(ctx, ask.Chat, after, membersPerRead)
-		if err != nil {
-			return nil, s.unavailable("read members", err)
+	err := s.groups.use(ctx, ask.Chat, func(g *group) error {
+		if !g.role(by).In() {
+			return notMember(by, ask.Chat)
 		}
-		for _, row := range rows {
-			after = row.User
-			if !row.Role.In() {
-				continue
-			}
-			if len(answer.Members) == limit {
-				answer.Cursor = newCursor(s.cfg.Now(), membersPlace{After: answer.Members[limit-1].User})
-				return answer, nil
-			}
-			answer.Members = append(answer.Members, schemas.ChatMember{User: row.User, Role: row.Role, Since: row.Since})
+		names := g.names()
+		begin, found := slices.BinarySearchFunc(names, place.After, compareUsers)
+		if found {
+			begin++
 		}
-		if len(rows) < membersPerRead {
-			return answer, nil
+		names = names[begin:]
+		page := names[:min(limit, len(names))]
+		for _, user := range page {
+			m := g.members[user]
+			answer.Members = append(answer.Members, schemas.ChatMember{User: user, Role: m.role, Since: m.since})
 		}
+		if len(page) < len(names) {
+			answer.Cursor = newCursor(s.cfg.Now(), membersPlace{After: page[limit-1]})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, s.unavailable("read group", err)
 	}
+	return answer, nil
 }
 
 // directMembers answers for the two of a direct chat: they are in it from its
@@ -151,7 +155,7 @@ func (s *Service) mute(ctx context.Context, request []byte) (any, *schemas.Error
 		return nil, refused
 	}
 	if ask.On && !ask.Until.IsZero() && !ask.Until.After(s.cfg.Now()) {
-		return nil, schemas.Errorf(schemas.Invalid, "until %s is over", ask.Until.Format("2006-01-02T15:04:05Z07:00"))
+		return nil, schemas.Errorf(schemas.Invalid, "until %s is over", ask.Until.UTC().Format(time.RFC3339))
 	}
 	setting := store.Setting{Chat: ask.Chat, Muted: ask.On}
 	if ask.On {
@@ -193,7 +197,10 @@ func (s *Service) set(ctx context.Context, by schemas.User, setting store.Settin
 	if refused := s.checkMember(ctx, by, setting.Chat); refused != nil {
 		return nil, refused
 	}
-	if err := s.cfg.Store.Set(ctx, by, setting, kind, s.cfg.Now()); err != nil {
+	switch err := s.cfg.Store.Set(ctx, by, setting, kind, s.cfg.Now()); {
+	case errors.Is(err, store.ErrBatch):
+		return nil, schemas.Errorf(schemas.Invalid, "until %s cannot be kept: it is before the year 2262", setting.MutedUntil.UTC().Format(time.RFC3339))
+	case err != nil:
 		return nil, s.unavailable("write setting", err)
 	}
 	frame.T = schemas.TChat

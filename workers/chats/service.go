@@ -12,9 +12,11 @@ package chats
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/go-json-experiment/json"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"parley/schemas"
 	"parley/streams"
@@ -24,9 +26,10 @@ import (
 // Service answers requests about chats.
 type Service struct {
 	*service.Service
-	cfg    Config
-	log    *slog.Logger
-	groups *groups
+	cfg       Config
+	log       *slog.Logger
+	groups    *groups
+	conflicts prometheus.Counter
 }
 
 // New returns a Service; its Run starts it.
@@ -36,7 +39,13 @@ func New(cfg Config) (*Service, error) {
 	}
 	cfg = cfg.withDefaults()
 	s := &Service{cfg: cfg, log: cfg.Logger.With("component", streams.ChatsService)}
-	var err error
+	s.conflicts = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "parley_chats_conflicts_total", Help: "Changes of groups that were tried again since something else came first.",
+	})
+	err := cfg.Registerer.Register(s.conflicts)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of chats: %w", err)
+	}
 	if s.groups, err = newGroups(cfg); err != nil {
 		return nil, err
 	}
@@ -45,7 +54,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s.Service, err = service.New(service.Config{
 		Name: streams.ChatsService, Description: "groups, their members, and users' lists of chats",
-		Conn: cfg.Conn, Logger: cfg.Logger, Registerer: cfg.Registerer, Version: cfg.Version,
+		Conn: cfg.Conn, Logger: cfg.Logger, Registerer: cfg.Registerer, Version: cfg.Version, Started: cfg.Started,
 		Endpoints: []service.Endpoint{
 			ask(schemas.TCreate, "make a group", s.create),
 			ask(schemas.TAdd, "add members to a group", s.add),
