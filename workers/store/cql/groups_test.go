@@ -13,9 +13,9 @@ import (
 	"github.com/gocql/gocql"
 	"github.com/scylladb/gocqlx/v2"
 
+	"parley/schemas"
 	"parley/workers/store"
 	"parley/workers/store/storetest"
-	"parley/schemas"
 )
 
 // requests are those that the driver made, with their times.

@@ -61,6 +61,32 @@ func TestSweepTakesWhatHasDisappeared(t *testing.T) {
 	}
 }
 
+// TestSweepIsInChunks, between which commits have their turn.
+func TestSweepIsInChunks(t *testing.T) {
+	t.Parallel()
+	clock := storetest.NewClock()
+	s := open(t, Clock(clock.Now), SweepEvery(time.Hour))
+	messages := make([]storetest.Message, sweepRowsMax+1)
+	for i := range messages {
+		messages[i] = storetest.Message{Chat: storetest.DirectChat("alice", "bob"), TTL: time.Hour}
+	}
+	if err := s.Commit(t.Context(), storetest.NewTimeline("0", 1<<40).Batch(messages...)); err != nil {
+		t.Fatal(err)
+	}
+	w := &writer{open: func() (*conn, error) { return openConn(s.path, writeMode, s.cfg) }}
+	defer w.close()
+	for _, step := range []struct {
+		after time.Duration
+		more  bool
+		left  int
+	}{{0, false, sweepRowsMax + 1}, {2 * time.Hour, true, 1}, {2 * time.Hour, false, 0}} {
+		more := w.sweepOnce(storetest.Start.Add(step.after))
+		if left := strings.Count(dump(t, s), "events "); more != step.more || left != step.left {
+			t.Errorf("after %s: %d events are left, more %t, want %d, %t", step.after, left, more, step.left, step.more)
+		}
+	}
+}
+
 // TestSweepGoesOnAfterAFailure: a table is not there yet, or the file is locked.
 func TestSweepGoesOnAfterAFailure(t *testing.T) {
 	t.Parallel()

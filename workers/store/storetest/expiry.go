@@ -36,6 +36,11 @@ func testExpiry(t *testing.T, open Open) {
 		commit(t, s, batches[2], batches[0], batches[3], batches[1]) // nothing comes back
 		wantAll(t, t, s, l)
 	}
+	// Who has read them before gets nothing more of them.
+	edits, err := s.Edits(t.Context(), chat, l.Events[chat])
+	want(t, "edits of what has disappeared", nil, edits, err)
+	reactions, err := s.Reactions(t.Context(), chat, l.Events[chat])
+	want(t, "reactions to what has disappeared", nil, reactions, err)
 	// To the nanosecond.
 	precise := DirectChat("alice", "carol")
 	commit(t, s, l.Batch(Message{Chat: precise, TTL: time.Minute + 3*time.Hour}))

@@ -27,19 +27,25 @@ func testRedelivery(t *testing.T, open Open) {
 		l.Batch(Edit(chat, "alice", first, "once"), Pin(chat, "bob", first, true), React(chat, "bob", first, "+1", true), Remove(team, "alice", "bob")),
 		l.Batch(Edit(chat, "alice", first, "twice"), React(chat, "bob", first, "+1", false), Edit(chat, "alice", first+3, "gone soon"), Message{Chat: team}),
 		l.Batch(Delete(chat, "alice", first), Pin(chat, "bob", first, false), Add(team, "alice", "bob"), SetRole(team, "alice", "bob", schemas.Owner)),
-		l.Batch(React(chat, "alice", first+3, "+1", true), Leave(team, "bob", "alice"), Message{Chat: chat}, Rename(team, "alice", "Us"), Delete(team, "alice", first+2)),
+		l.Batch(Edit(team, "alice", first+2, "once"), Message{Chat: chat}),
+		l.Batch(Edit(team, "alice", first+2, "twice"), Pin(team, "alice", first+2, true), Pin(team, "bob", first+2, false)),
+		l.Batch(React(chat, "alice", first+3, "+1", true), Leave(team, "bob", "alice"), Message{Chat: chat}, Rename(team, "alice", "Us")),
 	}
 	commit(t, s, batches...)
 	wantAll(t, t, s, l)
 	before := s.Dump()
-	for _, order := range [][]int{{0}, {1}, {2}, {3}, {4}, {0, 1, 2, 3, 4}, {4, 3, 2, 1, 0}, {1, 0, 3, 2, 4, 0}, {2, 4, 2, 0}, {3, 1, 4, 1}} {
+	for _, order := range [][]int{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {0, 1, 2, 3, 4, 5, 6}, {6, 5, 4, 3, 2, 1, 0}, {1, 0, 3, 2, 5, 4, 6, 0}, {2, 4, 2, 0}, {3, 1, 6, 4, 1}} {
 		for _, i := range order {
 			commit(t, s, batches[i])
 		}
 		wantDump(t, s, before)
 	}
 	wantAll(t, t, s, l)
-	wantDump(t, s, dumpOf(t, open, batches[0], batches[0], batches[1], batches[1], batches[2], batches[2], batches[3], batches[3], batches[4], batches[4]))
+	var twice []store.Batch
+	for _, b := range batches {
+		twice = append(twice, b, b)
+	}
+	wantDump(t, s, dumpOf(t, open, twice...))
 }
 
 // testSchedules draws what users say and do, commits it in order, and again in

@@ -23,7 +23,9 @@ func testSettings(t *testing.T, open Open) {
 		at := func(n int) time.Time { return Start.Add(time.Duration(n) * time.Microsecond) }
 		steps := []func() error{
 			func() error {
-				return s.Set(t.Context(), user, store.Setting{Chat: chat, Muted: true, Pinned: true}, store.MutedSetting, at(1))
+				return errors.Join(
+					s.Set(t.Context(), user, store.Setting{Chat: chat, Muted: true, Pinned: true}, store.MutedSetting, at(1)),
+					s.Set(t.Context(), user, store.Setting{Chat: chat}, store.ArchivedSetting, at(1)))
 			},
 			func() error {
 				return errors.Join(
