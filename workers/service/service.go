@@ -34,6 +34,7 @@ type Config struct {
 	Registerer prometheus.Registerer // default: metrics are kept and not shown
 	Version    string                // semantic; default: 1.0.0
 
+	Started       func()        // called when requests are answered; default: nothing
 	RequestsMax   int           // that are answered at once: past it overloaded; default: 256
 	RequestWithin time.Duration // how long one may take; default: 8 s
 	StopWithin    time.Duration // how long those at hand may take when Run is to end; default: 5 s
@@ -54,6 +55,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Registerer == nil {
 		c.Registerer = prometheus.NewRegistry()
+	}
+	if c.Started == nil {
+		c.Started = func() {}
 	}
 	c.Version = cmp.Or(c.Version, "1.0.0")
 	c.RequestsMax = cmp.Or(c.RequestsMax, 256)
@@ -125,6 +129,9 @@ func (s *Service) Run(ctx context.Context) error {
 			_ = service.Stop()
 			return fmt.Errorf("serve %s: %w", e.Subject, err)
 		}
+	}
+	if err := s.cfg.Conn.FlushWithContext(ctx); err == nil {
+		s.cfg.Started()
 	}
 	<-ctx.Done()
 	if err := service.Stop(); err != nil {

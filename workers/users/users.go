@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -39,11 +40,9 @@ type Config struct {
 	Logger     *slog.Logger          // default: discards
 	Registerer prometheus.Registerer // default: metrics are kept and not shown
 	Version    string                // of the service, semantic; default: 1.0.0
+	Started    func()                // called when requests are answered; default: nothing
 	Now        func() time.Time      // default: time.Now
 }
-
-// blocksMax bounds the users with whom one does not talk.
-const blocksMax = 10_000
 
 // Service answers requests about users.
 type Service struct {
@@ -67,7 +66,7 @@ func New(cfg Config) (*Service, error) {
 	var err error
 	s.Service, err = service.New(service.Config{
 		Name: streams.UsersService, Description: "profiles and blocks",
-		Conn: cfg.Conn, Logger: cfg.Logger, Registerer: cfg.Registerer, Version: cfg.Version,
+		Conn: cfg.Conn, Logger: cfg.Logger, Registerer: cfg.Registerer, Version: cfg.Version, Started: cfg.Started,
 		Endpoints: []service.Endpoint{
 			{Name: "profile", Subject: streams.AskSubject(schemas.TProfile), Description: "what users tell of themselves", Answer: s.profiles},
 			{Name: "profile-set", Subject: streams.AskSubject(schemas.TSetProfile), Description: "change the own profile", Answer: s.setProfile},
@@ -127,35 +126,43 @@ func (s *Service) block(ctx context.Context, request []byte) (any, *schemas.Erro
 		return nil, schemas.Errorf(schemas.Invalid, "one cannot block oneself")
 	}
 	if block.On {
-		if blocked, err := s.cfg.Store.Blocks(ctx, by); err != nil {
-			return nil, s.unavailable("read blocks", err)
-		} else if len(blocked) >= blocksMax {
-			return nil, schemas.Errorf(schemas.Invalid, "%s has %d blocks: at most %d are allowed", by, len(blocked), blocksMax)
+		if refused := s.checkRoom(ctx, by, block.User); refused != nil {
+			return nil, refused
 		}
 	}
 	if err := s.cfg.Store.SetBlock(ctx, by, block.User, block.On, s.cfg.Now()); err != nil {
 		return nil, s.unavailable("write block", err)
 	}
-	blocked, err := s.cfg.Store.Blocks(ctx, by)
-	if err != nil {
-		return nil, s.unavailable("read blocks", err)
-	}
-	change := schemas.ChatUnblocked
-	between := schemas.ChatUnblocked // the other may block too
+	frame := schemas.ChatFrame{T: schemas.TChat, Chat: schemas.DirectChat(by, block.User), Change: schemas.ChatUnblocked}
 	if block.On {
-		change = schemas.ChatBlocked
+		frame.Change = schemas.ChatBlocked
 	}
-	for _, other := range blocked {
-		if other == block.User {
-			between = schemas.ChatBlocked
+	s.tell(by, schemas.Notice{ChatFrame: frame})
+	if !block.On { // the other may block too: read behind the notice, so that the last word is true
+		others, err := s.cfg.Store.Blocks(ctx, by)
+		if err != nil {
+			return nil, s.unavailable("read blocks", err)
+		}
+		if slices.Contains(others, block.User) {
+			frame.Change = schemas.ChatBlocked
 		}
 	}
-	chat := schemas.DirectChat(by, block.User)
-	s.tell(by, schemas.Notice{ChatFrame: schemas.ChatFrame{T: schemas.TChat, Chat: chat, Change: change}})
 	for _, user := range []schemas.User{by, block.User} {
-		s.tell(user, schemas.Notice{ChatFrame: schemas.ChatFrame{T: schemas.TChat, Chat: chat, Change: between}, Hidden: true})
+		s.tell(user, schemas.Notice{ChatFrame: frame, Hidden: true})
 	}
 	return done{}, nil
+}
+
+// checkRoom refuses a block that would not be read any more: a store returns only so many.
+func (s *Service) checkRoom(ctx context.Context, by, other schemas.User) *schemas.Error {
+	others, err := s.cfg.Store.Blocks(ctx, by)
+	switch {
+	case err != nil:
+		return s.unavailable("read blocks", err)
+	case len(others) >= store.BlocksMax && !slices.Contains(others, other):
+		return schemas.Errorf(schemas.Invalid, "%s does not talk with %d users already: at most %d are allowed", by, len(others), store.BlocksMax)
+	}
+	return nil
 }
 
 func (s *Service) tell(user schemas.User, notice schemas.Notice) {
