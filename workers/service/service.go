@@ -103,6 +103,9 @@ func New(cfg Config) (*Service, error) {
 	return &Service{cfg: cfg, log: cfg.Logger.With("component", cfg.Name), metrics: m}, nil
 }
 
+// flushWithin is how long NATS may take to confirm the subscriptions.
+const flushWithin = 5 * time.Second
+
 // Run answers until ctx ends; requests at hand have Config.StopWithin more. Then
 // it returns nil. It may be called again after.
 func (s *Service) Run(ctx context.Context) error {
@@ -130,9 +133,11 @@ func (s *Service) Run(ctx context.Context) error {
 			return fmt.Errorf("serve %s: %w", e.Subject, err)
 		}
 	}
-	if err := s.cfg.Conn.FlushWithContext(ctx); err == nil {
-		s.cfg.Started()
+	if err := s.cfg.Conn.FlushTimeout(flushWithin); err != nil && ctx.Err() == nil {
+		_ = service.Stop()
+		return fmt.Errorf("serve %s: NATS does not confirm the subscriptions: %w", s.cfg.Name, err)
 	}
+	s.cfg.Started()
 	<-ctx.Done()
 	if err := service.Stop(); err != nil {
 		s.log.Info("service was not stopped in order", "err", err)
