@@ -61,6 +61,7 @@ type Config struct {
 	Registerer prometheus.Registerer // default: metrics are kept and not shown
 	Version    string                // of the service, semantic; default: 1.0.0
 
+	Started       func()        // called when requests are answered; default: nothing
 	QueriesMax    int           // different questions that are answered at once: past it they are refused; default: 64
 	WaitingMax    int           // requests that are answered at once, equal ones included: past it they are refused; default: 4,096
 	QueryWithin   time.Duration // how long one question may take; default: 5 s
@@ -76,6 +77,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Registerer == nil {
 		c.Registerer = prometheus.NewRegistry()
+	}
+	if c.Started == nil {
+		c.Started = func() {}
 	}
 	c.Version = cmp.Or(c.Version, "1.0.0")
 	c.QueriesMax = cmp.Or(c.QueriesMax, 64)

@@ -124,7 +124,7 @@ func (f *fold) change(ev schemas.StoredEvent, decoded *schemas.Event) {
 		f.noteDelete(decoded.Target, moment{ev.Seq, ev.Time})
 	}
 	d := f.message(decoded.Target)
-	if d == nil || d.gone(ev.Time) {
+	if d == nil {
 		return
 	}
 	switch decoded.Type {

@@ -42,7 +42,7 @@ func textBody(text string) jsontext.Value {
 
 // drawOps makes a timeline in which most happens to the same few messages.
 func drawOps(random *rand.Rand, n int) []op {
-	names := []string{"alice", "alice", "bob", "carol"}
+	names := []string{"alice", "alice", "alice", "bob", "carol"}
 	emojis := []string{"👍", ":shipit:", `"`}
 	brief := make(map[int]bool) // messages that disappear at once
 	var ops []op

@@ -71,6 +71,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", streams.HistorySubject, err)
 	}
+	if err := s.cfg.Conn.FlushWithContext(ctx); err == nil {
+		s.cfg.Started()
+	}
 	<-ctx.Done()
 	if err := service.Stop(); err != nil {
 		s.log.Info("history service was not stopped in order", "err", err)
