@@ -183,6 +183,16 @@ func TestRowsEndByThemselves(t *testing.T) {
 	if after := dump(t, s); after != before {
 		t.Errorf("batches that came again made of\n%s\nthis:\n%s", before, after)
 	}
+	// What comes for the first time after its time leaves nothing but a head.
+	late := storetest.DirectChat("alice", "carol")
+	m := secret("d")
+	m.Chat = late
+	if err := s.Commit(t.Context(), l.Batch(m, storetest.React(late, "carol", l.Last()+1, "+1", true), storetest.Edit(late, "alice", l.Last()+1, "secret edit"))); err != nil {
+		t.Fatal(err)
+	}
+	if rows := dump(t, s); strings.Count(rows, "secret") != 1 || strings.Contains(rows, "reactions ") {
+		t.Errorf("what came late left rows:\n%s", rows)
+	}
 }
 
 // TestChangesThatDoNotFit are refused before anything is written.
