@@ -94,39 +94,83 @@ func (w *workers) run(p *process, started func()) error {
 		}
 		runs = append(runs, persister.Run)
 	}
-	if w.runs("query") {
-		service, err := query.New(query.Config{Conn: conn, Log: log, Store: w.store, Logger: p.log, Registerer: w.metrics, Version: edge.Version})
-		if err != nil {
-			return err
-		}
-		runs = append(runs, service.Run)
+	var answering latches
+	services, err := w.services(p, conn, log, &answering)
+	if err != nil {
+		return err
 	}
+	runs = append(runs, services...)
 	if w.runs("chats") {
 		publisher, err := streams.NewPublisher(conn)
 		if err != nil {
 			return err
 		}
-		defer func() {
-			ctx, cancel := context.WithTimeout(context.Background(), publisherStopWithin)
-			defer cancel()
-			publisher.Close(ctx)
-		}()
-		service, err := chats.New(chats.Config{Conn: conn, Log: log, Publisher: publisher, Store: w.store, Logger: p.log, Registerer: w.metrics, Version: edge.Version})
+		defer closePublisher(publisher)
+		service, err := chats.New(chats.Config{Conn: conn, Log: log, Publisher: publisher, Store: w.store,
+			Logger: p.log, Registerer: w.metrics, Version: edge.Version, Started: answering.add()})
 		if err != nil {
 			return err
+		}
+		runs = append(runs, service.Run)
+	}
+	runs = append(runs, func(ctx context.Context) error {
+		if answering.await(ctx) == nil {
+			w.conn.Store(conn)
+			started()
+		}
+		<-ctx.Done()
+		return nil
+	})
+	return runAll(p.ctx, runs...)
+}
+
+// services are the micro services that answer questions and write nothing to the log.
+func (w *workers) services(p *process, conn *nats.Conn, log *streams.Log, answering *latches) (runs []func(context.Context) error, err error) {
+	if w.runs("query") {
+		service, err := query.New(query.Config{Conn: conn, Log: log, Store: w.store,
+			Logger: p.log, Registerer: w.metrics, Version: edge.Version, Started: answering.add()})
+		if err != nil {
+			return nil, err
 		}
 		runs = append(runs, service.Run)
 	}
 	if w.runs("users") {
-		service, err := users.New(users.Config{Conn: conn, Store: w.store, Logger: p.log, Registerer: w.metrics, Version: edge.Version})
+		service, err := users.New(users.Config{Conn: conn, Store: w.store,
+			Logger: p.log, Registerer: w.metrics, Version: edge.Version, Started: answering.add()})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		runs = append(runs, service.Run)
 	}
-	w.conn.Store(conn)
-	started()
-	return runAll(p.ctx, runs...)
+	return runs, nil
+}
+
+func closePublisher(publisher *streams.Publisher) {
+	ctx, cancel := context.WithTimeout(context.Background(), publisherStopWithin)
+	defer cancel()
+	publisher.Close(ctx)
+}
+
+// latches are what has to happen before a process has started.
+type latches []chan struct{}
+
+// add returns what is called when one more thing has happened.
+func (l *latches) add() func() {
+	happened := make(chan struct{})
+	*l = append(*l, happened)
+	return sync.OnceFunc(func() { close(happened) })
+}
+
+// await returns when all has happened, or the error of ctx.
+func (l latches) await(ctx context.Context) error {
+	for _, happened := range l {
+		select {
+		case <-happened:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func (w *workers) runs(name string) bool { return len(w.only) == 0 || slices.Contains(w.only, name) }

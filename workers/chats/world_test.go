@@ -1,0 +1,367 @@
+package chats_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"parley/schemas"
+	"parley/streams"
+	"parley/streams/streamstest"
+	"parley/workers/chats"
+	"parley/workers/persist"
+	"parley/workers/store/sqlite"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a server, a store, and an edge that asks the services which the test starts.
+type world struct {
+	*streamstest.Env
+	t      testing.TB
+	store  *sqlite.Store
+	log    *streams.Log
+	edge   *nats.Conn
+	edgeJS jetstream.JetStream
+	sends  int // messages that were said
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	env := streamstest.Start(t, streamstest.Options{NoSync: true, Administrator: true, Settings: streams.Settings{Shards: 2}})
+	edge := env.Connect(t, streams.EdgeComponent)
+	return &world{
+		Env: env, t: t, store: openStore(t), log: streams.NewLog(env.JetStream, env.Layout),
+		edge: edge, edgeJS: streamstest.JetStream(t, edge),
+	}
+}
+
+func openStore(t testing.TB) *sqlite.Store {
+	t.Helper()
+	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "parley.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// serve starts a service as a worker of its own, which answers when serve returns.
+func (w *world) serve(change func(*chats.Config)) (stop func()) {
+	w.t.Helper()
+	conn := w.Connect(w.t, streams.WorkerComponent)
+	publisher, err := streams.NewPublisher(conn)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	started := make(chan struct{})
+	cfg := chats.Config{
+		Conn: conn, Log: streams.NewLog(streamstest.JetStream(w.t, conn), w.Layout), Publisher: publisher, Store: w.store,
+		Started: func() { close(started) },
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	service, err := chats.New(cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	stop = run(w.t, service.Run)
+	w.t.Cleanup(func() {
+		stop()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		publisher.Close(ctx)
+	})
+	<-started
+	return stop
+}
+
+// run runs until stop is called, or the test ends.
+func run(t testing.TB, run func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := run(ctx); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
+	t.Cleanup(stop)
+	return stop
+}
+
+// persistAll stores all that is in the log, and nothing after.
+func (w *world) persistAll() {
+	w.t.Helper()
+	js := streamstest.JetStream(w.t, w.Connect(w.t, streams.WorkerComponent))
+	p, err := persist.New(persist.Config{
+		JetStream: js, Log: streams.NewLog(js, w.Layout), Store: w.store,
+		WindowMin: 5 * time.Millisecond, WindowMax: 10 * time.Millisecond, PollWithin: 500 * time.Millisecond,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	stop := run(w.t, p.Run)
+	defer stop()
+	for _, shard := range w.Layout.All() {
+		_, last, err := w.log.Bounds(w.t.Context(), shard)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		waitFor(w.t, "all is stored", func() bool {
+			committed, err := w.store.Committed(context.Background(), shard.Token)
+			return err == nil && (committed >= last || last < shard.FirstSeq())
+		})
+	}
+}
+
+// expire empties the log, as its age limit does.
+func (w *world) expire() {
+	w.t.Helper()
+	for _, shard := range w.Layout.All() {
+		stream, err := w.JetStream.Stream(w.t.Context(), shard.Stream())
+		if err == nil {
+			err = stream.Purge(w.t.Context())
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+func waitFor(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(time.Minute)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("gave up waiting until %s", what)
+		}
+	}
+}
+
+// reply is an answer: its members, or the code of a refusal.
+type reply struct {
+	Code    schemas.Code
+	Chat    schemas.Chat         `json:"chat"`
+	Seq     uint64               `json:"seq"`
+	Members []schemas.ChatMember `json:"members"`
+	Chats   []schemas.ListChat   `json:"chats"`
+	Cursor  string               `json:"cursor"`
+}
+
+// ask has a service answer a request of a user: members are those of its frame.
+func (w *world) ask(t schemas.Type, by, members string, args ...any) reply {
+	w.t.Helper()
+	request := fmt.Sprintf(`{"by":%q`, by)
+	if members != "" {
+		request += "," + fmt.Sprintf(members, args...)
+	}
+	var r reply
+	r.Code = w.request(streams.AskSubject(t), request+"}", &r)
+	return r
+}
+
+// request returns the code of a refusal, or decodes the answer.
+func (w *world) request(subject, request string, answer any) schemas.Code {
+	w.t.Helper()
+	msg, err := w.edge.Request(subject, []byte(request), 20*time.Second)
+	if err != nil {
+		w.t.Errorf("request %s %.200s: %v", subject, request, err)
+		return "unanswered"
+	}
+	if code := msg.Header.Get(micro.ErrorCodeHeader); code != "" {
+		sentence := msg.Header.Get(micro.ErrorHeader)
+		if sentence == "" || strings.ContainsAny(sentence, "\n") {
+			w.t.Errorf("request %s %.200s: code %s comes with the sentence %q", subject, request, code, sentence)
+		}
+		switch again := msg.Header.Get("Parley-Retry-After") != ""; schemas.Code(code) {
+		case schemas.Overloaded, schemas.Unavailable:
+			if !again {
+				w.t.Errorf("request %s %.200s: code %s does not tell to try again", subject, request, code)
+			}
+		}
+		return schemas.Code(code)
+	}
+	if err := json.Unmarshal(msg.Data, answer); err != nil {
+		w.t.Errorf("request %s %.200s: %v in %.300s", subject, request, err, msg.Data)
+	}
+	return ""
+}
+
+// done asks, and wants no refusal.
+func (w *world) done(t schemas.Type, by, members string, args ...any) reply {
+	w.t.Helper()
+	r := w.ask(t, by, members, args...)
+	if r.Code != "" {
+		w.t.Fatalf("%s of %s, %s: refused with %s", t, by, fmt.Sprintf(members, args...), r.Code)
+	}
+	return r
+}
+
+// create makes a group of a user, with members.
+func (w *world) create(id, by string, members ...string) schemas.Chat {
+	w.t.Helper()
+	return w.done(schemas.TCreate, by, `"id":%q,"name":%q,"members":%s`, id, id, quoted(members)).Chat
+}
+
+func quoted(names []string) string {
+	data, err := json.Marshal(append([]string{}, names...))
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}
+
+// say puts a message into a chat, as an edge does, and returns its seq.
+func (w *world) say(chat schemas.Chat, by, text string) uint64 {
+	w.t.Helper()
+	return w.put(chat, fmt.Sprintf(`"from":%q,"body":{"kind":"text","text":%q}`, by, text))
+}
+
+// put publishes a message with members of its own.
+func (w *world) put(chat schemas.Chat, members string) uint64 {
+	w.t.Helper()
+	w.sends++
+	data := fmt.Sprintf(`{"type":"message","id":"m%d",%s}`, w.sends, members)
+	ack, err := w.edgeJS.Publish(w.t.Context(), w.Layout.Shard(chat).Timeline(chat), []byte(data))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return ack.Sequence
+}
+
+// timeline returns all that the log has of a chat.
+func (w *world) timeline(chat schemas.Chat) (events []schemas.StoredEvent) {
+	w.t.Helper()
+	for after, more := uint64(0), true; more; {
+		page, further, err := w.log.After(w.t.Context(), chat, after, 1000, 1<<20)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if events, more = append(events, page...), further && len(page) > 0; more {
+			after = page[len(page)-1].Seq
+		}
+	}
+	return events
+}
+
+// standing is who is in a group, with roles, as its log has made it: by name.
+func (w *world) standing(chat schemas.Chat) map[string]schemas.Role {
+	w.t.Helper()
+	roles := make(map[string]schemas.Role)
+	for _, stored := range w.timeline(chat) {
+		ev, err := schemas.DecodeEvent(stored.JSON)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for user, role := range ev.Roles() {
+			if roles[user.String()] = role; !role.In() {
+				delete(roles, user.String())
+			}
+		}
+	}
+	return roles
+}
+
+// members asks for all members of a chat, a few at a time.
+func (w *world) members(chat schemas.Chat, by string, limit int) (all []schemas.ChatMember) {
+	w.t.Helper()
+	for cursor := ""; ; {
+		r := w.done(schemas.TMembers, by, `"chat":%q,"limit":%d,"cursor":%q`, chat, limit, cursor)
+		if len(r.Members) > limit || r.Cursor != "" && len(r.Members) < limit {
+			w.t.Errorf("a page of %d members has %d, and the cursor %q", limit, len(r.Members), r.Cursor)
+		}
+		all = append(all, r.Members...)
+		if cursor = r.Cursor; cursor == "" {
+			return all
+		}
+	}
+}
+
+// list asks for all chats of a user, a few at a time.
+func (w *world) list(by string, limit int) (all []schemas.ListChat) {
+	w.t.Helper()
+	for cursor := ""; ; {
+		r := w.done(schemas.TChats, by, `"limit":%d,"cursor":%q`, limit, cursor)
+		if len(r.Cursor) > schemas.CursorBytesMax {
+			w.t.Errorf("a cursor has %d bytes", len(r.Cursor))
+		}
+		all = append(all, r.Chats...)
+		if cursor = r.Cursor; cursor == "" {
+			return all
+		}
+	}
+}
+
+func (w *world) chat(name string) schemas.Chat {
+	w.t.Helper()
+	chat, err := schemas.ParseChat(name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return chat
+}
+
+// listen collects the personal events of everybody; heard returns those so far.
+func (w *world) listen() (heard func() []string) {
+	w.t.Helper()
+	sub, err := w.edge.SubscribeSync(streams.PersonalPrefix + "*")
+	if err == nil {
+		err = w.edge.Flush()
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = sub.Unsubscribe() }) // the connection may be closed
+	return func() (all []string) {
+		w.t.Helper()
+		// The services' answers came after what they told, on the same way.
+		if err := w.edge.Flush(); err != nil {
+			w.t.Fatal(err)
+		}
+		for {
+			msg, err := sub.NextMsg(time.Millisecond)
+			if err != nil {
+				slices.Sort(all)
+				return all
+			}
+			all = append(all, strings.TrimPrefix(msg.Subject, streams.PersonalPrefix)+" "+string(msg.Data))
+		}
+	}
+}
+
+func metric(t testing.TB, registry *prometheus.Registry, name string) (sum float64) {
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			for _, m := range family.GetMetric() {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
