@@ -46,6 +46,9 @@ func New(cfg Config) (*Service, error) {
 	return &Service{cfg: cfg, log: cfg.Logger.With("component", "query"), metrics: m, cache: cache}, nil
 }
 
+// flushWithin bounds the wait until NATS has the subscriptions.
+const flushWithin = 5 * time.Second
+
 // Run answers until ctx ends; questions at hand have Config.StopWithin more. Then
 // it returns nil. It may be called again after.
 func (s *Service) Run(ctx context.Context) error {
@@ -71,9 +74,8 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", streams.HistorySubject, err)
 	}
-	if err := s.cfg.Conn.FlushWithContext(ctx); err == nil {
-		s.cfg.Started()
-	}
+	_ = s.cfg.Conn.FlushTimeout(flushWithin) // a server that is away has the subscriptions when it is back
+	s.cfg.Started()
 	<-ctx.Done()
 	if err := service.Stop(); err != nil {
 		s.log.Info("history service was not stopped in order", "err", err)
