@@ -106,9 +106,6 @@ func New(cfg Config) (*Service, error) {
 // flushWithin is how long NATS may take to confirm the subscriptions.
 const flushWithin = 5 * time.Second
 
-// flushWithin bounds the wait until NATS has the subscriptions.
-const flushWithin = 5 * time.Second
-
 // Run answers until ctx ends; requests at hand have Config.StopWithin more. Then
 // it returns nil. It may be called again after.
 func (s *Service) Run(ctx context.Context) error {
