@@ -68,7 +68,7 @@ func after(request schemas.Type, members, by string) map[string]schemas.Role {
 	case request == schemas.TRemove:
 		return named(schemas.Left, "")
 	case request == schemas.TLeave && by == "olga":
-		return map[string]schemas.Role{"olga": schemas.Left, "ada": schemas.Owner}
+		return map[string]schemas.Role{"olga": schemas.Left, "abe": schemas.Owner} // before ada by name
 	case request == schemas.TLeave:
 		return map[string]schemas.Role{by: schemas.Left}
 	case strings.Contains(members, `"owner"`):
