@@ -49,7 +49,13 @@ func (w *world) around(seq uint64, more string) schemas.Item {
 	if code != "" || len(page.Events) != 1 || page.Events[0].Seq != seq {
 		w.t.Fatalf("page at %d: code %q, %d events", seq, code, len(page.Events))
 	}
-	return page.Events[0]
+	it := page.Events[0]
+	for i, former := range it.Former {
+		if former.Seq >= it.Edited || i > 0 && former.Seq <= it.Former[i-1].Seq {
+			w.t.Fatalf("former body %d of %d follows %v", former.Seq, it.Edited, it.Former[:i])
+		}
+	}
+	return it
 }
 
 func number(i int) schemas.User { return user(fmt.Sprintf("u%03d", i)) }
@@ -100,11 +106,22 @@ func TestCrowdIsCountedExactly(t *testing.T) {
 	want(59, 48, number(49))
 	w.persistAll()
 	want(59, 50, number(51))
+	for i := 10; i < 30; i++ {
+		react(i, true)
+	}
+	for i := 61; i < 76; i++ {
+		react(i, false)
+	}
+	want(54, 30, number(51))
+	w.persistAll()
+	want(54, 50, number(71)) // also from a page in memory that is older
 	for i := range 60 {
 		react(i, true)
 	}
-	want(1, 0, number(60)) // the store named others
-	react(60, true)
+	want(16, 12, number(71))
+	for i := 60; i < 76; i++ {
+		react(i, true)
+	}
 	if it := w.around(target, ""); len(it.Reactions) != 0 {
 		t.Fatalf("reactions %+v, want none", it.Reactions)
 	}
@@ -174,9 +191,12 @@ func TestEverythingBesideEventsIsBounded(t *testing.T) {
 	for range 60 {
 		w.put(schemas.Event{Type: schemas.Edit, Target: first, Body: textBody("short")})
 	}
-	second := w.put(schemas.Event{})
-	for range 12 {
-		w.put(schemas.Event{Type: schemas.Edit, Target: second, Body: textBody(strings.Repeat("x", 90_000))})
+	large := []uint64{w.put(schemas.Event{}), w.put(schemas.Event{}), w.put(schemas.Event{})} // in one page
+	for _, target := range large {
+		for range 8 {
+			w.put(schemas.Event{Type: schemas.Edit, Target: target, Body: textBody(strings.Repeat("x", 90_000))})
+		}
+		w.put(schemas.Event{Type: schemas.Edit, Target: target})
 	}
 	third := w.put(schemas.Event{})
 	for i := range 2000 {
@@ -188,8 +208,8 @@ func TestEverythingBesideEventsIsBounded(t *testing.T) {
 		if it := w.around(first, `,"raw":true`); len(it.Former) != schemas.FormerMax || it.Former[schemas.FormerMax-1].Seq != it.Edited-1 {
 			t.Errorf("%d former bodies, the last of %d; want %d up to %d", len(it.Former), it.Former[len(it.Former)-1].Seq, schemas.FormerMax, it.Edited-1)
 		}
-		if it := w.around(second, `,"raw":true`); len(it.Former) != 4 || it.Former[3].Seq != it.Edited-1 {
-			t.Errorf("%d former bodies of 90 kB, want 4", len(it.Former))
+		if it := w.around(large[0], `,"raw":true`); len(it.Former) != 5 || it.Former[4].Seq != it.Edited-1 {
+			t.Errorf("%d former bodies of 90 kB, want 5", len(it.Former))
 		}
 		if n := len(w.around(third, "").Reactions); n < 500 || n > 1500 {
 			t.Errorf("%d emojis are shown", n)

@@ -192,8 +192,10 @@ func TestPoisonInTheTailIsNotShown(t *testing.T) {
 	w := newWorld(t, nil)
 	w.say(3, 5)
 	poison := func() {
-		if _, err := w.edgeJS.Publish(t.Context(), w.subject(), []byte(`{"type":"message"`)); err != nil {
-			t.Fatal(err)
+		for _, data := range []string{`{"type":"message"`, `{"type":"message","id":"m","from":"zoe","body":{}}`} { // zoe is not in the chat
+			if _, err := w.edgeJS.Publish(t.Context(), w.subject(), []byte(data)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	poison()
