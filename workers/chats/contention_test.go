@@ -80,7 +80,9 @@ func TestOfCreatorsOneWins(t *testing.T) {
 		asks := make([]func(), len(replies))
 		for j := range asks {
 			by := []string{"alice", "bob"}[j%2]
-			asks[j] = func() { replies[j] = w.ask(schemas.TCreate, by, `"id":"g%d","name":"of %s","members":["carol"]`, i, by) }
+			asks[j] = func() {
+				replies[j] = w.ask(schemas.TCreate, by, `"id":"g%d","name":"of %s","members":["carol"]`, i, by)
+			}
 		}
 		atOnce(asks...)
 		chat := w.chat(fmt.Sprintf("group.g%d", i))

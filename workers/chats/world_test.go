@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -313,6 +314,12 @@ func (w *world) list(by string, limit int) (all []schemas.ListChat) {
 		}
 	}
 }
+
+// clock is the time, and how far a test has moved it on.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 func (w *world) chat(name string) schemas.Chat {
 	w.t.Helper()

@@ -1,0 +1,344 @@
+package chats_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"parley/schemas"
+	"parley/workers/chats"
+	"parley/workers/store"
+)
+
+// listModel makes lists of chats from all that ever was in the log.
+type listModel struct {
+	*world
+	chats  []schemas.Chat
+	events map[schemas.Chat][]schemas.StoredEvent
+	stored map[schemas.Chat]int // how many of events are in the store
+}
+
+// read takes what the log has beyond what the model knows.
+func (m *listModel) read() {
+	m.t.Helper()
+	for _, chat := range m.chats {
+		known := m.events[chat]
+		for _, ev := range m.timeline(chat) {
+			if len(known) == 0 || ev.Seq > known[len(known)-1].Seq {
+				known = append(known, ev)
+			}
+		}
+		m.events[chat] = known
+	}
+}
+
+func (m *listModel) persist() {
+	m.t.Helper()
+	m.read()
+	m.persistAll()
+	for chat, events := range m.events {
+		m.stored[chat] = len(events)
+	}
+}
+
+// row is what a test compares of a chat in a list.
+type row struct {
+	Chat, Name, Role    string
+	Members             uint64
+	Seq, Prev, N        uint64
+	Time                time.Time
+	Unread, Read        uint64
+	Type                schemas.EventType
+	Deleted, Cut, Muted bool
+}
+
+func (m *listModel) want(user string) (rows []row) {
+	m.t.Helper()
+	for _, chat := range m.chats {
+		r := row{Chat: chat.String()}
+		role, storedRole, readN := schemas.Left, schemas.Left, uint64(0)
+		if chat.HasDirectMember(m.user(user)) {
+			role, r.Role = schemas.Member, ""
+		}
+		for i, stored := range m.events[chat] {
+			ev, err := schemas.DecodeEvent(stored.JSON)
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			if ev.Type == schemas.Message {
+				r.N++
+				if ev.From.String() == user {
+					r.Read, readN = stored.Seq, r.N
+				}
+			} else {
+				r.Members = ev.Count
+			}
+			if ev.Type == schemas.GroupEvent {
+				r.Name = ev.Name
+			}
+			for who, is := range ev.Roles() {
+				if who.String() == user {
+					if role = is; ev.Joins() {
+						r.Read, readN = stored.Seq, r.N
+					}
+				}
+			}
+			if i == 0 && chat.Kind() == schemas.Direct && role.In() {
+				r.Read = stored.Seq // who is in from the first event on
+				if ev.From.String() != user {
+					readN = 0
+				}
+			}
+			r.Seq, r.Prev, r.Time, r.Type = stored.Seq, r.Seq, stored.Time, ev.Type
+			r.Cut = len(stored.JSON) > schemas.CutTextBytesMax
+			if i < m.stored[chat] {
+				storedRole = role
+			}
+		}
+		if chat.Kind() == schemas.Group {
+			r.Role = string(role)
+		}
+		r.Unread = r.N - readN
+		if role.In() && storedRole.In() {
+			rows = append(rows, r)
+		}
+	}
+	slices.SortFunc(rows, func(a, b row) int { return b.Time.Compare(a.Time) })
+	return rows
+}
+
+func rowsOf(t testing.TB, list []schemas.ListChat) (rows []row) {
+	t.Helper()
+	for _, c := range list {
+		ev, err := schemas.DecodeEvent(c.Last.JSON)
+		if err != nil {
+			t.Fatalf("last of %s is %s: %v", c.Chat, c.Last.JSON, err)
+		}
+		rows = append(rows, row{
+			Chat: c.Chat.String(), Name: c.Name, Role: string(c.Role), Members: c.Members,
+			Seq: c.Last.Seq, Prev: c.Last.Prev, N: c.Last.N, Time: c.Last.Time, Unread: c.Unread, Read: c.Read,
+			Type: ev.Type, Deleted: c.Last.Deleted, Cut: c.Last.Cut, Muted: c.Muted,
+		})
+	}
+	return rows
+}
+
+func (m *listModel) check(when string) {
+	m.t.Helper()
+	m.read()
+	for _, user := range listUsers {
+		want := m.want(user)
+		for _, limit := range []int{1, 4, 200} {
+			if diff := cmp.Diff(want, rowsOf(m.t, m.list(user, limit))); diff != "" {
+				m.t.Errorf("%s: list of %s in pages of %d (-want +got):\n%s", when, user, limit, diff)
+				return
+			}
+		}
+	}
+}
+
+var listUsers = []string{"ada", "ben", "cleo", "dan", "eve"}
+
+// happen has something happen in a chat of the model, or begins one.
+func (m *listModel) happen(random *rand.Rand) {
+	m.t.Helper()
+	pick := func() string { return listUsers[random.IntN(len(listUsers))] }
+	by := pick()
+	if len(m.chats) < 12 && random.IntN(3) == 0 {
+		chat := schemas.DirectChat(m.user(by), m.user(pick()))
+		if random.IntN(2) == 0 {
+			chat = m.create(fmt.Sprintf("g%d", len(m.chats)), by, pick(), pick())
+		}
+		if !slices.Contains(m.chats, chat) {
+			m.chats = append(m.chats, chat)
+		}
+		return
+	}
+	if len(m.chats) == 0 {
+		return
+	}
+	chat := m.chats[random.IntN(len(m.chats))]
+	a, b, direct := chat.Users()
+	roles := map[string]schemas.Role{}
+	if !direct {
+		roles = m.standing(chat)
+	}
+	switch kind := random.IntN(10); {
+	case direct && kind < 5:
+		m.say(chat, a.String(), "hi")
+	case direct:
+		m.say(chat, b.String(), "hi")
+	case kind < 6:
+		if roles[by].In() {
+			m.say(chat, by, strings.Repeat("é", random.IntN(2)*1000))
+		}
+	case kind < 8:
+		m.ask(schemas.TAdd, by, `"chat":%q,"users":[%q]`, chat, pick())
+	case kind == 8:
+		m.ask(schemas.TRemove, by, `"chat":%q,"users":[%q]`, chat, pick())
+	default:
+		m.ask(schemas.TRename, by, `"chat":%q,"name":"name %d"`, chat, random.IntN(3))
+	}
+}
+
+func TestListsAreAsTheLogMakesThem(t *testing.T) {
+	t.Parallel()
+	const rounds = 4
+	for round := range rounds {
+		t.Run(fmt.Sprint(round), func(t *testing.T) {
+			t.Parallel()
+			random := rand.New(rand.NewPCG(7, uint64(round)))
+			w := newWorld(t)
+			w.serve(nil)
+			m := &listModel{world: w, events: make(map[schemas.Chat][]schemas.StoredEvent), stored: make(map[schemas.Chat]int)}
+			happen := func(n int) {
+				for range n {
+					m.happen(random)
+				}
+			}
+			happen(150)
+			m.check("nothing is stored")
+			m.persist()
+			m.check("all is stored")
+			happen(60)
+			m.check("with tails")
+			m.persist()
+			m.expire()
+			m.check("the log has expired")
+			happen(15)
+			m.check("with tails of some")
+		})
+	}
+}
+
+// TestLongTextIsCutAndLongNamesHaveCursors: what is long has room in answers and cursors.
+func TestLongTextIsCutAndLongNamesHaveCursors(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.serve(nil)
+	long := strings.Repeat("x", schemas.TokenBytesMax-1)
+	me := "a" + long
+	for i := range 3 {
+		chat := schemas.DirectChat(w.user(me), w.user(fmt.Sprintf("%c%s", 'b'+i, long)))
+		w.say(chat, me, strings.Repeat("y", 5000))
+	}
+	w.persistAll()
+	for _, when := range []string{"in the log", "in the store"} {
+		list := w.list(me, 1)
+		if len(list) != 3 {
+			t.Fatalf("%s: %d chats", when, len(list))
+		}
+		for i, c := range list {
+			if a, b, _ := c.Chat.Users(); b.String()[0] != 'd'-byte(i) && a.String() != me {
+				t.Errorf("%s: chat %d is %s", when, i, c.Chat)
+			}
+			if !c.Last.Cut || len(c.Last.JSON) > schemas.CutTextBytesMax+300 || !bytes.Contains(c.Last.JSON, []byte("yyyy")) {
+				t.Errorf("%s: last of %s has %d bytes, cut is %v", when, c.Chat, len(c.Last.JSON), c.Last.Cut)
+			}
+		}
+		w.expire()
+	}
+}
+
+func TestSettingsInLists(t *testing.T) {
+	t.Parallel()
+	var clock clock
+	w := newWorld(t)
+	w.serve(func(cfg *chats.Config) { cfg.Now = clock.now })
+	a, b := w.chat("direct.alice.bob"), w.chat("direct.alice.carol")
+	w.say(a, "bob", "hi")
+	w.say(b, "carol", "hi")
+	w.persistAll()
+	w.done(schemas.TMute, "alice", `"chat":%q,"on":true,"until":%q`, a, time.Now().Add(time.Hour).Format(time.RFC3339))
+	w.done(schemas.TMute, "alice", `"chat":%q,"on":true`, b)
+	w.done(schemas.TPin, "alice", `"chat":%q,"on":true`, a)
+	w.done(schemas.TArchive, "alice", `"chat":%q,"on":true`, b)
+	list := w.list("alice", 10) // carol's is first
+	if !list[1].Muted || list[1].MutedUntil.IsZero() || !list[1].Pinned || list[1].Archived || !list[0].Muted || list[0].Pinned || !list[0].Archived {
+		t.Errorf("the list is %+v", list)
+	}
+	clock.advance(2 * time.Hour)
+	if list = w.list("alice", 10); list[1].Muted || !list[1].MutedUntil.IsZero() || !list[0].Muted {
+		t.Errorf("two hours later the list is %+v", list)
+	}
+	for _, c := range w.list("bob", 10) {
+		if c.Muted || c.Pinned {
+			t.Errorf("bob's list has alice's settings: %+v", c)
+		}
+	}
+}
+
+// TestDisappearedMessagesAreNotShown, whether they were stored or not, as the last of a chat.
+func TestDisappearedMessagesAreNotShown(t *testing.T) {
+	t.Parallel()
+	var clock clock
+	w := newWorld(t)
+	w.serve(func(cfg *chats.Config) { cfg.Now = clock.now })
+	w.storeExpired(w.chat("direct.alice.bob"), 3, 1)   // of three messages the first stays
+	w.storeExpired(w.chat("direct.alice.carol"), 2, 0) // none stays
+	tail := w.chat("direct.alice.dave")
+	stays := w.say(tail, "dave", "stays")
+	w.persistAll()
+	// The log still has it: its limit per message is that of the edge's publication.
+	gone := w.put(tail, `"from":"dave","body":{"kind":"text","text":"secret"},"ttl":60`)
+	check := func(when string, wantTail uint64) {
+		t.Helper()
+		byChat := make(map[string]schemas.ListChat)
+		for _, c := range w.list("alice", 2) {
+			byChat[c.Chat.String()] = c
+			if c.Last.Seq != gone && bytes.Contains(c.Last.JSON, []byte("secret")) {
+				t.Errorf("%s: %s shows %s", when, c.Chat, c.Last.JSON)
+			}
+		}
+		if c := byChat["direct.alice.bob"]; c.Last.Seq != 1 || c.Last.N != 1 || c.Last.Deleted || c.Unread != 3 {
+			t.Errorf("%s: of one that stays: %+v, unread %d", when, c.Last, c.Unread)
+		}
+		c := byChat["direct.alice.carol"]
+		if c.Last.Seq != 2 || c.Last.N != 2 || !c.Last.Deleted || c.Unread != 2 {
+			t.Errorf("%s: of none that stays: %+v, unread %d", when, c.Last, c.Unread)
+		}
+		if ev, err := schemas.DecodeEvent(c.Last.JSON); err != nil || string(ev.Body) != "{}" || ev.From != w.user("carol") {
+			t.Errorf("%s: of none that stays: %s (%v)", when, c.Last.JSON, err)
+		}
+		if c := byChat[tail.String()]; c.Last.Seq != wantTail || c.Unread != 2 {
+			t.Errorf("%s: of one in the log: %+v, unread %d, want last %d", when, c.Last, c.Unread, wantTail)
+		}
+	}
+	check("while the last is there", gone)
+	clock.advance(2 * time.Minute)
+	check("when it has disappeared", stays)
+}
+
+// storeExpired puts n messages into a direct chat's rows, of an hour ago, of which
+// all but the first few have disappeared.
+func (w *world) storeExpired(chat schemas.Chat, n, stay int) {
+	w.t.Helper()
+	a, b, _ := chat.Users()
+	at := time.Now().Add(-time.Hour)
+	c := store.ChatBatch{Chat: chat, Opened: true, Buckets: []store.Bucket{{FirstSeq: 1}}}
+	for i := range n {
+		id, err := schemas.ParseID(fmt.Sprintf("m%d", i))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		ev := store.Event{
+			Seq: uint64(i + 1), Prev: uint64(i), N: uint64(i + 1), Time: at, Type: schemas.Message, Author: b, ID: id,
+			JSON: fmt.Appendf(nil, `{"type":"message","id":%q,"from":%q,"body":{"kind":"text","text":"%s"}}`, id, b, []string{"secret", "hi"}[min(max(stay-i, 0), 1)]),
+		}
+		if i >= stay {
+			ev.Expires = at.Add(time.Minute)
+		}
+		c.Events = append(c.Events, ev)
+	}
+	c.Roles = []store.Role{{User: a, Role: schemas.Member, Seq: 1, Joins: true}, {User: b, Role: schemas.Member, Seq: 1, Joins: true}}
+	c.Head = store.Head{Created: at, LastSeq: uint64(n), LastN: uint64(n), LastTime: at, BucketEvents: int64(n), BucketBytes: 1}
+	if err := w.store.Commit(w.t.Context(), store.Batch{Shard: "old", Committed: uint64(n), Chats: []store.ChatBatch{c}}); err != nil {
+		w.t.Fatal(err)
+	}
+}
