@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -215,6 +216,51 @@ func TestListsAreAsTheLogMakesThem(t *testing.T) {
 			m.check("with tails of some")
 		})
 	}
+}
+
+// TestUnreadWhileItIsStored: whenever it is asked, and wherever the store is by
+// then, a list counts exactly. Of two who take turns nobody has more than one unread.
+func TestUnreadWhileItIsStored(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.serve(nil)
+	chat := w.chat("direct.alice.bob")
+	w.say(chat, "bob", "hi")
+	w.persistAll()
+	w.persist()
+	var talking sync.WaitGroup
+	done := make(chan struct{})
+	talking.Go(func() {
+		defer close(done)
+		for i := range 1500 {
+			data := fmt.Sprintf(`{"type":"message","id":"t%d","from":%q,"body":{"kind":"text","text":"x"}}`, i, []string{"alice", "bob"}[i%2])
+			if _, err := w.edgeJS.Publish(t.Context(), w.Layout.Shard(chat).Timeline(chat), []byte(data)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	asked, wrong, last := 0, 0, uint64(0)
+	for more := true; more; asked++ {
+		select {
+		case <-done:
+			more = false
+		default:
+		}
+		c := w.list("alice", 1)[0]
+		ev, err := schemas.DecodeEvent(c.Last.JSON)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := map[string]uint64{"alice": 0, "bob": 1}[ev.From.String()]; c.Unread != want || c.Last.Seq < last {
+			if wrong++; wrong < 5 {
+				t.Errorf("list %d: the last is %s of %s, the mark %d, and unread %d", asked, c.Last.JSON, chat, c.Read, c.Unread)
+			}
+		}
+		last = c.Last.Seq
+	}
+	talking.Wait()
+	t.Logf("%d lists, %d wrong", asked, wrong)
 }
 
 // TestLongTextIsCutAndLongNamesHaveCursors: what is long has room in answers and cursors.

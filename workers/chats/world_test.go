@@ -107,8 +107,8 @@ func run(t testing.TB, run func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// persistAll stores all that is in the log, and nothing after.
-func (w *world) persistAll() {
+// persist stores what is in the log and what comes, until stop is called.
+func (w *world) persist() (stop func()) {
 	w.t.Helper()
 	js := streamstest.JetStream(w.t, w.Connect(w.t, streams.WorkerComponent))
 	p, err := persist.New(persist.Config{
@@ -118,7 +118,13 @@ func (w *world) persistAll() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	stop := run(w.t, p.Run)
+	return run(w.t, p.Run)
+}
+
+// persistAll stores all that is in the log, and nothing after.
+func (w *world) persistAll() {
+	w.t.Helper()
+	stop := w.persist()
 	defer stop()
 	for _, shard := range w.Layout.All() {
 		_, last, err := w.log.Bounds(w.t.Context(), shard)
