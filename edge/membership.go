@@ -78,6 +78,12 @@ func (u *user) endGroups() []*group {
 	return slices.Collect(maps.Keys(u.groups))
 }
 
+func (u *user) hasEnded() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.ended
+}
+
 func (u *user) joinGroup(g *group) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -103,11 +109,15 @@ func (u *user) isUnknown() bool {
 	return u.unknown
 }
 
-// known takes what workers told of the user.
-func (u *user) known(blocks []schemas.User) {
+func (u *user) setUnknown(unknown bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.unknown = false
+	u.unknown = unknown
+}
+
+func (u *user) setBlocks(blocks []schemas.User) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	u.blocks = nil
 	for _, other := range blocks {
 		u.blockLocked(other)
@@ -137,21 +147,20 @@ func (u *user) blocksIn(chat schemas.Chat) bool {
 }
 
 // loadUser asks workers for a user's groups and blocks, and enters the groups.
-// Where no worker answers the user is served without, until one does.
-func (e *Edge) loadUser(ctx context.Context, u *user) error {
+// Where no worker answers, or the log does not, the user is served without: it
+// talks with whom it likes, and its groups come when both do.
+func (e *Edge) loadUser(ctx context.Context, u *user) {
 	u.entering.Lock()
 	defer u.entering.Unlock()
 	joined, blocks, err := e.askUser(ctx, u.name)
-	if err != nil {
-		e.log.Warn("a user's groups are not known yet", "user", u.name, "error", err)
-		u.mu.Lock()
-		u.unknown = true
-		u.mu.Unlock()
-		e.loadLater(u)
-		return nil
+	if err == nil {
+		u.setBlocks(blocks)
+		err = e.enterGroups(ctx, u, joined)
 	}
-	u.known(blocks)
-	return e.enterGroups(ctx, u, joined)
+	if u.setUnknown(err != nil); err != nil && ctx.Err() == nil {
+		e.log.Warn("a user's groups are not known yet", "user", u.name, "error", err)
+		e.loadLater(u)
+	}
 }
 
 // askUser asks for what a connecting user is in: two requests, side by side.
@@ -368,10 +377,11 @@ func (e *Edge) loadLater(u *user) {
 	e.loads.users[u] = struct{}{}
 }
 
+// take empties the list, and leaves out who has left meanwhile.
 func (l *loadList) take() []*user {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	users := slices.Collect(maps.Keys(l.users))
+	users := slices.DeleteFunc(slices.Collect(maps.Keys(l.users)), (*user).hasEnded)
 	clear(l.users)
 	return users
 }
@@ -385,11 +395,7 @@ func (e *Edge) loadLoop(ctx context.Context) {
 		for _, u := range e.loads.take() {
 			group.Go(func() error {
 				unknown := u.isUnknown()
-				if err := e.loadUser(ctx, u); err != nil {
-					e.log.Warn("enter groups", "user", u.name, "error", err)
-					e.loadLater(u)
-					return nil
-				}
+				e.loadUser(ctx, u)
 				if unknown && !u.isUnknown() {
 					for _, s := range u.everySession() {
 						s.push(resyncFrame)
