@@ -29,7 +29,7 @@ func TestWhatTheLogCannotRepairIsFound(t *testing.T) {
 	w.purge(100)
 	chat, strange := chatNo(1).String(), "direct.alice.zoe"
 	copyRow := func(to, seq, n string) string {
-		return fmt.Sprintf(`INSERT INTO events SELECT '%s', bucket, %s, %s, prev, %s, time, type, author, id, event FROM events WHERE chat = '%s' AND n = 110`,
+		return fmt.Sprintf(`INSERT INTO events (chat, bucket, seq, stamp, prev, n, time, type, author, id, event) SELECT '%s', bucket, %s, %s, prev, %s, time, type, author, id, event FROM events WHERE chat = '%s' AND n = 110`,
 			to, seq, seq, n, chat)
 	}
 	for _, test := range []struct {
@@ -49,7 +49,7 @@ func TestWhatTheLogCannotRepairIsFound(t *testing.T) {
 			copyRow(strange, "seq", "0"),
 			fmt.Sprintf("UPDATE events SET prev = 0 WHERE chat = '%s'", strange),
 			fmt.Sprintf("INSERT INTO buckets SELECT chat, bucket, seq, seq FROM events WHERE chat = '%s'", strange),
-			fmt.Sprintf("INSERT INTO chats SELECT chat, seq, 'direct', time, seq, 0, time, 0, 1, length(event) FROM events WHERE chat = '%s'", strange),
+			fmt.Sprintf("INSERT INTO chats (chat, stamp, kind, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes) SELECT chat, seq, 'direct', time, seq, 0, time, 0, 1, length(event) FROM events WHERE chat = '%s'", strange),
 		}, nil, map[check.Kind]uint64{check.Extra: 1}},
 		{"a row in another bucket", []string{fmt.Sprintf("UPDATE events SET bucket = 1 WHERE chat = '%s' AND n = 110", chat)}, nil,
 			map[check.Kind]uint64{check.Missing: 1, check.Gap: 1, check.Order: 1, check.Head: 1}},

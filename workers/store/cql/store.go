@@ -1,11 +1,13 @@
 // Package cql is the permanent store in ScyllaDB or Cassandra: what any number
 // of workers on any number of machines share.
 //
-// A commit is not atomic here. It writes each chat's events, then its buckets,
-// then its head, and the shard's row when all chats have theirs: whoever sees a
-// row sees what it stands for, and a commit that stopped in its middle is simply
-// given again. Every write carries its stamp as the row's timestamp, so that of
-// two writes the later in the log wins, whichever arrives last.
+// A commit is not atomic here. It writes each chat's events with what they change,
+// then its buckets, its roles and read marks, then its head, and the shard's row
+// when all chats have theirs: whoever sees a row sees what it stands for, and a
+// commit that stopped in its middle is simply given again. Every write carries its
+// stamp as the timestamp of its columns, so that of two writes the later in the
+// log wins, whichever arrives last. What disappears is written with the TTL that
+// is left of it.
 //
 // All is read and written at LOCAL_QUORUM: a stale replica would show text that
 // was deleted. Requests go to a node, and on ScyllaDB to the core, that has the

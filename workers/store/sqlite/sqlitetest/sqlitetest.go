@@ -32,7 +32,8 @@ func Dump(t T, path string) (lines []string) {
 	t.Helper()
 	db := open(t, path)
 	defer db.Close()
-	for _, table := range []string{"events", "buckets", "chats", "chats_by_user", "shards"} {
+	for _, table := range []string{"events", "buckets", "chats", "chats_by_user", "shards", "members_by_chat",
+		"edits", "reactions", "settings", "users", "blocks"} {
 		lines = append(lines, dumpTable(t, db, table)...)
 	}
 	return lines
