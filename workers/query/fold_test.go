@@ -168,7 +168,7 @@ func persistSplits(w *world, splits []*split) {
 // pages show what the model makes of all of it.
 func TestPagesShowWhatChangesMade(t *testing.T) {
 	t.Parallel()
-	const rounds, length, asks = 8, 24, 48
+	const rounds, length, asks = 8, 24, 24
 	w := newWorld(t, nil)
 	var splits []*split
 	for round := range rounds {
