@@ -112,7 +112,10 @@ func foldRoles(chat *store.ChatBatch, e *event, first bool) {
 	for user, role := range ev.Roles() {
 		change := store.Role{User: user, Role: role, Seq: e.seq}
 		if ev.Joins() {
-			change.Joins, change.From, change.N = true, head.History.ReadFrom(e.seq), head.LastN
+			change.Joins, change.From = true, head.History.ReadFrom(e.seq)
+			if head.LastN > 0 { // what came before counts as read
+				chat.Reads = raise(chat.Reads, store.Read{User: user, Seq: e.seq, N: head.LastN})
+			}
 		}
 		chat.Roles = append(chat.Roles, change)
 	}

@@ -95,11 +95,10 @@ type Role struct {
 	User schemas.User
 	Role schemas.Role
 	Seq  uint64
-	// Where the user comes into the chat, Seq is since when, From where what it may
-	// read begins, and N the messages that count as read. Else what is there stays.
+	// Where the user comes into the chat, Seq is since when, and From where what it
+	// may read begins. Else what is there stays.
 	Joins bool
 	From  uint64
-	N     uint64
 }
 
 // Read is a user's read mark in a chat: the row of table chats_by_user. It only rises.

@@ -94,8 +94,8 @@ func (c *ChatBatch) rolesFault() string {
 			reason = "no event of the batch, in their order, gives it"
 		case !role.Role.In() && role.Role != schemas.Left:
 			reason = fmt.Sprintf("there is no role %q", role.Role)
-		case role.Joins && (!role.Role.In() || role.From > role.Seq || role.N > events[0].N):
-			reason = fmt.Sprintf("who joins as %s cannot read from %d on, with %d messages read of %d", role.Role, role.From, role.N, events[0].N)
+		case role.Joins && (!role.Role.In() || role.From > role.Seq):
+			reason = fmt.Sprintf("who joins as %s cannot read from %d on", role.Role, role.From)
 		}
 		if reason != "" {
 			return fmt.Sprintf("role %d of %q: %s", role.Seq, role.User, reason)

@@ -30,10 +30,8 @@ const (
 	insertMemberRole = "INSERT INTO members_by_chat (chat, user, role) VALUES (?, ?, ?) USING TIMESTAMP ?"
 	insertMemberJoin = "INSERT INTO members_by_chat (chat, user, role, since, visible) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
 	insertUserRole   = "INSERT INTO chats_by_user (user, chat, role) VALUES (?, ?, ?) USING TIMESTAMP ?"
-	// Who joins has read up to the event by which it does: the mark has that stamp too.
-	insertUserJoin = `INSERT INTO chats_by_user (user, chat, role, since, visible, read, read_n)
-		VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?`
-	insertUserRead = "INSERT INTO chats_by_user (user, chat, read, read_n) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
+	insertUserJoin   = "INSERT INTO chats_by_user (user, chat, role, since, visible) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
+	insertUserRead   = "INSERT INTO chats_by_user (user, chat, read, read_n) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
 
 	insertChat = `INSERT INTO chats (chat, kind, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes,
 			name, members, history, last_cut, last_prev, last_expires, last_event)
@@ -141,8 +139,7 @@ func usersOf(b *store.ChatBatch) (all []statement) {
 		r := &b.Roles[i]
 		one := statement{insertUserRole, []any{r.User.String(), chat, string(r.Role), int64(r.Seq)}, 0, rowBytes}
 		if r.Joins {
-			one.text = insertUserJoin
-			one.values = []any{r.User.String(), chat, string(r.Role), int64(r.Seq), int64(r.From), int64(r.Seq), int64(r.N), int64(r.Seq)}
+			one.text, one.values = insertUserJoin, []any{r.User.String(), chat, string(r.Role), int64(r.Seq), int64(r.From), int64(r.Seq)}
 		}
 		all = append(all, one)
 	}

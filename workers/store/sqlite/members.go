@@ -17,10 +17,9 @@ const (
 	insertUserJoin = `INSERT INTO chats_by_user (user, chat, stamp, role, since, visible) VALUES (?, ?, 0, '', ?, ?)
 		ON CONFLICT (user, chat) DO UPDATE SET since = excluded.since, visible = excluded.visible
 		WHERE excluded.since >= chats_by_user.since`
-	// Of two marks at one event, that with more messages is the later.
 	insertUserRead = `INSERT INTO chats_by_user (user, chat, stamp, role, since, read, read_n) VALUES (?, ?, 0, '', 0, ?, ?)
 		ON CONFLICT (user, chat) DO UPDATE SET read = excluded.read, read_n = excluded.read_n
-		WHERE (excluded.read, excluded.read_n) >= (chats_by_user.read, chats_by_user.read_n)`
+		WHERE excluded.read >= chats_by_user.read`
 
 	insertMemberRole = `INSERT INTO members_by_chat (chat, user, stamp, role) VALUES (?, ?, ?, ?)
 		ON CONFLICT (chat, user) DO UPDATE SET stamp = excluded.stamp, role = excluded.role
@@ -68,12 +67,10 @@ func writeRole(c *conn, chat string, group bool, role *store.Role) error {
 	if err := c.exec(insertUserJoin, user, chat, seq, int64(role.From)); err != nil {
 		return err
 	}
-	if group {
-		if err := c.exec(insertMemberJoin, chat, user, seq, int64(role.From)); err != nil {
-			return err
-		}
+	if !group {
+		return nil
 	}
-	return c.exec(insertUserRead, user, chat, seq, int64(role.N))
+	return c.exec(insertMemberJoin, chat, user, seq, int64(role.From))
 }
 
 // Members returns up to limit rows of a group by rising name, from the first

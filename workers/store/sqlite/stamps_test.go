@@ -75,9 +75,6 @@ func stamped(text, table string) bool {
 			}
 			guard = value + " >= " + stamp
 		}
-		if table == "chats_by_user" && stamp == "read" {
-			guard = "(excluded.read, excluded.read_n) >= (chats_by_user.read, chats_by_user.read_n)"
-		}
 		if !strings.HasPrefix(parts[1], stamp+" = "+value) || !yields(parts[2], guard) {
 			continue
 		}

@@ -188,7 +188,6 @@ func testFaultyChanges(t *testing.T, open Open) {
 		"role that there is not":          func(c *batch) { c.Roles[0].Role = "guest" },
 		"role that joins and has left":    func(c *batch) { c.Roles[0].Role = schemas.Left },
 		"role that reads what is to come": func(c *batch) { c.Roles[0].From = c.Roles[0].Seq + 1 },
-		"role that has read more":         func(c *batch) { c.Roles[0].N = 99 },
 		"read mark of nobody":             func(c *batch) { c.Reads[0].User = schemas.User{} },
 		"read mark 0":                     func(c *batch) { c.Reads[0].Seq = 0 },
 		"read mark beyond the last":       func(c *batch) { c.Reads[0].Seq = c.Head.LastSeq + 1 },

@@ -109,7 +109,10 @@ func (s *state) roles(c *store.ChatBatch, head *store.Head, e *store.Event, ev *
 	for user, role := range ev.Roles() {
 		change := store.Role{User: user, Role: role, Seq: e.Seq}
 		if ev.Joins() {
-			change.Joins, change.N = true, e.N
+			change.Joins = true
+			if e.N > 0 {
+				s.read(c, store.Read{User: user, Seq: e.Seq, N: e.N})
+			}
 			if head.History == schemas.HistoryJoined {
 				change.From = e.Seq
 			}
@@ -118,12 +121,17 @@ func (s *state) roles(c *store.ChatBatch, head *store.Head, e *store.Event, ev *
 	}
 	head.Members = s.count()
 	if ev.Type == schemas.Message {
-		user := s.users[e.Author]
-		user.Read, user.ReadN = e.Seq, e.N
-		s.users[e.Author] = user
-		c.Reads = slices.DeleteFunc(c.Reads, func(read store.Read) bool { return read.User == e.Author })
-		c.Reads = append(c.Reads, store.Read{User: e.Author, Seq: e.Seq, N: e.N})
+		s.read(c, store.Read{User: e.Author, Seq: e.Seq, N: e.N})
 	}
+}
+
+// read moves a user's mark.
+func (s *state) read(c *store.ChatBatch, mark store.Read) {
+	user := s.users[mark.User]
+	user.Read, user.ReadN = mark.Seq, mark.N
+	s.users[mark.User] = user
+	c.Reads = slices.DeleteFunc(c.Reads, func(read store.Read) bool { return read.User == mark.User })
+	c.Reads = append(c.Reads, mark)
 }
 
 func (s *state) role(c *store.ChatBatch, role store.Role) {
@@ -134,9 +142,6 @@ func (s *state) role(c *store.ChatBatch, role store.Role) {
 	if role.Joins {
 		user.Since, user.From = role.Seq, role.From
 		member.Since, member.From = role.Seq, role.From
-		if role.Seq > user.Read {
-			user.Read, user.ReadN = role.Seq, role.N
-		}
 	}
 	s.users[role.User] = user
 	if c.Chat.Kind() == schemas.Group {
