@@ -45,8 +45,6 @@ type Store interface {
 type Log interface {
 	// Layout returns the shards as they are provisioned now.
 	Layout() streams.Layout
-	// Replicated tells whether an answer may come of a replica that lags.
-	Replicated() bool
 	// Last returns the highest seq of chat in the log, as its leader has it.
 	Last(ctx context.Context, chat schemas.Chat) (seq uint64, ok bool, err error)
 	// LastEvents returns the last event of each of chats that the log holds anything of.

@@ -29,9 +29,7 @@ func (s *Service) showOne(ctx context.Context, by schemas.User, l *listed) (*sch
 		by: by, now: s.cfg.Now(), row: l.row, name: sum.Name, members: sum.Members,
 		seq: sum.LastSeq, prev: sum.Prev, time: sum.LastTime, n: sum.LastN,
 	}
-	if sum.Expires.IsZero() || e.now.Before(sum.Expires) {
-		e.show(sum.Last, sum.Cut)
-	}
+	e.show(sum.Last, sum.Cut) // the store has left out what has disappeared
 	if l.last.Seq > sum.LastSeq {
 		if err := s.readEnd(ctx, l.row.Chat, l.last, &e); err != nil {
 			return nil, err
@@ -97,7 +95,7 @@ func (e *end) fold(stored *schemas.StoredEvent) error {
 		if user != e.by {
 			continue
 		}
-		if e.row.Role = role; ev.Joins() {
+		if e.row.Role = role; ev.Joins() && e.n > 0 { // what came before counts as read
 			e.row.Read, e.row.ReadN = e.seq, e.n
 		}
 	}
@@ -117,15 +115,15 @@ func (e *end) show(short []byte, cut bool) {
 	e.last = schemas.Item{StoredEvent: schemas.StoredEvent{Seq: e.seq, Prev: e.prev, Time: e.time, N: e.n, JSON: short}, Cut: cut}
 }
 
-// readLast takes the newest stored event that has not disappeared, as far as the
-// user may read it. Where there is none, nothing of the last one is left but its
-// place: that is a direct chat's, since what changes a group stays.
+// readLast takes the newest stored event that has not disappeared. Where there is
+// none, nothing of the last one is left but its place: that is a direct chat's. In
+// a group one's own coming in stays, so that it is nothing from before that either.
 func (s *Service) readLast(ctx context.Context, e *end) error {
 	events, _, err := s.cfg.Store.Page(ctx, e.row.Chat, store.Range{Limit: 1})
 	if err != nil {
 		return err
 	}
-	if len(events) == 0 || events[0].Seq < e.row.From {
+	if len(events) == 0 {
 		e.show(e.vanished(), false)
 		e.last.Deleted = true
 		return nil

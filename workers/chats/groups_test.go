@@ -1,15 +1,18 @@
 package chats_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
 	"parley/schemas"
@@ -100,6 +103,55 @@ func TestColdStart(t *testing.T) {
 	}
 }
 
+// movingLog is a log whose streams are laid anew while a service uses it.
+type movingLog struct{ atomic.Pointer[streams.Log] }
+
+func (l *movingLog) Layout() streams.Layout { return l.Load().Layout() }
+func (l *movingLog) Last(ctx context.Context, chat schemas.Chat) (uint64, bool, error) {
+	return l.Load().Last(ctx, chat)
+}
+func (l *movingLog) LastEvents(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]schemas.StoredEvent, error) {
+	return l.Load().LastEvents(ctx, chats)
+}
+func (l *movingLog) After(ctx context.Context, chat schemas.Chat, after uint64, limit, bytesMax int) ([]schemas.StoredEvent, bool, error) {
+	return l.Load().After(ctx, chat, after, limit, bytesMax)
+}
+func (l *movingLog) Sequence(ctx context.Context, shard streams.Shard, seq uint64) (*jetstream.RawStreamMsg, error) {
+	return l.Load().Sequence(ctx, shard, seq)
+}
+
+// TestALostShardTakesItsChangesAlong: what was lost with a shard's stream and was
+// not stored has not happened, also for a service that knew of it.
+func TestALostShardTakesItsChangesAlong(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var log movingLog
+	log.Store(w.log)
+	w.serve(func(cfg *chats.Config) { cfg.Log = &log })
+	chat := w.create("g", "olga", "bob")
+	w.persistAll()
+	w.done(schemas.TAdd, "olga", `"chat":%q,"users":["carol"]`, chat)
+	if err := w.JetStream.DeleteStream(t.Context(), w.Layout.Shard(chat).Stream()); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := w.store.Shards(t.Context())
+	if err == nil {
+		w.Layout, err = streams.Provision(t.Context(), w.JetStream, streams.Settings{Stored: stored, RemakeLost: true})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.log = streams.NewLog(w.JetStream, w.Layout)
+	log.Store(w.log)
+	if members := w.members(chat, "bob", 10); len(members) != 2 {
+		t.Errorf("the members are %+v", members)
+	}
+	again := w.done(schemas.TAdd, "olga", `"chat":%q,"users":["carol"]`, chat).Seq
+	if events := w.timeline(chat); len(events) != 1 || events[0].Seq != again {
+		t.Errorf("the log has %d events, and carol is in by %d", len(events), again)
+	}
+}
+
 // TestTheOwnerIsFollowed by an admin, then by a member; the last one to leave hands
 // over to nobody, and nobody comes in again.
 func TestTheOwnerIsFollowed(t *testing.T) {
@@ -168,6 +220,10 @@ func TestMembersByPages(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("in pages of %d (-want +got):\n%s", limit, diff)
 		}
+	}
+	w.done(schemas.TAdd, "olga", `"chat":%q,"users":["u00"]`, chat)
+	if all := w.members(chat, "olga", 1000); len(all) != len(want)+1 || all[1].User != w.user("u00") {
+		t.Errorf("u00, who was added since, is not the second of %d", len(all))
 	}
 	cursor := w.done(schemas.TMembers, "olga", `"chat":%q,"limit":3`, chat).Cursor
 	clock.advance(schemas.CursorFor - 10*time.Second)

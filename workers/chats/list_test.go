@@ -2,6 +2,7 @@ package chats_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"parley/schemas"
 	"parley/workers/chats"
 	"parley/workers/store"
+	"parley/workers/store/sqlite"
 )
 
 // listModel makes lists of chats from all that ever was in the log.
@@ -85,15 +87,9 @@ func (m *listModel) want(user string) (rows []row) {
 			}
 			for who, is := range ev.Roles() {
 				if who.String() == user {
-					if role = is; ev.Joins() {
+					if role = is; ev.Joins() && r.N > 0 {
 						r.Read, readN = stored.Seq, r.N
 					}
-				}
-			}
-			if i == 0 && chat.Kind() == schemas.Direct && role.In() {
-				r.Read = stored.Seq // who is in from the first event on
-				if ev.From.String() != user {
-					readN = 0
 				}
 			}
 			r.Seq, r.Prev, r.Time, r.Type = stored.Seq, r.Seq, stored.Time, ev.Type
@@ -215,6 +211,71 @@ func TestListsAreAsTheLogMakesThem(t *testing.T) {
 			happen(15)
 			m.check("with tails of some")
 		})
+	}
+}
+
+// TestListFollowsItsUserThroughTheTail: out of a group, and in again, by events
+// that are not stored.
+func TestListFollowsItsUserThroughTheTail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.serve(nil)
+	chat := w.create("g", "olga", "bob")
+	w.say(chat, "olga", "one")
+	w.persistAll()
+	if list := w.list("bob", 5); len(list) != 1 || list[0].Unread != 1 || list[0].Role != schemas.Member {
+		t.Errorf("stored: %+v", list)
+	}
+	w.done(schemas.TRemove, "olga", `"chat":%q,"users":["bob"]`, chat)
+	if list := w.list("bob", 5); len(list) != 0 {
+		t.Errorf("removed: %+v", list)
+	}
+	w.say(chat, "olga", "two")
+	w.say(chat, "olga", "three")
+	back := w.done(schemas.TAdd, "olga", `"chat":%q,"users":["bob"]`, chat).Seq
+	w.done(schemas.TRole, "olga", `"chat":%q,"user":"bob","role":"admin"`, chat)
+	w.say(chat, "olga", "four")
+	list := w.list("bob", 5)
+	if len(list) != 1 || list[0].Unread != 1 || list[0].Read != back || list[0].Role != schemas.Admin || list[0].Last.N != 4 {
+		t.Errorf("in again: %+v", list)
+	}
+	w.done(schemas.TLeave, "bob", `"chat":%q`, chat)
+	if list := w.list("bob", 5); len(list) != 0 {
+		t.Errorf("left: %+v", list)
+	}
+}
+
+// hookedStore calls a hook once, behind the first read of a user's chats.
+type hookedStore struct {
+	*sqlite.Store
+	hook func()
+}
+
+func (s *hookedStore) UserChats(ctx context.Context, user schemas.User, limit int) ([]store.UserChat, error) {
+	rows, err := s.Store.UserChats(ctx, user, limit)
+	s.hook()
+	return rows, err
+}
+
+// TestUnreadOfWhatIsStoredMeanwhile: marks are not older than the heads that they
+// are counted from, and who leaves meanwhile is not in the list.
+func TestUnreadOfWhatIsStoredMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	hooked := &hookedStore{Store: w.store}
+	hooked.hook = sync.OnceFunc(w.persistAll)
+	chat, group := w.chat("direct.alice.bob"), w.chat("group.g")
+	stop := w.serve(nil)
+	w.create("g", "bob", "alice")
+	w.say(chat, "bob", "one")
+	w.persistAll()
+	w.say(chat, "alice", "two")
+	w.say(chat, "bob", "three")
+	w.done(schemas.TLeave, "alice", `"chat":%q`, group)
+	stop()
+	w.serve(func(cfg *chats.Config) { cfg.Store = hooked })
+	if list := w.list("alice", 5); len(list) != 1 || list[0].Unread != 1 {
+		t.Errorf("alice has %+v", list)
 	}
 }
 
