@@ -13,7 +13,7 @@ import (
 )
 
 // headColumns are what headOf reads.
-const headColumns = "chat, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes, name, members, history"
+const headColumns = "chat, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes, name, members, history, disappearing"
 
 // Committed returns the sequence up to which shard is stored, 0 where nothing is.
 func (r *Reader) Committed(ctx context.Context, shard string) (committed uint64, err error) {
@@ -86,8 +86,8 @@ func (r *Reader) Summaries(ctx context.Context, chats []schemas.Chat) (map[schem
 			if err != nil {
 				return fmt.Errorf("read a row of chats: %w", err)
 			}
-			s := store.Summary{Head: headOf(row), Cut: integer(row[12]) != 0, Prev: uint64(integer(row[13])), Expires: timeOf(row[14])}
-			if last, _ := row[11].([]byte); len(last) > 0 && !over(s.Expires, now) {
+			s := store.Summary{Head: headOf(row), Cut: integer(row[13]) != 0, Prev: uint64(integer(row[14])), Expires: timeOf(row[15])}
+			if last, _ := row[12].([]byte); len(last) > 0 && !over(s.Expires, now) {
 				s.Last = last
 			}
 			summaries[chat] = s
@@ -162,5 +162,6 @@ func headOf(row []driver.Value) store.Head {
 		Name:         text(row[8]),
 		Members:      uint64(integer(row[9])),
 		History:      schemas.HistoryMode(text(row[10])),
+		Disappearing: integer(row[11]) != 0,
 	}
 }

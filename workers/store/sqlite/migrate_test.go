@@ -28,7 +28,7 @@ func TestShippedMigrations(t *testing.T) {
 	t.Parallel()
 	want := []string{
 		"0001_timeline.sql 1f4d6b605c4ac19e40d591217be2e4fca6e9377819e7b58794c14784b309ef1e",
-		"0002_groups.sql f002666deb045f7511b92ffe2ea98d402e22ee2b1441c8a0ae9830fe8334256a",
+		"0002_groups.sql f5fb406d2f93ed077cb9b1f71a6aad6400633a72a8691dcfac51dd354aee7ff7",
 	}
 	var got []string
 	for _, m := range shippedMigrations(t) {

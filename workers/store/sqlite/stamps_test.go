@@ -19,7 +19,7 @@ var stampsOf = map[string]map[string]string{
 		"pinned_stamp": "pinned",
 	},
 	"buckets": {"stamp": "first_seq"},
-	"chats": {"stamp": `kind created last_seq last_n last_time bucket bucket_events bucket_bytes name members history
+	"chats": {"stamp": `kind created last_seq last_n last_time bucket bucket_events bucket_bytes name members history disappearing
 		last_event last_cut last_prev last_expires`},
 	"chats_by_user":   {"stamp": "role", "since": "visible", "read": "read_n"},
 	"shards":          {"committed": ""},

@@ -23,13 +23,13 @@ const (
 		WHERE excluded.stamp >= buckets.stamp`
 
 	insertChat = `INSERT INTO chats (chat, stamp, kind, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes,
-			name, members, history, last_event, last_cut, last_prev, last_expires)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?)
+			name, members, history, disappearing, last_event, last_cut, last_prev, last_expires)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?)
 		ON CONFLICT (chat) DO UPDATE SET stamp = excluded.stamp, kind = excluded.kind, created = excluded.created,
 			last_seq = excluded.last_seq, last_n = excluded.last_n, last_time = excluded.last_time,
 			bucket = excluded.bucket, bucket_events = excluded.bucket_events, bucket_bytes = excluded.bucket_bytes,
-			name = excluded.name, members = excluded.members, history = excluded.history, last_event = excluded.last_event,
-			last_cut = excluded.last_cut, last_prev = excluded.last_prev, last_expires = excluded.last_expires
+			name = excluded.name, members = excluded.members, history = excluded.history, disappearing = excluded.disappearing,
+			last_event = excluded.last_event, last_cut = excluded.last_cut, last_prev = excluded.last_prev, last_expires = excluded.last_expires
 		WHERE excluded.stamp >= chats.stamp`
 
 	insertShard = `INSERT INTO shards (shard, committed) VALUES (?, ?)
@@ -83,7 +83,7 @@ func writeHead(c *conn, b *store.ChatBatch, now time.Time) error {
 	}
 	return c.exec(insertChat, b.Chat.String(), int64(h.LastSeq), string(b.Chat.Kind()), h.Created.UnixNano(), int64(h.LastSeq),
 		int64(h.LastN), h.LastTime.UnixNano(), h.Bucket, h.BucketEvents, h.BucketBytes,
-		h.Name, int64(h.Members), string(h.History), notNull(event), flag(cut), int64(last.Prev), nanos(last.Expires))
+		h.Name, int64(h.Members), string(h.History), flag(h.Disappearing), notNull(event), flag(cut), int64(last.Prev), nanos(last.Expires))
 }
 
 // over tells whether a row that expires then has disappeared.
