@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 
 	"parley/schemas"
@@ -31,11 +32,20 @@ func (e *Edge) checkTarget(ctx context.Context, m member, chat schemas.Chat, eve
 		}
 	case item.Deleted && event.Type != schemas.Delete && !event.Remove:
 		return schemas.Errorf(schemas.NotFound, "message %d of %s was deleted", event.Target, chat)
+	case event.Type == schemas.React && !event.Remove && !roomFor(event.Emoji, item.Reactions):
+		return schemas.Errorf(schemas.Invalid, "message %d of %s has %d different emojis: take one of them", event.Target, chat, schemas.EmojisMax)
 	}
 	if at, ok := target.Expires(item.Time); ok && event.Type == schemas.Edit {
 		event.TTL = uint64(max(math.Ceil(at.Sub(now).Seconds()), 1))
 	}
 	return nil
+}
+
+// roomFor tells whether a message can have an emoji under it. Two who are the first
+// with theirs at once may both find room: the bound is for the page, not to the one.
+func roomFor(emoji string, reactions []schemas.Reaction) bool {
+	return len(reactions) < schemas.EmojisMax ||
+		slices.ContainsFunc(reactions, func(r schemas.Reaction) bool { return r.Emoji == emoji })
 }
 
 // readTarget returns the message at a seq of a chat, as far as a member may read it.

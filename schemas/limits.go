@@ -20,6 +20,8 @@ const (
 	NameBytesMax = 512
 	// EmojiBytesMax bounds a reaction's emoji, which may be a word like :shipit:.
 	EmojiBytesMax = 64
+	// EmojisMax is how many different emojis one message may have under it.
+	EmojisMax = 50
 	// ReactionUsersMax is how many users a page names under one emoji.
 	ReactionUsersMax = 50
 	// FormerMax is how many former bodies a page shows of one message, the newest ones.
