@@ -15,6 +15,7 @@ CREATE INDEX events_by_expiry ON events (expires) WHERE expires > 0;
 ALTER TABLE chats ADD COLUMN name TEXT NOT NULL DEFAULT ''; -- a group's
 ALTER TABLE chats ADD COLUMN members INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE chats ADD COLUMN history TEXT NOT NULL DEFAULT ''; -- what later members may read
+ALTER TABLE chats ADD COLUMN disappearing INTEGER NOT NULL DEFAULT 0; -- 0 or 1: there were messages that disappear
 ALTER TABLE chats ADD COLUMN last_event TEXT NOT NULL DEFAULT ''; -- JSON, cut short
 ALTER TABLE chats ADD COLUMN last_cut INTEGER NOT NULL DEFAULT 0; -- 0 or 1
 ALTER TABLE chats ADD COLUMN last_prev INTEGER NOT NULL DEFAULT 0;

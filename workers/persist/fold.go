@@ -71,6 +71,7 @@ func foldEvent(chat *store.ChatBatch, targets map[uint64]*target, e *event) {
 		}
 	}
 	chat.Events = append(chat.Events, row)
+	head.Disappearing = head.Disappearing || !row.Expires.IsZero()
 	head.LastSeq, head.LastTime = e.seq, e.time
 	head.BucketEvents++
 	head.BucketBytes += bytes

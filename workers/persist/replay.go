@@ -113,6 +113,7 @@ func place(late event, t *target, before []store.Event, head store.Head) store.C
 	}
 	foldRoles(&b, &late, b.Opened)
 	b.Head.LastSeq, b.Head.LastN, b.Head.LastTime, b.Head.Bucket = row.Seq, row.N, row.Time, row.Bucket
+	b.Head.Disappearing = b.Head.Disappearing || !row.Expires.IsZero()
 	b.Head.BucketEvents++
 	b.Head.BucketBytes += int64(len(row.JSON))
 	b.Events = []store.Event{row}

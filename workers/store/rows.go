@@ -74,6 +74,9 @@ type Head struct {
 	Bucket       int64
 	BucketEvents int64 // events in Bucket
 	BucketBytes  int64 // bytes of their JSON
+	// Disappearing tells that there were events that disappear: rows before the last
+	// one may be missing, and those of Bucket be fewer.
+	Disappearing bool
 
 	// Of a group.
 	Name    string

@@ -22,7 +22,7 @@ const (
 
 	selectSummary = "SELECT " + headColumns + ", last_event, last_cut, last_prev, last_expires FROM chats WHERE chat = ?"
 
-	headColumns = "chat, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes, name, members, history"
+	headColumns = "chat, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes, name, members, history, disappearing"
 )
 
 // chatsPageRows bounds what one request of [Store.Chats] brings.
@@ -71,13 +71,14 @@ type headRow struct {
 	Name         string
 	Members      int64
 	History      string
+	Disappearing bool
 }
 
 func (r *headRow) head() store.Head {
 	return store.Head{
 		Created: time.Unix(0, r.Created).UTC(), LastSeq: uint64(r.LastSeq), LastN: uint64(r.LastN), LastTime: time.Unix(0, r.LastTime).UTC(),
 		Bucket: r.Bucket, BucketEvents: r.BucketEvents, BucketBytes: r.BucketBytes,
-		Name: r.Name, Members: uint64(r.Members), History: schemas.HistoryMode(r.History),
+		Name: r.Name, Members: uint64(r.Members), History: schemas.HistoryMode(r.History), Disappearing: r.Disappearing,
 	}
 }
 

@@ -21,11 +21,11 @@ func TestShippedMigrations(t *testing.T) {
 	for p, want := range map[product]map[string]string{
 		cassandraProduct: {
 			"0001_timeline.cql": "e51651a228923e9cdb9ba6817ec12a1a", "0002_options.cql": "08792cdce9297831ad2b495dcb8ce750",
-			"0003_groups.cql": "8cf5fc0a7c4658c8a897e4051122bdb3", "0004_group_options.cql": "4b73b39b6214ab19cd3fc2d4c54756e1",
+			"0003_groups.cql": "27dd26bd6afe3132a81fee11ac95d4bc", "0004_group_options.cql": "4b73b39b6214ab19cd3fc2d4c54756e1",
 		},
 		scyllaProduct: {
 			"0001_timeline.cql": "e51651a228923e9cdb9ba6817ec12a1a", "0002_options.cql": "18cb2f0d9dcd92eedd0242f107dd46d6",
-			"0003_groups.cql": "8cf5fc0a7c4658c8a897e4051122bdb3", "0004_group_options.cql": "1d58a6a2b29b93ff70b54ff780469567",
+			"0003_groups.cql": "27dd26bd6afe3132a81fee11ac95d4bc", "0004_group_options.cql": "1d58a6a2b29b93ff70b54ff780469567",
 		},
 	} {
 		files, err := migrationsOf(schemas.CQLMigrations, p)
@@ -178,11 +178,11 @@ func TestInterruptedMigrationGoesOn(t *testing.T) {
 			"DROP TABLE chats_by_user",
 			"DROP TABLE shards",
 			"ALTER TABLE events DROP (expires, edited, body, deleted, pinned)",
-			"ALTER TABLE chats DROP (name, members, history, last_event, last_cut, last_prev, last_expires)",
+			"ALTER TABLE chats DROP (name, members, history, disappearing, last_event, last_cut, last_prev, last_expires)",
 		},
 		"after columns that were not recorded": {
 			"DELETE FROM gocqlx_migrate WHERE name IN ('0003_groups.cql', '0004_group_options.cql')",
-			"ALTER TABLE chats DROP (name, members, history, last_event, last_cut, last_prev, last_expires)",
+			"ALTER TABLE chats DROP (name, members, history, disappearing, last_event, last_cut, last_prev, last_expires)",
 			"ALTER TABLE chats_by_user DROP (visible, read, read_n)",
 		},
 		"after more of them": {

@@ -34,12 +34,12 @@ const (
 	insertUserRead   = "INSERT INTO chats_by_user (user, chat, read, read_n) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
 
 	insertChat = `INSERT INTO chats (chat, kind, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes,
-			name, members, history, last_cut, last_prev, last_expires, last_event)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?`
+			name, members, history, disappearing, last_cut, last_prev, last_expires, last_event)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?`
 	// Of a last event that disappears: the head stays.
 	insertHead = `INSERT INTO chats (chat, kind, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes,
-			name, members, history, last_cut, last_prev, last_expires)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?`
+			name, members, history, disappearing, last_cut, last_prev, last_expires)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?`
 	insertLast = "INSERT INTO chats (chat, last_event) VALUES (?, ?) USING TIMESTAMP ? AND TTL ?"
 )
 
@@ -155,7 +155,7 @@ func headOf(b *store.ChatBatch, now time.Time) []statement {
 	h, last := &b.Head, &b.Events[len(b.Events)-1]
 	event, cut := b.Last()
 	values := []any{b.Chat.String(), string(b.Chat.Kind()), h.Created.UnixNano(), int64(h.LastSeq), int64(h.LastN), h.LastTime.UnixNano(),
-		h.Bucket, h.BucketEvents, h.BucketBytes, h.Name, int64(h.Members), string(h.History), cut, int64(last.Prev), nanos(last.Expires)}
+		h.Bucket, h.BucketEvents, h.BucketBytes, h.Name, int64(h.Members), string(h.History), h.Disappearing, cut, int64(last.Prev), nanos(last.Expires)}
 	ttl, over := ttlOf(last.Expires, now)
 	if over {
 		event = nil

@@ -128,7 +128,7 @@ var columns = map[string]string{
 		writetime(event), writetime(author), writetime(body), writetime(pinned)`,
 	"buckets": "chat, first_seq, bucket, writetime(bucket)",
 	"chats": `chat, kind, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes, name, members, history,
-		last_event, last_cut, last_prev, last_expires, writetime(last_seq), writetime(last_event)`,
+		disappearing, last_event, last_cut, last_prev, last_expires, writetime(last_seq), writetime(last_event)`,
 	"chats_by_user":   "user, chat, role, since, visible, read, read_n, writetime(role), writetime(since), writetime(read)",
 	"shards":          "shard, committed, writetime(committed)",
 	"members_by_chat": "chat, user, role, since, visible, writetime(role), writetime(since)",

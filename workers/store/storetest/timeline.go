@@ -92,6 +92,7 @@ func (l *Timeline) add(c *store.ChatBatch, m Message) {
 		}
 	}
 	s.roles(c, &head, &e, ev, first)
+	head.Disappearing = head.Disappearing || !e.Expires.IsZero()
 	head.LastSeq, head.LastTime = e.Seq, now
 	head.BucketEvents++
 	head.BucketBytes += int64(len(e.JSON))
