@@ -1,0 +1,258 @@
+package users_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
+
+	"parley/schemas"
+	"parley/streams"
+	"parley/streams/streamstest"
+	"parley/workers/store"
+	"parley/workers/store/sqlite"
+	"parley/workers/users"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a server, a store, and the service as an edge asks it.
+type world struct {
+	*streamstest.Env
+	t     testing.TB
+	store *sqlite.Store
+	edge  *nats.Conn
+}
+
+func newWorld(t testing.TB, change func(*users.Config)) *world {
+	t.Helper()
+	env := streamstest.Start(t, streamstest.Options{NoSync: true, NoProvision: true})
+	st, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "parley.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	if err := st.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan struct{})
+	cfg := users.Config{Conn: env.NATS, Store: st, Started: func() { close(started) }}
+	if change != nil {
+		change(&cfg)
+	}
+	service, err := users.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := service.Run(ctx); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	t.Cleanup(func() { stop(); running.Wait() })
+	<-started
+	return &world{Env: env, t: t, store: st, edge: env.Connect(t, streams.EdgeComponent)}
+}
+
+// ask returns the answer, or the code of a refusal.
+func (w *world) ask(subject, request string) (string, schemas.Code) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	defer cancel()
+	answer, refused := streams.Ask(ctx, w.edge, subject, []byte(request))
+	if refused != nil {
+		if refused.Message == "" || (refused.RetryAfter > 0) != (refused.Code == schemas.Unavailable) {
+			w.t.Errorf("%s %.100s: refused with %+v", subject, request, refused)
+		}
+		return "", refused.Code
+	}
+	return string(answer), ""
+}
+
+func (w *world) done(subject, request string) string {
+	w.t.Helper()
+	answer, code := w.ask(subject, request)
+	if code != "" {
+		w.t.Fatalf("%s %.100s: refused with %s", subject, request, code)
+	}
+	return answer
+}
+
+var (
+	profile    = streams.AskSubject(schemas.TProfile)
+	setProfile = streams.AskSubject(schemas.TSetProfile)
+	block      = streams.AskSubject(schemas.TBlock)
+)
+
+func TestProfiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	if got := w.done(setProfile, `{"by":"alice","name":"Alice ⚘","lang":"pt-BR"}`); got != "{}" {
+		t.Errorf("profile.set answers %s", got)
+	}
+	w.done(setProfile, `{"by":"alice","avatar":"f1"}`)
+	w.done(setProfile, `{"by":"bob","name":"Bob","avatar":"f2"}`)
+	w.done(setProfile, `{"by":"bob","avatar":""}`)
+	got := w.done(profile, `{"by":"carol","users":["bob","dave","alice","bob"]}`)
+	want := `{"profiles":[{"user":"bob","name":"Bob"},{"user":"dave"},` +
+		`{"user":"alice","name":"Alice ⚘","avatar":"f1","lang":"pt-BR"},{"user":"bob","name":"Bob"}]}`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestBlocksAreToldToBoth(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	sub, err := w.edge.SubscribeSync(streams.PersonalPrefix + "*")
+	if err == nil {
+		err = w.edge.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// talks tells with whom each of the two does not talk, as edges have heard.
+	heard := make(map[string][]string)
+	check := func(by, other string, on bool, change schemas.ChatChange, want bool) {
+		t.Helper()
+		if got := w.done(block, fmt.Sprintf(`{"by":%q,"user":%q,"on":%v}`, by, other, on)); got != "{}" {
+			t.Errorf("block answers %s", got)
+		}
+		frames := 0
+		for range 3 {
+			msg, err := sub.NextMsg(10 * time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			user := strings.TrimPrefix(msg.Subject, streams.PersonalPrefix)
+			var notice schemas.Notice
+			if err := json.Unmarshal(msg.Data, &notice); err != nil || notice.T != schemas.TChat || notice.Chat.String() != "direct.alice.bob" {
+				t.Errorf("%s is told %s (%v)", user, msg.Data, err)
+			}
+			if !notice.Hidden {
+				if frames++; user != by || notice.Change != change {
+					t.Errorf("%s has blocked, %v, and %s is sent %s", by, on, user, msg.Data)
+				}
+				continue
+			}
+			heard[user] = nil
+			if notice.Change == schemas.ChatBlocked {
+				heard[user] = []string{map[string]string{"alice": "bob", "bob": "alice"}[user]}
+			}
+		}
+		if frames != 1 {
+			t.Errorf("%d frames are sent", frames)
+		}
+		for _, user := range []string{"alice", "bob"} {
+			var answer schemas.BlocksAnswer
+			if err := json.Unmarshal([]byte(w.done(streams.BlocksSubject, fmt.Sprintf(`{"user":%q}`, user))), &answer); err != nil {
+				t.Fatal(err)
+			}
+			var stored []string
+			for _, other := range answer.Users {
+				stored = append(stored, other.String())
+			}
+			if diff := cmp.Diff(stored, heard[user]); diff != "" || (len(stored) > 0) != want {
+				t.Errorf("%s blocks %s is %v: %s does not talk with %v, and its edge has heard %v", by, other, on, user, stored, heard[user])
+			}
+		}
+	}
+	check("alice", "bob", true, schemas.ChatBlocked, true)
+	check("bob", "alice", true, schemas.ChatBlocked, true)
+	check("alice", "bob", false, schemas.ChatUnblocked, true) // bob still does
+	check("alice", "bob", false, schemas.ChatUnblocked, true)
+	check("bob", "alice", false, schemas.ChatUnblocked, false)
+	check("bob", "alice", true, schemas.ChatBlocked, true)
+}
+
+func TestRequestsAreChecked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	many := strings.Repeat(`"u",`, schemas.ProfilesMax) + `"u"`
+	for subject, requests := range map[string][]string{
+		block:                 {``, `{"by":"alice","user":"alice","on":true}`, `{"by":"alice","user":"bob"}`, `{"by":"alice","on":true}`, `{"user":"bob","on":true}`},
+		profile:               {`{"by":"alice"}`, `{"by":"alice","users":[]}`, `{"by":"alice","users":[` + many + `]}`, `{"by":"alice","users":["a b"]}`},
+		setProfile:            {`{"by":"alice"}`, `{"by":"alice","name":""}`, `{"by":"alice","name":"a\nb"}`, `{"by":"alice","lang":"?"}`, `{"by":"alice","avatar":"a b"}`},
+		streams.BlocksSubject: {``, `{}`, `{"user":""}`},
+	} {
+		for _, request := range requests {
+			if _, code := w.ask(subject, request); code != schemas.Invalid {
+				t.Errorf("%s %.100s: %q", subject, request, code)
+			}
+		}
+	}
+}
+
+// fullStore has as many blocks of everybody as a store returns.
+type fullStore struct{ users.Store }
+
+func (fullStore) Blocks(context.Context, schemas.User) (all []schemas.User, err error) {
+	for i := range store.BlocksMax {
+		user, err := schemas.ParseUser(fmt.Sprintf("u%d", i))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, user)
+	}
+	return all, nil
+}
+
+func TestBlocksHaveABound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(cfg *users.Config) { cfg.Store = fullStore{cfg.Store} })
+	if _, code := w.ask(block, `{"by":"alice","user":"bob","on":true}`); code != schemas.Invalid {
+		t.Errorf("one more: %q", code)
+	}
+	for _, request := range []string{`{"by":"alice","user":"u7","on":true}`, `{"by":"alice","user":"u7","on":false}`, `{"by":"alice","user":"bob","on":false}`} {
+		if _, code := w.ask(block, request); code != "" {
+			t.Errorf("%s: %q", request, code)
+		}
+	}
+}
+
+func TestAStoreThatIsAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.store.Close()
+	for subject, request := range map[string]string{
+		block:                 `{"by":"alice","user":"bob","on":true}`,
+		profile:               `{"by":"alice","users":["bob"]}`,
+		setProfile:            `{"by":"alice","name":"A"}`,
+		streams.BlocksSubject: `{"user":"alice"}`,
+	} {
+		if _, code := w.ask(subject, request); code != schemas.Unavailable {
+			t.Errorf("%s: %q", subject, code)
+		}
+	}
+}
+
+func TestOfTwoTimesTheLaterWins(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	times := []time.Time{time.Unix(2000, 0), time.Unix(1000, 0)}
+	w := newWorld(t, func(cfg *users.Config) {
+		cfg.Now = func() time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			now := times[0]
+			times = slices.Delete(times, 0, 1)
+			return now
+		}
+	})
+	w.done(setProfile, `{"by":"alice","name":"later"}`)
+	w.done(setProfile, `{"by":"alice","name":"earlier"}`)
+	if got := w.done(profile, `{"by":"bob","users":["alice"]}`); !strings.Contains(got, "later") {
+		t.Errorf("got %s", got)
+	}
+}
