@@ -343,6 +343,59 @@ func TestWhatTheLogRefuses(t *testing.T) {
 	}
 }
 
+// silentPublisher has the log store what is published, and tells nobody.
+type silentPublisher struct{ chats.Publisher }
+
+func (p silentPublisher) Publish(ctx context.Context, pub streams.Publication) {
+	done := pub.Done
+	pub.Done = func(_ streams.PubAck, err error) {
+		if err == nil {
+			err = streams.ErrNotStored
+		}
+		done(streams.PubAck{}, err)
+	}
+	p.Publisher.Publish(ctx, pub)
+}
+
+// TestAWorkerDiesAfterPublishing: who got no answer asks another worker, and finds
+// it done, once.
+func TestAWorkerDiesAfterPublishing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dying := func() (stop func()) {
+		return w.serve(func(cfg *chats.Config) { cfg.Publisher = silentPublisher{cfg.Publisher} })
+	}
+	for i, step := range []struct {
+		t           schemas.Type
+		by, members string
+		again       schemas.Code
+	}{
+		{schemas.TCreate, "olga", `"id":"g","name":"g","members":["ada"]`, ""},
+		{schemas.TAdd, "olga", `"chat":"group.g","users":["bob","carol"]`, ""},
+		{schemas.TRole, "olga", `"chat":"group.g","user":"bob","role":"admin"`, ""},
+		{schemas.TRename, "bob", `"chat":"group.g","name":"G"`, ""},
+		{schemas.TRemove, "bob", `"chat":"group.g","users":["carol"]`, ""},
+		{schemas.TRole, "olga", `"chat":"group.g","user":"ada","role":"owner"`, schemas.Forbidden}, // it owns the group no more
+		{schemas.TLeave, "bob", `"chat":"group.g"`, schemas.NotMember},
+	} {
+		stop := dying()
+		if r := w.ask(step.t, step.by, "%s", step.members); r.Code != schemas.Unavailable {
+			t.Errorf("%s: the dying worker answers %q", step.t, r.Code)
+		}
+		stop()
+		stop = w.serve(nil)
+		events := w.timeline(w.chat("group.g"))
+		r := w.ask(step.t, step.by, "%s", step.members)
+		stop()
+		if now := w.timeline(w.chat("group.g")); len(now) != i+1 || len(events) != i+1 {
+			t.Fatalf("%s: the log has %d events, and %d after the second try", step.t, len(events), len(now))
+		}
+		if r.Code != step.again || r.Code == "" && r.Seq != events[i].Seq {
+			t.Errorf("%s: the second try got %q and seq %d, want %q, %d", step.t, r.Code, r.Seq, step.again, events[i].Seq)
+		}
+	}
+}
+
 func (w *world) user(name string) schemas.User {
 	w.t.Helper()
 	user, err := schemas.ParseUser(name)
