@@ -119,7 +119,7 @@ func TestLeaderKilledUnderLoadLosesNothing(t *testing.T) {
 	c := startCluster(t)
 	p := startPartsAt(t, c.urls(), streamstest.Passwords(), 2)
 	first, second := p.startEdge(t, "first"), p.startEdge(t, "second")
-	p.startWorker(t, "persist,query")
+	p.startWorker(t, "persist,query,chats,users")
 	load := startLoad(t, 4, 4, first.place, second.place)
 	js, log := p.log(t)
 	for round := range *faultRounds {

@@ -21,7 +21,7 @@ func TestWorkersGoneLiveGoesOn(t *testing.T) {
 	t.Parallel()
 	p := startParts(t, 2)
 	edge := p.startEdge(t, "first")
-	worker := p.startWorker(t, "persist,query")
+	worker := p.startWorker(t, "persist,query,chats,users")
 	load := startLoad(t, 4, 2, edge.place)
 	load.awaitAcks(t, 50)
 	reader := edge.dial(t, "a0", parley.Options{})
@@ -40,7 +40,7 @@ func TestWorkersGoneLiveGoesOn(t *testing.T) {
 	heard := len(load.talks[0].sides[1].lines())
 	load.awaitAcks(t, 100)
 	eventually(t, "messages still come", func() bool { return len(load.talks[0].sides[1].lines()) > heard })
-	p.startWorker(t, "persist,query")
+	p.startWorker(t, "persist,query,chats,users")
 	wantHistory(t, reader, chat)
 
 	load.finish(t)
@@ -54,7 +54,7 @@ func TestNATSGoneAndBack(t *testing.T) {
 	t.Parallel()
 	p := startParts(t, 2)
 	first, second := p.startEdge(t, "first"), p.startEdge(t, "second")
-	worker := p.startWorker(t, "persist,query")
+	worker := p.startWorker(t, "persist,query,chats,users")
 	load := startLoad(t, 4, 2, first.place, second.place)
 	for range *faultRounds {
 		load.awaitAcks(t, 100)

@@ -48,7 +48,7 @@ func TestLeaderGoneUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
 	p := startPartsOn(t, 3, 2)
 	first, second := p.startEdge(t, "first"), p.startEdge(t, "second")
-	p.startWorker(t, "persist,query")
+	p.startWorker(t, "persist,query,chats,users")
 	load := startLoad(t, 4, 4, first.place, second.place)
 	for round := range *faultRounds {
 		load.awaitAcks(t, 100)
@@ -76,7 +76,7 @@ func TestPartsKilledUnderLoadLoseNothing(t *testing.T) {
 	p := startParts(t, 2)
 	listen := "--listen=" + freeAddress(t)
 	edge, other := p.startEdge(t, "first", listen), p.startEdge(t, "second")
-	worker, next := p.startWorker(t, "persist,query"), p.startWorker(t, "persist,query")
+	worker, next := p.startWorker(t, "persist,query,chats,users"), p.startWorker(t, "persist,query")
 	load := startLoad(t, 4, 4, edge.place, other.place)
 	for range *faultRounds {
 		load.awaitAcks(t, 50+rand.Int64N(200))
@@ -86,7 +86,7 @@ func TestPartsKilledUnderLoadLoseNothing(t *testing.T) {
 		load.awaitAcks(t, 50+rand.Int64N(200))
 		worker.kill()
 		load.awaitAcks(t, 50)
-		worker, next = next, p.startWorker(t, "persist,query")
+		worker, next = next, p.startWorker(t, "persist,query,chats,users")
 	}
 	load.awaitAcks(t, 100)
 	load.finish(t)

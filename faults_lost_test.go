@@ -162,7 +162,7 @@ func TestLostStreamsAreRemadeUnderLoad(t *testing.T) {
 	t.Parallel()
 	p := startFragileParts(t, 2)
 	first, second := p.startEdge(t, "first"), p.startEdge(t, "second")
-	worker := p.startWorker(t, "persist,query")
+	worker := p.startWorker(t, "persist,query,chats,users")
 	load := startLoad(t, 4, 2, first.place, second.place)
 	l := &losses{parts: p, layout: streams.NewLayout(2)}
 	for round := range *faultRounds {
@@ -191,7 +191,7 @@ func TestLostStreamsAreRemadeUnderLoad(t *testing.T) {
 func TestStoreAheadOfItsLogIsHealed(t *testing.T) {
 	t.Parallel()
 	p := startFragileParts(t, 2)
-	edge, worker := p.startEdge(t, "first"), p.startWorker(t, "persist,query")
+	edge, worker := p.startEdge(t, "first"), p.startWorker(t, "persist,query,chats,users")
 	load := startLoad(t, 2, 2, edge.place)
 	load.awaitAcks(t, 50)
 	load.finish(t)
@@ -214,7 +214,7 @@ func TestStoreAheadOfItsLogIsHealed(t *testing.T) {
 	l.remake(t)
 
 	edge = p.startEdge(t, "first")
-	p.startWorker(t, "persist,query")
+	p.startWorker(t, "persist,query,chats,users")
 	client := edge.dial(t, "a0", parley.Options{})
 	chat := load.talks[0].chat
 	before := readHistory(t, edge.place, "a0", chat)

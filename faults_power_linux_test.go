@@ -224,7 +224,7 @@ func startPowerLoad(t *testing.T, c *powerCluster) (*parts, *load, place) {
 	t.Helper()
 	p := startPartsAt(t, c.urls(), streamstest.Passwords(), 2)
 	first, second := p.startEdge(t, "first"), p.startEdge(t, "second")
-	p.startWorker(t, "persist,query")
+	p.startWorker(t, "persist,query,chats,users")
 	return p, startLoad(t, 4, 2, first.place, second.place), first.place
 }
 

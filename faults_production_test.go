@@ -49,7 +49,7 @@ func startProduction(t *testing.T) *production {
 		s.listens = append(s.listens, "--listen="+freeAddress(t))
 		s.edges = append(s.edges, nil)
 		s.startEdgeAgain(t, i)
-		s.workers = append(s.workers, s.startWorker(t, "persist,query"))
+		s.workers = append(s.workers, s.startWorker(t, "persist,query,chats,users"))
 	}
 	s.js, s.log = s.parts.log(t)
 	s.stored = openStore(t, s.store)
@@ -163,7 +163,7 @@ func (s *production) killWorker(t *testing.T) {
 	killed := time.Now()
 	s.awaitStored(t)
 	t.Logf("the other worker has taken over, and all is stored, after %s", time.Since(killed).Round(time.Millisecond))
-	s.workers[i] = s.startWorker(t, "persist,query")
+	s.workers[i] = s.startWorker(t, "persist,query,chats,users")
 }
 
 func (s *production) killLeader(t *testing.T)   { s.killNode(t, s.leader(t)) }

@@ -147,7 +147,7 @@ func startProxied(t *testing.T, edgeFlags []string, environment ...string) (*par
 	t.Helper()
 	findHAProxy(t) // before all that takes time
 	p := startParts(t, 1)
-	p.startWorker(t, "persist,query")
+	p.startWorker(t, "persist,query,chats,users")
 	flags := append([]string{"--trusted-proxy=127.0.0.1"}, edgeFlags...)
 	edges := [2]*edgeChild{p.startEdge(t, "edge-1", flags...), p.startEdge(t, "edge-2", flags...)}
 	return p, edges, startProxy(t, edges[0], edges[1], environment...)
