@@ -127,9 +127,10 @@ func (s *Service) create(ctx context.Context, request []byte) (any, *schemas.Err
 		return nil, refused
 	}
 	chat := schemas.GroupChat(create.ID)
-	made := false
+	made, first, creator := false, uint64(0), schemas.User{}
 	answer, refused := s.change(ctx, chat, by, func(g *group) (*schemas.Event, *schemas.Error) {
 		if made = g.exists(); made {
+			first, creator = g.first, g.creator
 			return nil, nil
 		}
 		return created(by, create), nil
@@ -137,14 +138,16 @@ func (s *Service) create(ctx context.Context, request []byte) (any, *schemas.Err
 	if refused != nil || !made {
 		return answer, refused
 	}
-	seq, creator, err := s.first(ctx, chat)
-	switch {
-	case err != nil:
-		return nil, s.unavailable("read a group's first event", err)
-	case creator != by:
+	if creator.IsZero() {
+		var err error
+		if first, creator, err = s.first(ctx, chat); err != nil {
+			return nil, s.unavailable("read a group's first event", err)
+		}
+	}
+	if creator != by {
 		return nil, schemas.Errorf(schemas.Conflict, "%s exists: take another id", chat)
 	}
-	return changed{chat, seq}, nil
+	return changed{chat, first}, nil
 }
 
 // created is the first event of a group.
@@ -163,26 +166,14 @@ func created(by schemas.User, create *schemas.Create) *schemas.Event {
 	return ev
 }
 
-// first returns the seq and the author of a chat's first event: the store's, or
-// the log's where nothing is stored yet.
+// first returns the seq and the author of a stored chat's first event.
 func (s *Service) first(ctx context.Context, chat schemas.Chat) (seq uint64, author schemas.User, err error) {
 	events, _, err := s.cfg.Store.Page(ctx, chat, store.Range{Forward: true, Limit: 1})
 	if err != nil {
 		return 0, author, err
 	}
-	if len(events) > 0 {
-		return events[0].Seq, events[0].Author, nil
+	if len(events) == 0 {
+		return 0, author, fmt.Errorf("the store has %s and no event of it", chat)
 	}
-	inLog, _, err := s.cfg.Log.After(ctx, chat, 0, 1, tailChunkBytes)
-	if err != nil {
-		return 0, author, err
-	}
-	if len(inLog) == 0 {
-		return 0, author, errors.New("neither store nor log have it yet")
-	}
-	ev, err := schemas.DecodeEvent(inLog[0].JSON)
-	if err != nil {
-		return 0, author, err
-	}
-	return inLog[0].Seq, ev.From, nil
+	return events[0].Seq, events[0].Author, nil
 }

@@ -109,7 +109,15 @@ func TestOfCreatorsOneWins(t *testing.T) {
 // and all services end with what the log and the store have.
 func TestChangesOfABusyGroup(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	for _, nodes := range []int{1, 3} {
+		t.Run(fmt.Sprintf("%d nodes", nodes), func(t *testing.T) {
+			t.Parallel()
+			testBusyGroup(t, newWorldOn(t, nodes))
+		})
+	}
+}
+
+func testBusyGroup(t *testing.T, w *world) {
 	registry := prometheus.NewRegistry()
 	w.serve(func(cfg *chats.Config) { cfg.Registerer = registry })
 	w.serve(nil)

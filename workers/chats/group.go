@@ -12,6 +12,8 @@ import (
 type group struct {
 	chat    schemas.Chat
 	shard   streams.Shard
+	first   uint64       // the seq of its first event, and who made it: known where that was folded,
+	creator schemas.User // and not where the store has it
 	name    string
 	history schemas.HistoryMode
 	members map[schemas.User]member // who is in, and who was
@@ -39,7 +41,7 @@ func (g *group) apply(seq uint64, ev *schemas.Event) {
 	if ev.Type == schemas.GroupEvent {
 		g.name = ev.Name
 		if ev.Change == schemas.Created {
-			g.history = ev.History
+			g.history, g.first, g.creator = ev.History, seq, ev.From
 		}
 	}
 	for user, role := range ev.Roles() {

@@ -41,7 +41,12 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	env := streamstest.Start(t, streamstest.Options{NoSync: true, Administrator: true, Settings: streams.Settings{Shards: 2}})
+	return newWorldOn(t, 1)
+}
+
+func newWorldOn(t testing.TB, nodes int) *world {
+	t.Helper()
+	env := streamstest.Start(t, streamstest.Options{NoSync: true, Administrator: true, Nodes: nodes, Settings: streams.Settings{Shards: 2}})
 	edge := env.Connect(t, streams.EdgeComponent)
 	return &world{
 		Env: env, t: t, store: openStore(t), log: streams.NewLog(env.JetStream, env.Layout),
@@ -258,18 +263,24 @@ func (w *world) put(chat schemas.Chat, members string) uint64 {
 	return ack.Sequence
 }
 
-// timeline returns all that the log has of a chat.
+// timeline returns all that the log has of a chat, as its leader has it.
 func (w *world) timeline(chat schemas.Chat) (events []schemas.StoredEvent) {
 	w.t.Helper()
-	for after, more := uint64(0), true; more; {
-		page, further, err := w.log.After(w.t.Context(), chat, after, 1000, 1<<20)
+	last, _, err := w.log.Last(w.t.Context(), chat)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	after := uint64(0)
+	waitFor(w.t, "a replica shows all", func() bool {
+		page, _, err := w.log.After(w.t.Context(), chat, after, 1000, 1<<20)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if events, more = append(events, page...), further && len(page) > 0; more {
+		if events = append(events, page...); len(page) > 0 {
 			after = page[len(page)-1].Seq
 		}
-	}
+		return after >= last
+	})
 	return events
 }
 
