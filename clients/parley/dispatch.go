@@ -33,6 +33,8 @@ func (c *Client) dispatch(it item) {
 	switch {
 	case it.event != nil:
 		c.takeLive(it.event)
+	case it.chat != nil:
+		c.takeChat(it.chat)
 	case it.typing != nil:
 		if c.opts.OnTyping != nil {
 			c.opts.OnTyping(it.typing.Chat, it.typing.User)
@@ -63,6 +65,20 @@ func (c *Client) takeLive(live *schemas.LiveEvent) {
 func (c *Client) deliver(ev Event) {
 	if c.chats.take(eventName{ev.Chat, ev.From, ev.ID}, ev.Seq) && c.opts.OnEvent != nil {
 		c.opts.OnEvent(ev)
+	}
+}
+
+// takeChat keeps what is held to the chats that the user is in: one that it was
+// added to is resumed from there on, even before anything is said in it.
+func (c *Client) takeChat(frame *schemas.ChatFrame) {
+	switch frame.Change {
+	case schemas.ChatAdded:
+		c.chats.begin(frame.Chat, frame.Seq)
+	case schemas.ChatRemoved:
+		c.chats.forget(frame.Chat)
+	}
+	if c.opts.OnChat != nil {
+		c.opts.OnChat(*frame)
 	}
 }
 
@@ -100,6 +116,10 @@ func (c *Client) readOn(chat schemas.Chat) {
 func (c *Client) mend(chat schemas.Chat, after, below uint64) {
 	for {
 		page, err := c.historyAgain(schemas.History{Chat: chat, After: &after, Limit: new(int64(schemas.PageEventsMax))})
+		if isNotMember(err) {
+			c.chats.forget(chat)
+			return
+		}
 		if err != nil {
 			if c.ctx.Err() == nil {
 				c.opts.Log.Warn("gap not mended: its events are missing", "chat", chat, "after", after, "err", err)
@@ -130,7 +150,7 @@ func (c *Client) historyAgain(ask schemas.History) (page schemas.Page, err error
 	for range repairTries {
 		page, err = c.History(context.WithoutCancel(c.ctx), ask)
 		var refusal *schemas.Error
-		if err == nil || !errors.As(err, &refusal) {
+		if err == nil || !errors.As(err, &refusal) || isNotMember(err) {
 			return page, err
 		}
 		wait := time.Second
@@ -142,4 +162,9 @@ func (c *Client) historyAgain(ask schemas.History) (page schemas.Page, err error
 		}
 	}
 	return page, err
+}
+
+func isNotMember(err error) bool {
+	var refusal *schemas.Error
+	return errors.As(err, &refusal) && refusal.Code == schemas.NotMember
 }

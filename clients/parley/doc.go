@@ -30,6 +30,17 @@
 //	→ {"t":"send","ref":2,"id":"01JE…",…,"retry":true,"after":52}     after: what was held at the first try
 //	← {"t":"ack","ref":2,"id":"01JE…","chat":"direct.alice.bob","seq":53,"time":"…"}
 //
+// A chat that the user comes into is held from there on, and one that it goes out
+// of is held no more:
+//
+//	← {"t":"chat","chat":"group.team","change":"added","seq":60}
+//	← {"t":"event","chat":"group.team","seq":60,"prev":55,…}   what was before is not missing
+//	← {"t":"chat","chat":"group.team","change":"removed","seq":70}
+//	→ {"t":"hello",…,"resume":{"direct.alice.bob":53}}
+//
+// Events come one by one, as they were said. What edits, deletes, reactions and
+// pins have made of a message stands in the items of [Client.History].
+//
 // A close tells when to come back:
 //
 //	4008 too slow            at once; resuming loses nothing

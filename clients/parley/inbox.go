@@ -19,6 +19,7 @@ const inboxBytesMax = 32 << 20
 type item struct {
 	bytes   int
 	event   *schemas.LiveEvent
+	chat    *schemas.ChatFrame
 	typing  *schemas.TypingFrame
 	resumed *schemas.Resumed
 	welcome *schemas.Welcome
@@ -36,6 +37,9 @@ func decodeItem(t schemas.Type, data []byte) (it item, err error) {
 	case schemas.TEvent:
 		it.event = &schemas.LiveEvent{}
 		err = json.Unmarshal(data, it.event)
+	case schemas.TChat:
+		it.chat = &schemas.ChatFrame{}
+		err = json.Unmarshal(data, it.chat)
 	case schemas.TTyping:
 		it.typing = &schemas.TypingFrame{}
 		err = json.Unmarshal(data, it.typing)

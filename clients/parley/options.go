@@ -13,7 +13,7 @@ import (
 // Options say where a client connects and who hears of what comes.
 //
 // The callbacks run on one goroutine, one at a time, in the order in which the
-// server spoke. They may call Send, History and Typing, but not Close.
+// server spoke. They may call all that a client has, but not Close.
 type Options struct {
 	// URL of the server, as ws://, wss://, http:// or https://; without a path
 	// it gets /v1/ws.
@@ -27,6 +27,7 @@ type Options struct {
 	Resume map[schemas.Chat]uint64
 
 	OnEvent   func(Event)                         // default: events are only counted
+	OnChat    func(schemas.ChatFrame)             // the user came into a chat, went out, muted it…; default: not told
 	OnTyping  func(schemas.Chat, schemas.User)    // default: not told
 	OnWelcome func(schemas.Welcome)               // each session begins; default: not told
 	OnResumed func(schemas.Resumed)               // its resume is through, resets included; default: not told

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gorilla/websocket"
 
 	"parley/schemas"
@@ -23,10 +22,9 @@ var ErrDisconnected = errors.New("the client is not connected")
 // request waits for its answer over any number of connections.
 type request struct {
 	ref    uint64
-	send   *sendFrame // one of these is set
-	page   *historyFrame
-	renew  *renewFrame
-	said   bool // on some connection; guarded by Client.mu
+	send   *sendFrame           // a send, or
+	ask    func(ref uint64) any // any other request: returns its frame
+	said   bool                 // on some connection; guarded by Client.mu
 	answer chan answer
 }
 
@@ -41,16 +39,11 @@ type sendFrame struct {
 	schemas.Send
 }
 
-type historyFrame struct {
+// askFrame is any other request than a send.
+type askFrame[Ask any] struct {
 	T   schemas.Type `json:"t"`
 	Ref uint64       `json:"ref"`
-	schemas.History
-}
-
-type renewFrame struct {
-	T   schemas.Type `json:"t"`
-	Ref uint64       `json:"ref"`
-	schemas.Renew
+	Ask Ask          `json:",embed"`
 }
 
 type typingFrame struct {
@@ -58,97 +51,26 @@ type typingFrame struct {
 	schemas.Typing
 }
 
-// Text returns the body of a plain text message.
-func Text(text string) jsontext.Value {
-	body, err := json.Marshal(schemas.TextBody{Kind: schemas.TextKind, Text: text})
-	if err != nil { // text is not UTF-8
-		body, _ = json.Marshal(schemas.TextBody{Kind: schemas.TextKind, Text: fmt.Sprintf("%q", text)})
-	}
-	return body
-}
-
-// Send says body in chat under id and waits until the log has it, over
-// reconnects too. It returns a [*schemas.Error] where the server refuses. The
-// same id again is the same message: after an error or the end of ctx, calling
-// Send with it again is safe.
-func (c *Client) Send(ctx context.Context, chat schemas.Chat, id schemas.ID, body jsontext.Value) (schemas.Ack, error) {
-	sending, err := c.StartSend(ctx, schemas.Send{Chat: chat, ID: id, Body: body})
-	if err != nil {
-		return schemas.Ack{}, err
-	}
-	return sending.Wait(ctx)
-}
-
-// Sending is a send that was said, or will be on the next connection.
-type Sending struct {
-	client  *Client
-	request *request
-}
-
-// StartSend says send without waiting for its ack: sends that one goroutine
-// starts one after the other get to the log in that order. It waits only while
-// 4,096 requests are in flight. Type, Retry and After are filled in.
-func (c *Client) StartSend(ctx context.Context, send schemas.Send) (*Sending, error) {
-	if len(send.Body) > schemas.BodyBytesMax {
-		return nil, schemas.Errorf(schemas.TooLarge, "body has %d bytes: at most %d are allowed", len(send.Body), schemas.BodyBytesMax)
-	}
-	if send.Type == "" {
-		send.Type = schemas.Message
-	}
-	if !send.Retry {
-		send.After = c.chats.highest(send.Chat)
-	}
-	r := &request{send: &sendFrame{T: schemas.TSend, Send: send}}
+// ask says a request and waits for its answer, over reconnects too: what is said
+// again may have been done the first time. Of these requests only Leave shows it:
+// who has left is no member any more.
+func ask[Answer, Ask any](ctx context.Context, c *Client, t schemas.Type, what Ask) (Answer, error) {
+	var answer Answer
+	r := &request{ask: func(ref uint64) any { return askFrame[Ask]{t, ref, what} }}
 	if err := c.start(ctx, r); err != nil {
-		return nil, err
+		return answer, err
 	}
-	return &Sending{c, r}, nil
-}
-
-// Wait returns the ack. With Reconnect it says the send again after a refusal
-// with retryAfter. One goroutine calls it, once.
-func (s *Sending) Wait(ctx context.Context) (schemas.Ack, error) {
-	for {
-		var ack schemas.Ack
-		err := s.client.await(ctx, s.request, &ack)
-		var refusal *schemas.Error
-		if !errors.As(err, &refusal) || refusal.RetryAfter <= 0 || !s.client.opts.Reconnect {
-			return ack, err
-		}
-		if s.client.sleep(ctx, seconds(refusal.RetryAfter)) != nil {
-			return ack, err
-		}
-		again := s.request.send.Send
-		again.Retry = true // the refused try may be in the log all the same
-		s.request = &request{send: &sendFrame{T: schemas.TSend, Send: again}}
-		if err := s.client.start(ctx, s.request); err != nil {
-			return ack, err
-		}
-	}
-}
-
-func seconds(s float64) time.Duration {
-	return time.Duration(min(s, 60) * float64(time.Second))
+	return answer, c.await(ctx, r, &answer)
 }
 
 // History returns a page of a chat, see [schemas.History].
-func (c *Client) History(ctx context.Context, ask schemas.History) (schemas.Page, error) {
-	var page schemas.Page
-	r := &request{page: &historyFrame{T: schemas.THistory, History: ask}}
-	if err := c.start(ctx, r); err != nil {
-		return page, err
-	}
-	return page, c.await(ctx, r, &page)
+func (c *Client) History(ctx context.Context, what schemas.History) (schemas.Page, error) {
+	return ask[schemas.Page](ctx, c, schemas.THistory, what)
 }
 
 // Renew gives the session a new token from Options.Token and returns until when it now lasts.
 func (c *Client) Renew(ctx context.Context) (time.Time, error) {
-	var renewed schemas.Renewed
-	r := &request{renew: &renewFrame{T: schemas.TRenew, Renew: schemas.Renew{Token: c.opts.Token()}}}
-	if err := c.start(ctx, r); err != nil {
-		return time.Time{}, err
-	}
-	err := c.await(ctx, r, &renewed)
+	renewed, err := ask[schemas.Renewed](ctx, c, schemas.TRenew, schemas.Renew{Token: c.opts.Token()})
 	return renewed.Expires, err
 }
 
@@ -273,24 +195,16 @@ func (c *Client) sayAgain(conn *websocket.Conn) {
 
 // frame returns what to write; again marks a send that was said before.
 func (r *request) frame(again bool) any {
-	switch {
-	case r.send != nil:
-		send := *r.send
-		send.Ref = r.ref
-		send.Retry = send.Retry || again
-		if !send.Retry {
-			send.After = 0 // it is told only with a retry
-		}
-		return send
-	case r.page != nil:
-		page := *r.page
-		page.Ref = r.ref
-		return page
-	default:
-		renew := *r.renew
-		renew.Ref = r.ref
-		return renew
+	if r.ask != nil {
+		return r.ask(r.ref)
 	}
+	send := *r.send
+	send.Ref = r.ref
+	send.Retry = send.Retry || again
+	if !send.Retry {
+		send.After = 0 // it is told only with a retry
+	}
+	return send
 }
 
 func (c *Client) write(conn *websocket.Conn, frame any) error {

@@ -276,7 +276,8 @@ func (c *Client) handleFrame(data []byte, cause **schemas.Error) error {
 	}
 	queued := true
 	switch head.T {
-	case schemas.TAck, schemas.TPage, schemas.TRenewed, schemas.TDone, schemas.TPong:
+	case schemas.TAck, schemas.TPage, schemas.TRenewed, schemas.TDone, schemas.TPong,
+		schemas.TCreated, schemas.TMembers, schemas.TChats, schemas.TProfiles:
 		c.resolve(head.Ref, data, nil)
 	case schemas.TError:
 		refusal := decodeError(data)
@@ -286,7 +287,7 @@ func (c *Client) handleFrame(data []byte, cause **schemas.Error) error {
 			break
 		}
 		c.resolve(head.Ref, data, refusal)
-	case schemas.TEvent, schemas.TTyping, schemas.TResumed, schemas.TResync:
+	case schemas.TEvent, schemas.TChat, schemas.TTyping, schemas.TResumed, schemas.TResync:
 		it, err := decodeItem(head.T, data)
 		if err != nil {
 			return err

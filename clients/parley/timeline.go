@@ -95,6 +95,16 @@ func (t *timeline) resume() map[schemas.Chat]uint64 {
 	return resume
 }
 
+// begin holds all before seq of a chat of which nothing is held: the event at seq
+// comes next.
+func (t *timeline) begin(chat schemas.Chat, seq uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.chats[chat]; !ok && seq > 0 {
+		t.hold(chat, seq-1)
+	}
+}
+
 func (t *timeline) forget(chat schemas.Chat) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -117,14 +127,7 @@ func (t *timeline) take(name eventName, seq uint64) bool {
 	if ok && seq <= h.seq {
 		return false
 	}
-	if !ok && len(t.chats) >= chatsMax {
-		for some := range t.chats {
-			delete(t.chats, some)
-			break
-		}
-	}
-	t.clock++
-	t.chats[name.chat] = held{seq: seq, touched: t.clock}
+	t.hold(name.chat, seq)
 	if _, known := t.names[name]; known {
 		return false
 	}
@@ -137,4 +140,16 @@ func (t *timeline) take(name eventName, seq uint64) bool {
 	t.ring[t.next] = name
 	t.next = (t.next + 1) % eventsMax
 	return true
+}
+
+// hold makes seq the highest of a chat. The caller has the lock.
+func (t *timeline) hold(chat schemas.Chat, seq uint64) {
+	if _, ok := t.chats[chat]; !ok && len(t.chats) >= chatsMax {
+		for some := range t.chats {
+			delete(t.chats, some)
+			break
+		}
+	}
+	t.clock++
+	t.chats[chat] = held{seq: seq, touched: t.clock}
 }
