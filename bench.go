@@ -17,13 +17,13 @@ import (
 
 // benchCommand measures a server.
 type benchCommand struct {
-	Workloads []string      `arg:"" optional:"" help:"Loads to run: ceiling, direct, fanout, latency, history, idle, storm, replicas, restart, persist, pages; without any, all. The last four start servers of their own."`
+	Workloads []string      `arg:"" optional:"" help:"Loads to run: ceiling, direct, fanout, group, latency, history, idle, storm, replicas, restart, persist, pages, connect, chats, create; without any, all. Those from replicas on start servers of their own."`
 	Duration  time.Duration `help:"Of each measurement; 0: 10s, and 60s of persist; with --short 1s, and 6s." default:"0"`
 	Short     bool          `help:"A tenth of each size, and less of restart's, to see that it works."`
 	TextBytes int           `help:"Bytes of text in each message." default:"64"`
 	JSON      bool          `name:"json" help:"Print a line of JSON for each result instead of a table."`
 	NATSNodes int           `name:"nats-nodes" help:"NATS servers of the server that is started: 1 or 3." default:"1" enum:"1,3"`
-	Store     string        `help:"A store that persist and pages measure beside SQLite, like cql://user@127.0.0.1:9042/bench with its password in PARLEY_STORE_PASSWORD. Each run makes keyspaces of its own, whose names begin with the one given, and leaves them there." env:"-"`
+	Store     string        `help:"A store that persist and those behind it measure beside SQLite, like cql://user@127.0.0.1:9042/bench with its password in PARLEY_STORE_PASSWORD. Each run makes keyspaces of its own, whose names begin with the one given, and leaves them there." env:"-"`
 	StorePID  int           `name:"store-process" help:"Process of that store, whose CPU time is told too; on Linux." hidden:"" env:"-"`
 	Events    int           `help:"Events in the log of restart; 0: 10,000,000, and with --short 100,000." default:"0"`
 	Chats     int           `help:"Chats in the log of restart; 0: 1,000,000, and with --short 10,000." default:"0"`

@@ -81,7 +81,7 @@ func startBenchServer(ctx context.Context, options bench.StartOptions) (*bench.T
 		storeURL = sqliteURL(dir)
 	}
 	server, url, err := startBenchChild(ctx, "warn", "dev", "--listen=127.0.0.1:0", "--admin="+admin, "--nats-listen=127.0.0.1:0",
-		"--data="+dir, "--store="+storeURL, "--nats-nodes="+strconv.Itoa(options.NATSNodes), "--shards="+strconv.Itoa(options.Shards),
+		"--data="+dir, "--store="+storeURL, "--nats-nodes="+strconv.Itoa(options.NATSNodes), "--shards="+strconv.Itoa(options.Shards), "--max-age="+options.MaxAge.String(),
 		"--max-sessions="+strconv.Itoa(options.SessionsMax), "--user-rate=0", "--address-rate=0")
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))

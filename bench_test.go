@@ -15,7 +15,7 @@ import (
 // benchWithin is room for a short run on a machine that has much else to do.
 const benchWithin = 5 * time.Minute
 
-// The workloads that start servers of their own measure something, and end.
+// The workloads measure something, and end.
 func TestBenchWorkloadsGiveTheirResults(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -32,6 +32,12 @@ func TestBenchWorkloadsGiveTheirResults(t *testing.T) {
 		{"persist", nil, []string{"sqlite, ceiling", "sqlite, 10 busy", "sqlite, 100 busy", "sqlite, 1000 busy"},
 			[]string{"lag at the end", "stored", "rows per batch", "of which in a chat", "a shard's batch every", "its commit", "CPU", "persisted after"}},
 		{"pages", nil, []string{"sqlite, newest 50", "sqlite, 50 before", "sqlite, 50 after"}, nil},
+		{"group", nil, []string{"fanout, 10 sessions", "10 members", "fanout, 100 sessions", "100 members"}, nil},
+		{"connect", nil, []string{"sqlite, a user in 20 groups"}, []string{"connects", "requests to workers, of each"}},
+		{"chats", nil, []string{"sqlite, 50 chats of 2 messages, limit 50", "sqlite, 50 chats of 2 messages, limit 200",
+			"sqlite, 50 chats of 20 messages, limit 50", "sqlite, 50 chats of 20 messages, limit 200"}, []string{"chats in the store alone"}},
+		{"create", nil, []string{"sqlite, 100 members online"},
+			[]string{"groups", "last member told, of half of them", "at worst", "last member sent the first event, at worst"}},
 	} {
 		t.Run(tc.workload, func(t *testing.T) {
 			t.Parallel()
@@ -51,6 +57,17 @@ func TestBenchWorkloadsGiveTheirResults(t *testing.T) {
 			for _, name := range tc.figures {
 				if value := figure(t, last, name); value < 0 {
 					t.Errorf("%s: %s is %v", last.Case, name, value)
+				}
+			}
+			switch tc.workload {
+			case "connect":
+				// Groups and blocks: who asks for neither had a session beside it.
+				if asked := figure(t, last, "requests to workers, of each"); asked != 2 {
+					t.Errorf("%s: %v requests to workers for each, want 2", last.Case, asked)
+				}
+			case "chats":
+				if stored := figure(t, last, "chats in the store alone"); stored < 25 {
+					t.Errorf("%s: the log has forgotten %v chats, want at least 25", last.Case, stored)
 				}
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"io"
 	mathrand "math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -186,11 +187,12 @@ func TestTableHasALineForEachResult(t *testing.T) {
 	results := []Result{
 		{Workload: "direct", Case: "16 in flight", Rate: 3000, Unit: "acked", Ratio: 0.83, RatioOf: "ceiling"},
 		{Workload: "idle", Rate: 2000, Unit: "opened", BytesPerConnection: 11 * 1024},
+		{Workload: "create", Unit: "groups", Goals: []Goal{{"under 2s", true}, {"under 1s", false}}},
 	}
 	if err := writeTable(&out, results); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"3000 acked/s", "0.83 of ceiling", "11.0 KiB per connection"} {
+	for _, want := range []string{"3000 acked/s", "0.83 of ceiling", "11.0 KiB per connection", "goal: under 2s: reached, goal: under 1s: MISSED"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
@@ -295,5 +297,53 @@ func TestValidateReportsEveryFault(t *testing.T) {
 	}
 	if err := (Config{Target: &Target{}, Out: io.Discard}).Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestSumOfAHistogramIsNearTheTrueOne(t *testing.T) {
+	t.Parallel()
+	var h histogram
+	want := time.Duration(0)
+	for i := range 1000 {
+		d := time.Duration(i) * time.Millisecond
+		h.add(d)
+		want += d
+	}
+	if got := h.sum(); got < want || float64(got) > float64(want)*1.016 {
+		t.Errorf("sum %s, want %s", got, want)
+	}
+}
+
+func TestSessionIsToldOfItsGroupInAnyOrder(t *testing.T) {
+	t.Parallel()
+	chat, frame, err := createFrame("team", []schemas.User{testUser(t, "bob")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := decodeClientFrame(t, frame); f.T != schemas.TCreate || f.Ask == nil || !strings.Contains(string(f.Ask.JSON), `"bob"`) {
+		t.Fatalf("the request is %+v", f)
+	}
+	added, event := `{"t":"chat","chat":"group.team","change":"added","seq":7}`, `{"t":"event","chat":"group.team","seq":7,"prev":0}`
+	for _, tc := range []struct {
+		frames []string
+		want   string // part of the error; empty: none
+	}{
+		{[]string{added, event}, ""},
+		{[]string{event, added}, ""},
+		{[]string{added, `{"t":"event","chat":"group.other","seq":8,"prev":0}`}, "group.other"},
+		{[]string{added, `{"t":"done","chat":"group.team"}`}, "not told all"},
+	} {
+		var stream []byte
+		for _, frame := range tc.frames {
+			stream = appendUnmasked(stream, opText, []byte(frame))
+		}
+		here, there := net.Pipe()
+		s := &session{net: here, reader: frameReader{src: bytes.NewReader(stream), buf: make([]byte, 256)}, lastSeqs: map[string]*uint64{}}
+		_, err := s.awaitGroup(chat, kindChat, kindEvent)
+		here.Close()
+		there.Close()
+		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%q: error %v, want …%s…", tc.frames, err, tc.want)
+		}
 	}
 }

@@ -36,7 +36,7 @@ type Config struct {
 	Short     bool          // a tenth of each size, to see that it works
 	TextBytes int           // of each message; default: 64
 	NATSNodes int           // of a server that is started; default: 1
-	StoreURL  string        // of a store that persist and pages measure beside SQLite; default: none
+	StoreURL  string        // of a store that is measured beside SQLite: see [run.onEachStore]; default: none
 	// StoreCPU returns the CPU seconds that the process of StoreURL has used.
 	// default: unknown, and not told
 	StoreCPU  func() (float64, error)
@@ -53,8 +53,9 @@ type Config struct {
 type StartOptions struct {
 	NATSNodes   int
 	SessionsMax int
-	Shards      int    // default: 8
-	Store       string // URL of the permanent store; default: SQLite, in the server's directory
+	Shards      int           // default: 8
+	MaxAge      time.Duration // of the log; default: 24h
+	Store       string        // URL of the permanent store; default: SQLite, in the server's directory
 }
 
 // LogOptions say what a NATS server alone is started on.
@@ -106,18 +107,22 @@ const (
 	restartWorkload  = "restart"
 	persistWorkload  = "persist"
 	pagesWorkload    = "pages"
+	groupWorkload    = "group"
+	connectWorkload  = "connect"
+	chatsWorkload    = "chats"
+	createWorkload   = "create"
 )
 
 // Workloads returns the names of all workloads, in the order in which they run.
 func Workloads() []string {
-	return []string{ceilingWorkload, directWorkload, fanoutWorkload, latencyWorkload, historyWorkload, idleWorkload, stormWorkload,
-		replicasWorkload, restartWorkload, persistWorkload, pagesWorkload}
+	return []string{ceilingWorkload, directWorkload, fanoutWorkload, groupWorkload, latencyWorkload, historyWorkload, idleWorkload, stormWorkload,
+		replicasWorkload, restartWorkload, persistWorkload, pagesWorkload, connectWorkload, chatsWorkload, createWorkload}
 }
 
 // canRun tells whether all is given that a workload needs.
 func (cfg Config) canRun(workload string) bool {
 	switch workload {
-	case replicasWorkload, persistWorkload:
+	case replicasWorkload, persistWorkload, connectWorkload, chatsWorkload, createWorkload:
 		return cfg.Start != nil
 	case restartWorkload:
 		return cfg.StartLog != nil
@@ -132,7 +137,7 @@ func (cfg Config) canRun(workload string) bool {
 type sizes struct {
 	pairs       int   // of direct, and chats of ceiling and latency
 	inFlight    []int // sends of each pair
-	fanouts     []int // sessions
+	fanouts     []int // sessions, and members of group
 	connections int   // of idle and storm
 	events      int   // in the chat of history
 	readers     int   // of that chat
@@ -142,14 +147,22 @@ type sizes struct {
 	busyChats           []int         // of persist
 	persistFor          time.Duration // each of them
 	pageEvents          []int         // in the chats of pages, the first the one to compare with
+
+	userGroups   int   // of the user of connect
+	listChats    int   // of the user of chats
+	listMessages []int // in each of them, one measurement after the other
+	groupMembers int   // of create
+	creations    int
 }
 
 func (cfg Config) sizes() sizes {
 	s := sizes{pairs: 100, inFlight: []int{1, 16}, fanouts: []int{100, 1000}, connections: 10_000, events: 10_000, readers: 10, sendRate: 300,
-		logEvents: 10_000_000, logChats: 1_000_000, busyChats: []int{100, 1000, 10_000}, persistFor: time.Minute, pageEvents: []int{1000, 1_000_000}}
+		logEvents: 10_000_000, logChats: 1_000_000, busyChats: []int{100, 1000, 10_000}, persistFor: time.Minute, pageEvents: []int{1000, 1_000_000},
+		userGroups: 200, listChats: 500, listMessages: []int{10, 100}, groupMembers: schemas.UsersMax, creations: 10}
 	if cfg.Short {
 		s.pairs, s.fanouts, s.connections, s.events = 10, []int{10, 100}, 1000, 1000
 		s.logEvents, s.logChats, s.busyChats, s.persistFor, s.pageEvents = 100_000, 10_000, []int{10, 100, 1000}, 6*time.Second, []int{1000, 100_000}
+		s.userGroups, s.listChats, s.listMessages, s.groupMembers, s.creations = 20, 50, []int{2, 20}, schemas.UsersMax/10, 3
 	}
 	if cfg.Duration > 0 {
 		s.persistFor = cfg.Duration

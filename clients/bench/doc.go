@@ -14,6 +14,7 @@
 //	          one subscriber, persisted
 //	direct    pairs of users, with 1 and 16 sends in flight each
 //	fanout    one user with 100 and 1,000 sessions, all members of one chat
+//	group     groups of 100 and 1,000 members, a session each, next to fanout
 //	latency   a steady 300 sends/s, next to synchronous publishing at the same rate
 //	history   the newest page of a long chat, next to the store alone
 //	idle      10,000 connections that say nothing: memory of each
@@ -30,4 +31,10 @@
 //	          what the log alone would, in 100, 1,000 and 10,000 chats
 //	pages     a page of a chat of 1,000,000, next to one of a chat of 1,000, from
 //	          the store alone
+//	connect   a user in 200 groups connects again and again: hello to welcome, and
+//	          the requests to workers
+//	chats     a page of a user's 500 chats, half of which the log has forgotten
+//	          wholly, with 10 messages in each and with 100
+//	create    a group of 1,000 is created while all of them are connected: until the
+//	          last one is told
 package bench

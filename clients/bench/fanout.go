@@ -15,7 +15,7 @@ import (
 // bytes at which a server gives a slow session up.
 const fanoutWindow = 256
 
-// fanout is one sender and many sessions of its partner. It is a closed loop:
+// fanout is one sender and many sessions in its chat. It is a closed loop:
 // a message is sent only once every session has the one fanoutWindow before it.
 type fanout struct {
 	load      *load
@@ -36,21 +36,43 @@ type paddedCount struct {
 	_ [56]byte
 }
 
-// fanout measures deliveries of one chat's messages to many sessions.
+// crowd is a chat of a sender and many sessions.
+type crowd struct {
+	from     schemas.User
+	receiver func(i int) schemas.User
+	chat     schemas.Chat
+}
+
+// fanout measures deliveries of one chat's messages to many sessions of one user.
 func (r *run) fanout(ctx context.Context, n int) error {
 	r.progress("fanout: %d sessions of one user", n)
 	from, to := r.user("f%d", n), r.user("m%d", n)
-	all, err := openSessions(ctx, n+1, func(ctx context.Context, i int) (*session, error) {
-		if i == n {
-			return openSession(ctx, r.target, from, "", busyBufferBytes)
-		}
-		return openSession(ctx, r.target, to, "", busyBufferBytes)
-	})
+	c := crowd{from: from, receiver: func(int) schemas.User { return to }, chat: schemas.DirectChat(from, to)}
+	l := &load{}
+	m, err := r.measureCrowd(ctx, c, n, l, "f", r.cfg.Duration)
 	if err != nil {
 		return err
 	}
+	result := Result{Workload: fanoutWorkload, Case: fmt.Sprintf("%d sessions", n), Unit: "messages"}
+	result.setLoad(m, &l.latencies)
+	r.add(result)
+	return nil
+}
+
+// measureCrowd measures deliveries to n sessions. suffix ends the messages' ids.
+func (r *run) measureCrowd(ctx context.Context, c crowd, n int, l *load, suffix string, duration time.Duration) (m measurement, err error) {
+	all, err := openSessions(ctx, n+1, func(ctx context.Context, i int) (*session, error) {
+		if i == n {
+			return openSession(ctx, r.target, c.from, "", busyBufferBytes)
+		}
+		return openSession(ctx, r.target, c.receiver(i), "", busyBufferBytes)
+	})
+	if err != nil {
+		return m, err
+	}
 	defer all.close()
-	f := &fanout{load: &load{}, sender: all[n], receivers: all[:n], taken: make([]paddedCount, n), wake: make(chan struct{}, 1)}
+	l.stopping.Store(false)
+	f := &fanout{load: l, sender: all[n], receivers: all[:n], taken: make([]paddedCount, n), wake: make(chan struct{}, 1)}
 	group, ctx := errgroup.WithContext(ctx)
 	stop := context.AfterFunc(ctx, all.close)
 	defer stop()
@@ -60,26 +82,19 @@ func (r *run) fanout(ctx context.Context, n int) error {
 	group.Go(f.ackLoop)
 	group.Go(func() error {
 		defer all.close()
-		return f.sendLoop(ctx, newSendFrame(from, schemas.DirectChat(from, to), "f", r.cfg.TextBytes))
+		return f.sendLoop(ctx, newSendFrame(c.from, c.chat, suffix, r.cfg.TextBytes))
 	})
-	var m measurement
 	group.Go(func() (err error) {
 		defer func() {
 			f.load.stopping.Store(true)
 			f.wakeSender()
 		}()
-		m, err = r.measure(ctx, func() counts {
+		m, err = r.measureFor(ctx, duration, func() counts {
 			return counts{f.complete.Load(), f.total.Load() + f.echoes.Load()}
 		}, f.load.measuring.Store)
 		return err
 	})
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	result := Result{Workload: fanoutWorkload, Case: fmt.Sprintf("%d sessions", n), Unit: "messages"}
-	result.setLoad(m, &f.load.latencies)
-	r.add(result)
-	return nil
+	return m, group.Wait()
 }
 
 // takeLoop counts one session's events. Counters are written once per read, not per event.

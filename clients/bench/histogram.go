@@ -44,6 +44,14 @@ func (h *histogram) count() (n uint64) {
 	return n
 }
 
+// sum is that of all durations, each taken for the largest of its bucket.
+func (h *histogram) sum() (sum time.Duration) {
+	for i := range h.counts {
+		sum += time.Duration(h.counts[i].Load()) * bucketEnd(i)
+	}
+	return sum
+}
+
 // quantile returns the duration that the share q of all does not exceed; 0 of none.
 func (h *histogram) quantile(q float64) time.Duration {
 	n := h.count()

@@ -67,7 +67,12 @@ func (r *run) fill(ctx context.Context, from schemas.User, chat schemas.Chat, n 
 	defer s.close()
 	stop := context.AfterFunc(ctx, s.close)
 	defer stop()
-	frame := newSendFrame(from, chat, "h", r.cfg.TextBytes)
+	err = s.fill(newSendFrame(from, chat, "h", r.cfg.TextBytes), n)
+	return s.lastSeq, err
+}
+
+// fill sends n messages, and returns when their acks and events have come.
+func (s *session) fill(frame *sendFrame, n int) error {
 	var out []byte
 	sent, acked, events := 0, 0, 0
 	for acked < n || events < n {
@@ -77,16 +82,16 @@ func (r *run) fill(ctx context.Context, from schemas.User, chat schemas.Chat, n 
 		}
 		if len(out) > 0 {
 			if err := s.write(out); err != nil {
-				return 0, err
+				return err
 			}
 		}
 		if err := s.net.SetReadDeadline(time.Now().Add(drainWithin)); err != nil {
-			return 0, err
+			return err
 		}
 		for more := true; more; more = s.reader.more() {
 			k, _, err := s.next()
 			if err != nil {
-				return 0, fmt.Errorf("%d of %d acks, %d of %d events: %w", acked, n, events, n, err)
+				return fmt.Errorf("%d of %d acks, %d of %d events: %w", acked, n, events, n, err)
 			}
 			switch k {
 			case kindAck:
@@ -96,7 +101,7 @@ func (r *run) fill(ctx context.Context, from schemas.User, chat schemas.Chat, n 
 			}
 		}
 	}
-	return s.lastSeq, nil
+	return nil
 }
 
 // openStore returns the store when it has the chat up to last; nil where none was given.

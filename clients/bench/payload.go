@@ -16,6 +16,9 @@ const (
 	kindAck
 	kindEvent
 	kindPage
+	kindChats
+	kindChat
+	kindCreated
 	kindWelcome
 	kindResumed
 	kindError
@@ -30,6 +33,9 @@ var kinds = [...]struct {
 	{[]byte(`{"t":"event"`), kindEvent},
 	{[]byte(`{"t":"ack"`), kindAck},
 	{[]byte(`{"t":"page"`), kindPage},
+	{[]byte(`{"t":"chats"`), kindChats},
+	{[]byte(`{"t":"chat"`), kindChat},
+	{[]byte(`{"t":"created"`), kindCreated},
 	{[]byte(`{"t":"welcome"`), kindWelcome},
 	{[]byte(`{"t":"resumed"`), kindResumed},
 	{[]byte(`{"t":"error"`), kindError},

@@ -58,11 +58,17 @@ func (r *run) testedStores(workload string) []testedStore {
 // persist measures how far the permanent store is behind while the edge takes
 // half of what the log alone would, with few and with many busy chats.
 func (r *run) persist(ctx context.Context) error {
-	for _, store := range r.testedStores(persistWorkload) {
-		err := r.withServer(ctx, StartOptions{NATSNodes: r.cfg.NATSNodes, Store: store.url}, func() error {
-			return r.persistInto(ctx, store)
-		})
-		if err != nil {
+	return r.onEachStore(ctx, persistWorkload, StartOptions{}, func(store testedStore) error {
+		return r.persistInto(ctx, store)
+	})
+}
+
+// onEachStore calls do for each tested store, with a server on it.
+func (r *run) onEachStore(ctx context.Context, workload string, options StartOptions, do func(testedStore) error) error {
+	options.NATSNodes = r.cfg.NATSNodes
+	for _, store := range r.testedStores(workload) {
+		options.Store = store.url
+		if err := r.withServer(ctx, options, func() error { return do(store) }); err != nil {
 			return fmt.Errorf("store %s: %w", store.name, err)
 		}
 	}

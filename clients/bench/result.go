@@ -29,6 +29,7 @@ type Result struct {
 	Seconds                float64 `json:"seconds,omitzero"`                  // of storm, until all were resumed
 	Ratio                  float64 `json:"ratio,omitzero"`                    // to what RatioOf names, measured in the same run
 	RatioOf                string  `json:"ratioOf,omitzero"`
+	Goals                  []Goal  `json:"goals,omitzero"`
 	// Figures are what else a workload is about, in its order.
 	Figures []Figure `json:"figures,omitzero"`
 }
@@ -38,6 +39,19 @@ type Figure struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
 	Unit  string  `json:"unit,omitzero"`
+}
+
+// Goal is what a result was to reach.
+type Goal struct {
+	Text    string `json:"text"`
+	Reached bool   `json:"reached"`
+}
+
+func (g Goal) String() string {
+	if g.Reached {
+		return "goal: " + g.Text + ": reached"
+	}
+	return "goal: " + g.Text + ": MISSED"
 }
 
 // value has three digits, or all before the point.
@@ -56,6 +70,11 @@ func (r *Result) figure(name string, value float64, unit string) {
 	r.Figures = append(r.Figures, Figure{name, value, unit})
 }
 
+// goal sets a result beside its bound.
+func (r *Result) goal(reached bool, format string, args ...any) {
+	r.Goals = append(r.Goals, Goal{fmt.Sprintf(format, args...), reached})
+}
+
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // setLoad fills in what a measurement gave.
@@ -71,6 +90,12 @@ func (r *Result) setLoad(m measurement, h *histogram) {
 	}
 }
 
+// setTimes fills in what happened one after the other, and how long each took.
+func (r *Result) setTimes(h *histogram) {
+	r.Rate = float64(h.count()) / h.sum().Seconds()
+	r.P50, r.P99 = millis(h.quantile(0.5)), millis(h.quantile(0.99))
+}
+
 // remark is the last column of the table: what the workload is about.
 func (r *Result) remark() string {
 	var parts []string
@@ -82,6 +107,9 @@ func (r *Result) remark() string {
 	}
 	if r.RatioOf != "" {
 		parts = append(parts, fmt.Sprintf("%.2f of %s", r.Ratio, r.RatioOf))
+	}
+	for _, g := range r.Goals {
+		parts = append(parts, g.String())
 	}
 	return strings.Join(parts, ", ")
 }

@@ -82,7 +82,7 @@ const (
 
 func serverOf(workload string) kindOfServer {
 	switch workload {
-	case replicasWorkload, restartWorkload, persistWorkload, pagesWorkload:
+	case replicasWorkload, restartWorkload, persistWorkload, pagesWorkload, connectWorkload, chatsWorkload, createWorkload:
 		return noServer
 	case idleWorkload, stormWorkload:
 		return ofConnections
@@ -157,6 +157,13 @@ func (r *run) workload(ctx context.Context, name string) error {
 			}
 		}
 		return nil
+	case groupWorkload:
+		for _, members := range r.sizes.fanouts {
+			if err := r.group(ctx, members); err != nil {
+				return err
+			}
+		}
+		return nil
 	case latencyWorkload:
 		return r.latency(ctx)
 	case historyWorkload:
@@ -171,6 +178,12 @@ func (r *run) workload(ctx context.Context, name string) error {
 		return r.restart(ctx)
 	case persistWorkload:
 		return r.persist(ctx)
+	case connectWorkload:
+		return r.connect(ctx)
+	case chatsWorkload:
+		return r.chats(ctx)
+	case createWorkload:
+		return r.create(ctx)
 	default:
 		return r.pages(ctx)
 	}
@@ -235,6 +248,15 @@ type measurement struct {
 	cpuSeconds    float64
 	residentBytes float64 // at its end
 	before, after series
+}
+
+// add takes in another measurement of the same.
+func (m *measurement) add(other measurement) {
+	m.elapsed += other.elapsed
+	m.operations += other.operations
+	m.deliveries += other.deliveries
+	m.cpuSeconds += other.cpuSeconds
+	m.residentBytes = other.residentBytes
 }
 
 // counts are read at both ends of a measurement.

@@ -42,6 +42,14 @@ func (s series) highest(name string) (highest float64) {
 	return highest
 }
 
+// sum adds up samples, each summed over its labels; one that is not there is 0.
+func (s series) sum(names []string) (sum float64) {
+	for _, name := range names {
+		sum += s[name]
+	}
+	return sum
+}
+
 // adminPort is the address of a process's port for operators, like http://127.0.0.1:8081.
 type adminPort string
 

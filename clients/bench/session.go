@@ -35,6 +35,7 @@ type session struct {
 	lastSeq uint64 // of the one chat that a workload gives a session
 	// lastSeqs has those of each chat, where a session has many of them; else nil.
 	lastSeqs map[string]*uint64
+	welcomed time.Duration // from the hello to the welcome
 
 	mu sync.Mutex // held during a write
 }
@@ -163,6 +164,7 @@ func (s *session) hello(token, resume string) error {
 		resume = `,"resume":` + resume
 	}
 	hello := fmt.Appendf(nil, `{"t":"hello","token":%q%s}`, token, resume)
+	said := time.Now()
 	if err := s.write(appendMasked(nil, opText, hello)); err != nil {
 		return err
 	}
@@ -173,7 +175,29 @@ func (s *session) hello(token, resume string) error {
 	if k != kindWelcome {
 		return fmt.Errorf("the server answers %.200s", payload)
 	}
+	s.welcomed = time.Since(said)
 	return nil
+}
+
+// request says a frame, and returns the next one of a kind; those before it are passed over.
+func (s *session) request(frame []byte, answer kind) ([]byte, error) {
+	if err := s.write(appendMasked(nil, opText, frame)); err != nil {
+		return nil, err
+	}
+	return s.await(answer)
+}
+
+// await returns the next frame of a kind; those before it are passed over.
+func (s *session) await(awaited kind) ([]byte, error) {
+	if err := s.net.SetReadDeadline(time.Now().Add(drainWithin)); err != nil {
+		return nil, err
+	}
+	for {
+		k, payload, err := s.next()
+		if err != nil || k == awaited {
+			return payload, err
+		}
+	}
 }
 
 // errRefused says that the server refused something, or may have lost something.
