@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"regexp"
 	"strconv"
@@ -39,7 +41,7 @@ func readProtocolBlocks(t *testing.T) (blocks []protocolBlock) {
 		t.Fatal(err)
 	}
 	doc := string(data)
-	fence := regexp.MustCompile("(?ms)^```(?:json )?(client|server|close)(?: ([a-z]+))?\n(.*?)\n```$")
+	fence := regexp.MustCompile("(?ms)^```(?:json )?(client|server|close|http)(?: ([a-z0-9]+))?\n(.*?)\n```$")
 	for _, at := range fence.FindAllStringSubmatchIndex(doc, -1) {
 		block := protocolBlock{line: 1 + strings.Count(doc[:at[0]], "\n"), side: doc[at[2]:at[3]], text: doc[at[6]:at[7]]}
 		if at[4] >= 0 {
@@ -55,7 +57,8 @@ func TestProtocolDocumentIsTrue(t *testing.T) {
 	t.Parallel()
 	p := &protocolReplay{
 		server: startDev(t, ""), sessions: map[string]*protocolSession{},
-		seqs: map[uint64]uint64{}, schemas: map[string]*jsonschema.Schema{},
+		seqs: map[uint64]uint64{}, cursors: map[string]string{}, shown: map[string]bool{},
+		schemas: map[string]*jsonschema.Schema{},
 	}
 	played := 0
 	for _, block := range readProtocolBlocks(t) {
@@ -70,13 +73,15 @@ func TestProtocolDocumentIsTrue(t *testing.T) {
 			p.expect(block)
 		case block.side == "close":
 			p.expectClose(block)
+		case block.side == "http":
+			p.call(block)
 		}
 		played++
 	}
 	for name := range p.sessions {
 		p.hangUp(name)
 	}
-	if played < 40 {
+	if played < 130 {
 		t.Errorf("only %d examples were found in %s", played, protocolFile)
 	}
 }
@@ -88,6 +93,9 @@ type protocolReplay struct {
 	server   *devServer
 	sessions map[string]*protocolSession
 	seqs     map[uint64]uint64 // of the document → of the server
+	cursors  map[string]string // likewise
+	shown    map[string]bool   // events of the server that an example has shown to a session
+	request  protocolBlock     // the last HTTP request, which is made when its answer is read
 	schemas  map[string]*jsonschema.Schema
 }
 
@@ -95,6 +103,7 @@ type protocolReplay struct {
 type protocolSession struct {
 	conn  *websocket.Conn
 	early []string // frames that came and that no example has shown yet
+	asked string   // the last frame said
 }
 
 func (p *protocolReplay) fatalf(format string, args ...any) {
@@ -122,21 +131,37 @@ func (p *protocolReplay) say(block protocolBlock) {
 	if s == nil {
 		p.fatalf("%s has said no hello", block.name)
 	}
-	text := strings.ReplaceAll(block.text, "<token>", p.token(block.name))
-	text = exampleSeq.ReplaceAllStringFunc(text, func(number string) string {
+	s.asked = p.real(block.text, block.name)
+	p.write(s, s.asked)
+}
+
+func (p *protocolReplay) write(s *protocolSession, text string) {
+	p.t.Helper()
+	if err := s.conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+		p.fatalf("%v", err)
+	}
+}
+
+// real is an example with the server's own seqs and cursors, and a token, in it.
+func (p *protocolReplay) real(example, name string) string {
+	p.t.Helper()
+	if strings.Contains(example, "<token>") {
+		example = strings.ReplaceAll(example, "<token>", p.token(name))
+	}
+	for shown, cursor := range p.cursors {
+		example = strings.ReplaceAll(example, shown, cursor)
+	}
+	return exampleSeq.ReplaceAllStringFunc(example, func(number string) string {
 		seq, err := strconv.ParseUint(number, 10, 64)
 		if err != nil {
 			p.fatalf("%v", err)
 		}
 		bound, ok := p.seqs[seq]
 		if !ok {
-			p.fatalf("%s names seq %d, which no server has told", block.name, seq)
+			p.fatalf("%s names seq %d, which no server has told", name, seq)
 		}
 		return strconv.FormatUint(bound, 10)
 	})
-	if err := s.conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
-		p.fatalf("%v", err)
-	}
 }
 
 // token returns a valid token; each is later than the one before.
@@ -164,17 +189,91 @@ func (p *protocolReplay) expect(block protocolBlock) {
 			return
 		}
 	}
-	for {
+	for tries := 0; ; {
 		frame, err := s.next()
 		if err != nil {
 			p.fatalf("%s waits for %s\ngot %s\nand then: %v", block.name, block.text, strings.Join(s.early, "\n    "), err)
 		}
 		p.checkSchema(frame)
-		if p.matches(block.text, frame) {
+		switch {
+		case p.matches(block.text, frame):
+			return
+		case strings.HasPrefix(frame, chatsPrefix) && strings.HasPrefix(block.text, chatsPrefix):
+			if tries++; tries > listTries {
+				p.fatalf("%s waits for %s\nand gets %s", block.name, block.text, frame)
+			}
+			<-time.After(listAgainAfter) // it may lag
+			p.write(s, s.asked)
+		default:
+			s.early = append(s.early, frame)
+		}
+	}
+}
+
+// Lists of chats are asked for until they are as shown.
+const (
+	chatsPrefix    = `{"t":"chats"`
+	listTries      = 1500
+	listAgainAfter = 20 * time.Millisecond
+)
+
+// call makes an HTTP request when the example of its answer is read.
+func (p *protocolReplay) call(block protocolBlock) {
+	p.t.Helper()
+	if _, err := strconv.Atoi(block.name); err != nil {
+		p.request = block
+		return
+	}
+	head, body, _ := strings.Cut(p.real(p.request.text, p.request.name), "\n\n")
+	lines := strings.Split(head, "\n")
+	method, path, _ := strings.Cut(lines[0], " ")
+	for tries := 0; ; tries++ {
+		req, err := http.NewRequestWithContext(p.t.Context(), method, p.server.url+path, strings.NewReader(body))
+		if err != nil {
+			p.fatalf("%v", err)
+		}
+		for _, line := range lines[1:] {
+			name, value, _ := strings.Cut(line, ": ")
+			req.Header.Set(name, value)
+		}
+		status, answer := p.answerOf(req)
+		isList := strings.HasPrefix(path, "/v1/chats?")
+		if strconv.Itoa(status) == block.name && p.matches(block.text, answer) {
+			p.checkAnswer(answer)
 			return
 		}
-		s.early = append(s.early, frame)
+		if !isList || tries > listTries {
+			p.fatalf("%s: %d %s\nwant %s %s", lines[0], status, answer, block.name, block.text)
+		}
+		<-time.After(listAgainAfter)
 	}
+}
+
+func (p *protocolReplay) answerOf(req *http.Request) (status int, body string) {
+	p.t.Helper()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		p.fatalf("%v", err)
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		p.fatalf("%v", err)
+	}
+	return resp.StatusCode, string(data)
+}
+
+// checkAnswer holds an HTTP answer against the schema of the frame that it would be.
+func (p *protocolReplay) checkAnswer(body string) {
+	p.t.Helper()
+	for first, t := range map[string]schemas.Type{`{"code":`: schemas.TError, `{"id":`: schemas.TAck, `{"chats":`: schemas.TChats, `{"chat":`: schemas.TPage} {
+		if strings.HasPrefix(body, first) {
+			p.checkSchema(`{"t":"` + string(t) + `",` + strings.TrimPrefix(body, "{"))
+			return
+		}
+	}
+	p.fatalf("%s is no answer of the protocol", body)
 }
 
 func (s *protocolSession) next() (string, error) {
@@ -224,9 +323,14 @@ func (p *protocolReplay) hangUp(name string) {
 	delete(p.sessions, name)
 }
 
+// wantAllShown wants that an example shows each frame that came: an event to one
+// of the sessions that get it.
 func (p *protocolReplay) wantAllShown(name string) {
 	p.t.Helper()
 	for _, frame := range p.sessions[name].early {
+		if p.shown[p.eventOf(frame)] {
+			continue
+		}
 		p.t.Errorf("%s: before line %d, %s got what no example shows: %s", protocolFile, p.line, name, frame)
 	}
 }
@@ -234,8 +338,11 @@ func (p *protocolReplay) wantAllShown(name string) {
 var (
 	// exampleSeq are the numbers that stand for seqs: from 2^40 up to 2^41.
 	exampleSeq = regexp.MustCompile(`\b(1099511627[7-9]\d{2}|10995116[3-9]\d{5})\b`)
-	// volatile members are whatever the server says.
-	volatileText = regexp.MustCompile(`"(time|now|expires|session|node|message)":"(?:[^"\\]|\\.)*"`)
+	// volatile members are whatever the server says; so are the ids of what it writes itself.
+	volatileText = regexp.MustCompile(`"(time|now|expires|session|node|message|cursor)":"(?:[^"\\]|\\.)*"`)
+	prevText     = regexp.MustCompile(`"prev":\d+`)
+	cursorText   = regexp.MustCompile(`"cursor":"([^"]+)"`)
+	serverID     = regexp.MustCompile(`("change":"[a-z]+","count":\d+,"from":"[a-z]+"(?:,"history":"[a-z]+")?),"id":"[A-Z0-9]{26}"`)
 )
 
 // matches tells whether frame is the example, and binds the seqs of the example
@@ -262,6 +369,12 @@ func (p *protocolReplay) matches(example, frame string) bool {
 	for wantSeq, haveSeq := range bound {
 		p.seqs[wantSeq] = haveSeq
 	}
+	if shown, cursor := cursorText.FindStringSubmatch(example), cursorText.FindStringSubmatch(frame); shown != nil {
+		p.cursors[shown[1]] = cursor[1]
+	}
+	if strings.HasPrefix(frame, `{"t":"event"`) {
+		p.shown[p.eventOf(frame)] = true
+	}
 	return true
 }
 
@@ -271,7 +384,13 @@ func (p *protocolReplay) canonical(frame string) string {
 	if err := value.Canonicalize(); err != nil {
 		p.fatalf("%q: %v", frame, err)
 	}
-	return volatileText.ReplaceAllString(string(value), `"$1":"…"`)
+	return serverID.ReplaceAllString(volatileText.ReplaceAllString(string(value), `"$1":"…"`), `$1,"id":"…"`)
+}
+
+// eventOf is a frame as all of its sessions get it: whoever has just come into a
+// chat is told of nothing before it.
+func (p *protocolReplay) eventOf(frame string) string {
+	return prevText.ReplaceAllString(p.canonical(frame), `"prev":0`)
 }
 
 // checkSchema holds a server's frame against the schema of its type.

@@ -93,7 +93,7 @@ func (e *Edge) added(ctx context.Context, u *user, notice *schemas.Notice) error
 		if !welcomed {
 			continue // it is sent what comes from its welcome on
 		}
-		r := resume{edge: e, session: s}
+		r := resume{edge: e, session: s, entering: true}
 		if r.chat(ctx, notice.Chat, notice.Seq-1, notice.Seq); len(r.result.Reset) > 0 {
 			s.push(resyncFrame)
 		}

@@ -31,6 +31,9 @@ type resume struct {
 	bytes   int // sent so far, of all chats
 	chunk   int // queued since there was room
 	result  schemas.Resumed
+	// entering: the user has just come into the chat, and its first event follows on
+	// nothing that the session holds.
+	entering bool
 }
 
 // run ends with the frame resumed, whatever came.
@@ -189,6 +192,9 @@ func (r *resume) chat(ctx context.Context, chat schemas.Chat, after, last uint64
 		at = page[len(page)-1].Seq
 	}
 	if len(events) > 0 {
+		if r.entering {
+			events[0].Prev = 0
+		}
 		r.result.Chats++
 		r.edge.metrics.resumes.WithLabelValues("replayed").Inc()
 	}

@@ -14,8 +14,8 @@ import (
 // protocolExample is a fenced block of docs/protocol.md; a comment there tells how they are marked.
 type protocolExample struct {
 	line int
-	side string // client, server or close
-	name string // of the session; "" where the frame is shown for its form alone
+	side string // client, server, close or http
+	name string // of the session; "" where the frame is shown for its form alone; a user, or the status of an HTTP answer
 	text string
 	head struct {
 		T    Type    `json:"t"`
@@ -38,7 +38,7 @@ func protocolExamples(t *testing.T) []protocolExample {
 	t.Helper()
 	doc := readProtocol(t)
 	var examples []protocolExample
-	fence := regexp.MustCompile("(?ms)^```(?:json )?(client|server|close)(?: ([a-z]+))?\n(.*?)\n```$")
+	fence := regexp.MustCompile("(?ms)^```(?:json )?(client|server|close|http)(?: ([a-z0-9]+))?\n(.*?)\n```$")
 	for _, at := range fence.FindAllStringSubmatchIndex(doc, -1) {
 		ex := protocolExample{
 			line: 1 + strings.Count(doc[:at[0]], "\n"),
@@ -48,7 +48,7 @@ func protocolExamples(t *testing.T) []protocolExample {
 		if at[4] >= 0 {
 			ex.name = doc[at[4]:at[5]]
 		}
-		if ex.side != "close" {
+		if ex.side == "client" || ex.side == "server" {
 			if err := json.Unmarshal([]byte(ex.text), &ex.head); err != nil {
 				t.Fatalf("line %d: %v", ex.line, err)
 			}
@@ -155,6 +155,20 @@ func TestProtocolTellsCodesAndBounds(t *testing.T) {
 		fmt.Sprintf("%d KiB of events", PageBytesMax>>10),
 		fmt.Sprintf("within %d seconds", int(HelloWithin.Seconds())),
 		fmt.Sprintf("last %d seconds", int(TypingEvery.Seconds())),
+		fmt.Sprintf("1 to %d characters in at most %d bytes", NameCharsMax, NameBytesMax),
+		fmt.Sprintf("(1 to %d bytes without spaces", EmojiBytesMax),
+		fmt.Sprintf("%d different ones", EmojisMax),
+		fmt.Sprintf("the first %d, `count`", ReactionUsersMax),
+		fmt.Sprintf("at most the last %d |", FormerMax),
+		"from 1 to " + thousands(TTLMax),
+		fmt.Sprintf("at most %s users beside the creator", thousands(UsersMax)),
+		fmt.Sprintf("from 1 to %s users", thousands(UsersMax)),
+		fmt.Sprintf("at most %s members", thousands(GroupMembersMax)),
+		fmt.Sprintf("`users` are from 1 to %d", ProfilesMax),
+		fmt.Sprintf("`limit` is %d where absent, and %d where", ChatsDefault, ChatsMax),
+		fmt.Sprintf("`limit` is %d where absent, and %s where", MembersDefault, thousands(MembersMax)),
+		fmt.Sprintf("about %s bytes", thousands(CutTextBytesMax)),
+		fmt.Sprintf("good for %d minutes", int(CursorFor.Minutes())),
 		"`" + Subprotocol + "`",
 	} {
 		if !strings.Contains(doc, bound) {
