@@ -88,7 +88,7 @@ func TestRebuildMakesTheSameStore(t *testing.T) {
 			stored.msgs[i] = nil
 		}
 		path := filepath.Join(dir, fmt.Sprintf("%d.db", runs))
-		st := openTestStore(t, path)
+		st := openTestStore(t, path, logStart)
 		defer func() { st.Close() }()
 		s := owner(t, st, stored)
 		s.next = log.first // letters at the beginning are no events that were lost
@@ -187,7 +187,7 @@ func TestRebuildWritesNoRowIntoASecondBucket(t *testing.T) {
 		}
 		log.expired = log.first + uint64(expired)
 		path := filepath.Join(tempDir(t), "parley.db")
-		st := openTestStore(t, path)
+		st := openTestStore(t, path, logStart)
 		defer st.Close()
 		if err := st.Commit(context.Background(), store.Batch{Shard: "0", Committed: log.first + 6, Chats: []store.ChatBatch{batch}}); err != nil {
 			t.Fatal(err)

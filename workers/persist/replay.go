@@ -28,6 +28,10 @@ type ReplayStore interface {
 // chat's last; there, persist may overwrite it at any time, with the same n. A
 // letter whose row is there already is done.
 //
+// What it does to an earlier message and to users is done too, and yields to what
+// later events did. What those did to it is not made up for: where a message was
+// given up, its edits, reactions and deletes found nothing to change.
+//
 // It is refused, and the letter stays, while persist has not passed the event,
 // since what stands before it may not be stored yet; and where the chat's first
 // stored event is a later one, since nothing tells where a chat begins but that.
@@ -108,11 +112,14 @@ func place(late event, t *target, before []store.Event, head store.Head) store.C
 		row.Bucket, row.Prev, row.N = before[0].Bucket, before[0].Seq, before[0].N
 	}
 	row.Expires, _ = late.event.Expires(late.time)
-	if late.event.HasTarget() {
+	b.Head.LastSeq, b.Head.LastN, b.Head.LastTime, b.Head.Bucket = row.Seq, row.N, row.Time, row.Bucket
+	switch {
+	case late.event.Type == schemas.Edit && t != nil && t.row.State.Deleted != 0:
+		row.JSON = blank(&row) // also where the delete came after it
+	case late.event.HasTarget():
 		foldChange(&b, t, &late, &row)
 	}
 	foldRoles(&b, &late, b.Opened)
-	b.Head.LastSeq, b.Head.LastN, b.Head.LastTime, b.Head.Bucket = row.Seq, row.N, row.Time, row.Bucket
 	b.Head.Disappearing = b.Head.Disappearing || !row.Expires.IsZero()
 	b.Head.BucketEvents++
 	b.Head.BucketBytes += int64(len(row.JSON))

@@ -74,7 +74,7 @@ func loadTargets(ctx context.Context, st targetStore, heads func(schemas.Chat) s
 				if !deleted[t] {
 					continue
 				}
-				if t.edits, err = editsOf(ctx, st, chat, row); err != nil {
+				if t.edits, err = editsOf(ctx, st, chat, row, heads(chat).LastSeq); err != nil {
 					return err
 				}
 			}
@@ -84,18 +84,20 @@ func loadTargets(ctx context.Context, st targetStore, heads func(schemas.Chat) s
 	return found, group.Wait()
 }
 
-// editsOf returns the rows of a message's edits.
-func editsOf(ctx context.Context, st targetStore, chat schemas.Chat, row store.Event) ([]store.Event, error) {
+// editsOf returns the rows of a message's edits up to a seq.
+func editsOf(ctx context.Context, st targetStore, chat schemas.Chat, row store.Event, upto uint64) ([]store.Event, error) {
 	edits, err := st.Edits(ctx, chat, []store.Event{row})
 	if err != nil {
 		return nil, fmt.Errorf("read edits of %d in %s: %w", row.Seq, chat, err)
 	}
-	if len(edits) == 0 {
-		return nil, nil
+	var seqs []uint64
+	for _, edit := range edits {
+		if edit.Seq <= upto {
+			seqs = append(seqs, edit.Seq)
+		}
 	}
-	seqs := make([]uint64, len(edits))
-	for i, edit := range edits {
-		seqs[i] = edit.Seq
+	if len(seqs) == 0 {
+		return nil, nil
 	}
 	rows, err := st.Events(ctx, chat, seqs)
 	if err != nil {
