@@ -39,7 +39,7 @@ func (p place) token(t testing.TB, user string) string {
 type groupStore interface {
 	storeReader
 	Members(ctx context.Context, chat schemas.Chat, after schemas.User, limit int) ([]store.Member, error)
-	UserChats(ctx context.Context, user schemas.User, limit int) ([]store.UserChat, error)
+	UserChats(ctx context.Context, user schemas.User, kind schemas.ChatKind, limit int) ([]store.UserChat, error)
 	Summaries(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Summary, error)
 }
 
@@ -100,24 +100,39 @@ func (c *groupCounts) String() string {
 		c.asked, c.refused, c.duels, c.races, c.groups, c.events, c.changes, c.stays, c.heard, c.again, c.unheard, c.cut, c.late, c.views, c.rows)
 }
 
-// startGroupWorld connects all of users but the last two.
+// startGroupWorld starts two workers and two edges, and connects all of users but
+// the last two.
 func startGroupWorld(t testing.TB, p *parts, users int) *groupWorld {
 	t.Helper()
-	w := &groupWorld{parts: p, store: openGroupStore(t, p.store), talks: map[string]*talker{}, at: map[string]int{}}
-	_, w.log = p.log(t)
-	for i := range 2 {
-		w.edges = append(w.edges, p.startEdge(t, fmt.Sprintf("edge-%d", i)))
-		p.startWorker(t, "persist,query,chats,users")
+	for range 2 {
+		p.startWorker(t, everyWorker)
 	}
+	w := newGroupWorld(t, p, p.startEdge(t, "edge-0"), p.startEdge(t, "edge-1"))
+	w.populate(t, users)
+	return w
+}
+
+// everyWorker is what a worker process runs here.
+const everyWorker = "persist,query,chats,users"
+
+func newGroupWorld(t testing.TB, p *parts, edges ...*edgeChild) *groupWorld {
+	t.Helper()
+	w := &groupWorld{parts: p, edges: edges, store: openGroupStore(t, p.store), talks: map[string]*talker{}, at: map[string]int{}}
+	_, w.log = p.log(t)
+	return w
+}
+
+// populate connects all of users but the last two, those with an odd number to the second edge.
+func (w *groupWorld) populate(t testing.TB, users int) {
+	t.Helper()
 	for i := range users {
 		user := fmt.Sprintf("u%d", i)
 		w.users = append(w.users, user)
-		if w.at[user] = i % 2; i < users-2 {
+		if w.at[user] = i % len(w.edges); i < users-2 {
 			w.connect(t, user)
 		}
 	}
 	w.second = w.edges[1].talk(t, w.users[0])
-	return w
 }
 
 func (w *groupWorld) connect(t testing.TB, user string) {
@@ -150,11 +165,15 @@ func userList(users []string) string { return `["` + strings.Join(users, `","`) 
 // awaitLast is event, and leaves the frame among what was heard.
 func (c *talker) awaitLast(chat string, seq uint64) {
 	c.t.Helper()
-	wanted := func(f frame) bool { return f.T == schemas.TEvent && f.Chat == chat && f.Seq == seq }
-	if slices.ContainsFunc(c.early, wanted) {
-		return
+	c.awaitFrame(func(f frame) bool { return f.T == schemas.TEvent && f.Chat == chat && f.Seq == seq })
+}
+
+// awaitFrame is await, and leaves the frame among what was heard.
+func (c *talker) awaitFrame(wanted func(frame) bool) {
+	c.t.Helper()
+	if !slices.ContainsFunc(c.early, wanted) {
+		c.early = append(c.early, c.await(wanted))
 	}
-	c.early = append(c.early, c.await(wanted))
 }
 
 // atOnce has each talker act, all at once.
@@ -347,7 +366,7 @@ func (w *groupWorld) wantRows(t testing.TB, m *groupModel) {
 		if got[user] != m.members[user] {
 			t.Errorf("members_by_chat has %s in %s as %+v, want %+v", user, m.chat, got[user], m.members[user])
 		}
-		chats, err := w.store.UserChats(t.Context(), mustUser(t, user), 10_000)
+		chats, err := w.store.UserChats(t.Context(), mustUser(t, user), store.AnyKind, 10_000)
 		if err != nil {
 			t.Fatal(err)
 		}

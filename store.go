@@ -30,7 +30,7 @@ type permanentStore interface {
 	Reactions(ctx context.Context, chat schemas.Chat, of []store.Event) (map[uint64][]store.Reactions, error)
 	Reacted(ctx context.Context, chat schemas.Chat, bucket int64, target uint64, emoji string, user schemas.User) (bool, error)
 	Members(ctx context.Context, chat schemas.Chat, after schemas.User, limit int) ([]store.Member, error)
-	UserChats(ctx context.Context, user schemas.User, limit int) ([]store.UserChat, error)
+	UserChats(ctx context.Context, user schemas.User, kind schemas.ChatKind, limit int) ([]store.UserChat, error)
 	Summaries(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Summary, error)
 
 	Settings(ctx context.Context, user schemas.User) (map[schemas.Chat]store.Setting, error)

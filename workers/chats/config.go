@@ -33,8 +33,8 @@ type Store interface {
 	Page(ctx context.Context, chat schemas.Chat, r store.Range) (events []store.Event, more bool, err error)
 	// Members returns those who are or were in a group, by rising name above after.
 	Members(ctx context.Context, chat schemas.Chat, after schemas.User, limit int) ([]store.Member, error)
-	// UserChats returns the chats that a user is in, at most limit.
-	UserChats(ctx context.Context, user schemas.User, limit int) ([]store.UserChat, error)
+	// UserChats returns the chats of a kind that a user is in, or of any, at most limit.
+	UserChats(ctx context.Context, user schemas.User, kind schemas.ChatKind, limit int) ([]store.UserChat, error)
 	// Settings returns what a user wants of chats, of those of which it wants anything.
 	Settings(ctx context.Context, user schemas.User) (map[schemas.Chat]store.Setting, error)
 	// Set changes one setting; of two, the later at wins.

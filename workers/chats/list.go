@@ -72,7 +72,7 @@ func (s *Service) chats(ctx context.Context, request []byte) (any, *schemas.Erro
 
 // listed returns all of a user's chats with when something happened last.
 func (s *Service) listed(ctx context.Context, by schemas.User) ([]*listed, error) {
-	rows, err := s.cfg.Store.UserChats(ctx, by, userChatsMax)
+	rows, err := s.cfg.Store.UserChats(ctx, by, store.AnyKind, userChatsMax)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (s *Service) show(ctx context.Context, by schemas.User, page []*listed) ([]
 
 // readMarks reads the rows of a page's chats again.
 func (s *Service) readMarks(ctx context.Context, by schemas.User, page []*listed) error {
-	rows, err := s.cfg.Store.UserChats(ctx, by, userChatsMax)
+	rows, err := s.cfg.Store.UserChats(ctx, by, store.AnyKind, userChatsMax)
 	if err != nil {
 		return err
 	}

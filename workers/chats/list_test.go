@@ -251,8 +251,8 @@ type hookedStore struct {
 	hook func()
 }
 
-func (s *hookedStore) UserChats(ctx context.Context, user schemas.User, limit int) ([]store.UserChat, error) {
-	rows, err := s.Store.UserChats(ctx, user, limit)
+func (s *hookedStore) UserChats(ctx context.Context, user schemas.User, kind schemas.ChatKind, limit int) ([]store.UserChat, error) {
+	rows, err := s.Store.UserChats(ctx, user, kind, limit)
 	s.hook()
 	return rows, err
 }

@@ -28,15 +28,12 @@ func (s *Service) joined(ctx context.Context, request []byte) (any, *schemas.Err
 	if err != nil {
 		return nil, s.unavailable("read shards", err)
 	}
-	rows, err := s.cfg.Store.UserChats(ctx, ask.User, userChatsMax)
+	rows, err := s.cfg.Store.UserChats(ctx, ask.User, schemas.Group, joinedMax+1)
 	if err != nil {
 		return nil, s.unavailable("read a user's chats", err)
 	}
 	answer := schemas.JoinedAnswer{Groups: []schemas.JoinedGroup{}, Stored: stored}
 	for _, row := range rows {
-		if row.Chat.Kind() != schemas.Group {
-			continue
-		}
 		if len(answer.Groups) == joinedMax {
 			s.log.Warn("a user is in too many groups", "user", ask.User, "most", joinedMax)
 			break

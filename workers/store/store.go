@@ -8,7 +8,11 @@
 // are harmless.
 package store
 
-import "errors"
+import (
+	"errors"
+
+	"parley/schemas"
+)
 
 // A bucket is closed at either bound: a partition cannot outgrow it.
 const (
@@ -58,4 +62,16 @@ type Range struct {
 	After   uint64
 	Forward bool // read from After upwards; else from Before downwards
 	Limit   int
+}
+
+// AnyKind is no kind of chat: where one is asked for, it leaves out none.
+const AnyKind schemas.ChatKind = ""
+
+// NamesOf returns the first name that a chat of a kind could have, and the first
+// one beyond them, as table chats_by_user orders them.
+func NamesOf(kind schemas.ChatKind) (first, beyond string) {
+	if kind == AnyKind {
+		return "", "\x7f"
+	}
+	return string(kind) + ".", string(kind) + "/"
 }

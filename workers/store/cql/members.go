@@ -10,7 +10,7 @@ import (
 
 const (
 	selectMembers   = "SELECT user, role, since, visible FROM members_by_chat WHERE chat = ? AND user > ? LIMIT ?"
-	selectUserChats = "SELECT chat, role, since, visible, read, read_n FROM chats_by_user WHERE user = ?"
+	selectUserChats = "SELECT chat, role, since, visible, read, read_n FROM chats_by_user WHERE user = ? AND chat >= ? AND chat < ?"
 )
 
 // listRows bounds what one request brings of rows that are small.
@@ -61,8 +61,8 @@ func (s *Store) Members(ctx context.Context, chat schemas.Chat, after schemas.Us
 	return members, nil
 }
 
-// UserChats returns up to limit chats that user is in, by rising name.
-func (s *Store) UserChats(ctx context.Context, user schemas.User, limit int) (chats []store.UserChat, err error) {
+// UserChats returns up to limit chats of a kind that user is in, or of any, by rising name.
+func (s *Store) UserChats(ctx context.Context, user schemas.User, kind schemas.ChatKind, limit int) (chats []store.UserChat, err error) {
 	type chatRow struct {
 		Chat, Role                  string
 		Since, Visible, Read, ReadN int64
@@ -70,6 +70,7 @@ func (s *Store) UserChats(ctx context.Context, user schemas.User, limit int) (ch
 	if limit <= 0 {
 		return nil, ctx.Err()
 	}
+	first, beyond := store.NamesOf(kind)
 	err = each(ctx, s, func(row *chatRow) (bool, error) {
 		chat, err := schemas.ParseChat(row.Chat)
 		if err != nil {
@@ -80,7 +81,7 @@ func (s *Store) UserChats(ctx context.Context, user schemas.User, limit int) (ch
 				Read: uint64(row.Read), ReadN: uint64(row.ReadN)})
 		}
 		return len(chats) < limit, nil
-	}, selectUserChats, user.String())
+	}, selectUserChats, user.String(), first, beyond)
 	if err != nil {
 		return nil, classify(ctx, fmt.Sprintf("read chats of %s", user), err)
 	}

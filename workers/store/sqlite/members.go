@@ -31,7 +31,7 @@ const (
 	selectMembers = `SELECT user, role, since, visible FROM members_by_chat
 		WHERE chat = ? AND user > ? ORDER BY user LIMIT ?`
 	selectUserChats = `SELECT chat, role, since, visible, read, read_n FROM chats_by_user
-		WHERE user = ? AND role IN ('owner', 'admin', 'member') ORDER BY chat LIMIT ?`
+		WHERE user = ? AND chat >= ? AND chat < ? AND role IN ('owner', 'admin', 'member') ORDER BY chat LIMIT ?`
 )
 
 // writeRoles writes what users are in a chat, and their read marks.
@@ -90,8 +90,9 @@ func (r *Reader) Members(ctx context.Context, chat schemas.Chat, after schemas.U
 	return members, err
 }
 
-// UserChats returns up to limit chats that user is in, by rising name.
-func (r *Reader) UserChats(ctx context.Context, user schemas.User, limit int) (chats []store.UserChat, err error) {
+// UserChats returns up to limit chats of a kind that user is in, or of any, by rising name.
+func (r *Reader) UserChats(ctx context.Context, user schemas.User, kind schemas.ChatKind, limit int) (chats []store.UserChat, err error) {
+	first, beyond := store.NamesOf(kind)
 	err = r.read(ctx, fmt.Sprintf("read chats of %s", user), func(c *conn) error {
 		return c.query(selectUserChats, func(row []driver.Value) error {
 			chat, err := schemas.ParseChat(text(row[0]))
@@ -101,7 +102,7 @@ func (r *Reader) UserChats(ctx context.Context, user schemas.User, limit int) (c
 			chats = append(chats, store.UserChat{Chat: chat, Role: schemas.Role(text(row[1])), Since: uint64(integer(row[2])),
 				From: uint64(integer(row[3])), Read: uint64(integer(row[4])), ReadN: uint64(integer(row[5]))})
 			return nil
-		}, user.String(), int64(max(limit, 0)))
+		}, user.String(), first, beyond, int64(max(limit, 0)))
 	})
 	return chats, err
 }

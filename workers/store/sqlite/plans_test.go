@@ -37,7 +37,7 @@ func TestReadsSeek(t *testing.T) {
 		"reactions":     {selectReactions, []driver.Value{"c", int64(1), int64(1), int64(1)}},
 		"reacted":       {selectReacted, []driver.Value{"c", int64(1), int64(1), "e", "u", int64(1)}},
 		"members":       {selectMembers, []driver.Value{"c", "u", int64(1)}},
-		"user's chats":  {selectUserChats, []driver.Value{"u", int64(1)}},
+		"user's chats":  {selectUserChats, []driver.Value{"u", "group.", "group/", int64(1)}},
 		"summaries":     {selectSummaries, []driver.Value{"[]"}},
 		"settings":      {selectSettings, []driver.Value{"u", int64(1)}},
 		"profiles":      {selectProfiles, []driver.Value{"[]"}},

@@ -166,7 +166,7 @@ func testContext(t *testing.T, open Open) {
 		"Reactions":  func() error { _, err := s.Reactions(ctx, chat, rows); return err },
 		"Reacted":    func() error { _, err := s.Reacted(ctx, chat, 0, 1, "+1", alice); return err },
 		"Members":    func() error { _, err := s.Members(ctx, GroupChat("team"), schemas.User{}, 5); return err },
-		"UserChats":  func() error { _, err := s.UserChats(ctx, alice, 5); return err },
+		"UserChats":  func() error { _, err := s.UserChats(ctx, alice, store.AnyKind, 5); return err },
 		"Settings":   func() error { _, err := s.Settings(ctx, alice); return err },
 		"Profiles":   func() error { _, err := s.Profiles(ctx, []schemas.User{alice}); return err },
 		"Blocks":     func() error { _, err := s.Blocks(ctx, alice); return err },

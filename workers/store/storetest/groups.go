@@ -69,9 +69,14 @@ func testGroups(t *testing.T, open Open) {
 		wantAll(t, t, s, l)
 	}
 	for _, limit := range []int{-1, 0, 1, 2} {
-		got, err := s.UserChats(t.Context(), User("alice"), limit)
+		got, err := s.UserChats(t.Context(), User("alice"), store.AnyKind, limit)
 		all := l.UserChats(User("alice"))
 		want(t, fmt.Sprintf("%d chats of alice", limit), all[:min(max(limit, 0), len(all))], got, err)
+	}
+	for _, kind := range []schemas.ChatKind{schemas.Direct, schemas.Group} {
+		got, err := s.UserChats(t.Context(), User("alice"), kind, 100)
+		of := slices.DeleteFunc(l.UserChats(User("alice")), func(c store.UserChat) bool { return c.Chat.Kind() != kind })
+		want(t, fmt.Sprintf("chats of alice of kind %s", kind), of, got, err)
 	}
 }
 
@@ -107,7 +112,7 @@ func testLargeGroup(t *testing.T, open Open) {
 		want(t, fmt.Sprintf("%d members", limit), nil, got, err)
 	}
 	for _, name := range []string{names[0], names[999], "owner"} {
-		got, err := s.UserChats(t.Context(), User(name), 10)
+		got, err := s.UserChats(t.Context(), User(name), store.AnyKind, 10)
 		want(t, "chats of "+name, l.UserChats(User(name)), got, err)
 	}
 }

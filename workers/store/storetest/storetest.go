@@ -50,8 +50,8 @@ type Store interface {
 	// Members returns up to limit rows of a group by rising name, from the first
 	// above after on, those who have left included.
 	Members(ctx context.Context, chat schemas.Chat, after schemas.User, limit int) ([]store.Member, error)
-	// UserChats returns up to limit chats that a user is in, by rising name.
-	UserChats(ctx context.Context, user schemas.User, limit int) ([]store.UserChat, error)
+	// UserChats returns up to limit chats of a kind that a user is in, or of any, by rising name.
+	UserChats(ctx context.Context, user schemas.User, kind schemas.ChatKind, limit int) ([]store.UserChat, error)
 	// Summaries returns the summaries of those chats of which something is stored. A
 	// last event that has disappeared is left out of its own.
 	Summaries(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Summary, error)
@@ -200,7 +200,7 @@ func testEmpty(t *testing.T, open Open) {
 	if members, err := s.Members(t.Context(), GroupChat("team"), schemas.User{}, 10); len(members) != 0 || err != nil {
 		t.Errorf("Members: %v, %v, want none", members, err)
 	}
-	if chats, err := s.UserChats(t.Context(), alice, 10); len(chats) != 0 || err != nil {
+	if chats, err := s.UserChats(t.Context(), alice, store.AnyKind, 10); len(chats) != 0 || err != nil {
 		t.Errorf("UserChats: %v, %v, want none", chats, err)
 	}
 	for _, chats := range [][]schemas.Chat{nil, {chat}} {

@@ -49,7 +49,7 @@ func wantAll(t *testing.T, f fataler, s Subject, l *Timeline) {
 		wantChat(t, f, s, l, chat, now)
 	}
 	for user := range users {
-		got, err := s.UserChats(t.Context(), user, 100)
+		got, err := s.UserChats(t.Context(), user, store.AnyKind, 100)
 		want(f, "chats of "+user.String(), l.UserChats(user), got, err)
 	}
 	heads, err := s.Heads(t.Context(), chats)
