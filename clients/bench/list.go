@@ -14,6 +14,9 @@ import (
 
 const (
 	listWithin = 100 * time.Millisecond // p99 of a page
+	// listGrowthMax is what a page may cost of the server's CPU, next to one of chats
+	// with a tenth of the messages: nothing more, but for what is measured beside it.
+	listGrowthMax = 1.25
 	// listFillers are the chats that are filled at the same time.
 	listFillers = 32
 	// listSlack is how much older than its measurements the log's events may get: the
@@ -51,22 +54,22 @@ func (r *run) chats(ctx context.Context) error {
 
 func (l *listLoad) measure(ctx context.Context) error {
 	r := l.run
-	first := make(map[int]Result) // by limit
+	first := make(map[int]float64) // CPU of a page with few messages, by limit
 	for round, messages := range r.sizes.listMessages {
 		if err := l.fill(ctx, round, messages); err != nil {
 			return err
 		}
 		for _, limit := range listLimits {
-			result, err := l.measureLimit(ctx, limit)
+			result, cpu, err := l.measureLimit(ctx, limit)
 			if err != nil {
 				return err
 			}
 			result.Case = fmt.Sprintf("%s, %d chats of %d messages, limit %d", l.store.name, r.sizes.listChats, messages, limit)
-			if few, ok := first[limit]; ok {
-				result.compare(&few, func(few *Result) float64 { return result.P50 / few.P50 })
-				result.RatioOf = fmt.Sprintf("p50 with %d messages", r.sizes.listMessages[0])
+			if few := first[limit]; few > 0 {
+				result.Ratio, result.RatioOf = cpu/few, fmt.Sprintf("the CPU with %d messages", r.sizes.listMessages[0])
+				result.goal(result.Ratio <= listGrowthMax, "at most %.2f", listGrowthMax)
 			} else {
-				first[limit] = result
+				first[limit] = cpu
 			}
 			r.add(result)
 		}
@@ -161,47 +164,67 @@ func (r *run) chatsInLog(ctx context.Context) (chats uint64, err error) {
 	return chats, nil
 }
 
-// measureLimit asks for the first page again and again.
-func (l *listLoad) measureLimit(ctx context.Context, limit int) (result Result, err error) {
+// measureLimit measures the first page of a limit. cpu is what the server uses for
+// one, in seconds.
+func (l *listLoad) measureLimit(ctx context.Context, limit int) (result Result, cpu float64, err error) {
 	r := l.run
 	s, err := openSession(ctx, r.target, l.user, "", busyBufferBytes)
 	if err != nil {
-		return result, err
+		return result, 0, err
 	}
 	defer s.close()
 	stop := context.AfterFunc(ctx, s.close)
 	defer stop()
 	if err := l.readAll(s, limit); err != nil {
-		return result, err
+		return result, 0, err
 	}
 	if err := r.target.quiet(ctx); err != nil {
-		return result, err
+		return result, 0, err
 	}
-	ask := fmt.Appendf(nil, `{"t":"chats","ref":1,"limit":%d}`, limit)
-	times, warm := &histogram{}, false
-	for began := time.Now(); !warm || time.Since(began) <= r.cfg.Duration; {
-		asked := time.Now()
-		page, err := s.request(ask, kindChats)
-		if err != nil {
-			return result, err
-		}
-		times.add(time.Since(asked))
-		if shown := bytes.Count(page, unreadName); shown != min(limit, r.sizes.listChats) {
-			return result, fmt.Errorf("a page has %d chats, want %d: %.200s", shown, limit, page)
-		}
-		if !warm && time.Since(began) > r.cfg.Warmup {
-			times, warm, began = &histogram{}, true, time.Now()
-		}
+	times, cpu, err := l.readFirst(ctx, s, limit)
+	if err != nil {
+		return result, 0, err
 	}
 	inLog, err := r.chatsInLog(ctx)
 	if err != nil {
-		return result, err
+		return result, 0, err
 	}
 	result = Result{Workload: chatsWorkload, Unit: "pages"}
 	result.setTimes(times)
+	result.figure("CPU of a page", 1000*cpu, "ms")
 	result.figure("chats in the store alone", float64(r.sizes.listChats)-float64(inLog), "") // at the end
 	result.goal(result.P99 < millis(listWithin), "p99 under %s", listWithin)
-	return result, nil
+	return result, cpu, nil
+}
+
+// readFirst asks for the first page again and again.
+func (l *listLoad) readFirst(ctx context.Context, s *session, limit int) (times *histogram, cpu float64, err error) {
+	r := l.run
+	ask := fmt.Appendf(nil, `{"t":"chats","ref":1,"limit":%d}`, limit)
+	times = &histogram{}
+	var before series // of the measurement; nil during the warm-up
+	for began := time.Now(); before == nil || time.Since(began) <= r.cfg.Duration; {
+		asked := time.Now()
+		page, err := s.request(ask, kindChats)
+		if err != nil {
+			return nil, 0, err
+		}
+		times.add(time.Since(asked))
+		if shown := bytes.Count(page, unreadName); shown != min(limit, r.sizes.listChats) {
+			return nil, 0, fmt.Errorf("a page has %d chats, want %d: %.200s", shown, limit, page)
+		}
+		if before == nil && time.Since(began) > r.cfg.Warmup {
+			if before, err = r.target.scrape(ctx); err != nil {
+				return nil, 0, err
+			}
+			times, began = &histogram{}, time.Now()
+		}
+	}
+	after, err := r.target.scrape(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	return times, (after[cpuSeries] - before[cpuSeries]) / float64(times.count()), nil
 }
 
 var unreadName = []byte(`"unread":`)
