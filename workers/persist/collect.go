@@ -14,6 +14,7 @@ import (
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/dead"
+	"parley/workers/store"
 )
 
 // holesMax bounds the sequences that one round reads one by one from the log;
@@ -34,6 +35,7 @@ type event struct {
 	entry
 	chat  schemas.Chat
 	event *schemas.Event
+	row   *store.Event // what is stored of it, where a rebuild goes by that
 }
 
 // prefix is what may be committed: every sequence from the shard's next up to

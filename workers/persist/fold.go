@@ -33,6 +33,7 @@ func fold(shard string, heads func(schemas.Chat) store.Head, targets targets, ev
 // foldEvent adds an event's row to its chat, and what it does to others'.
 func foldEvent(chat *store.ChatBatch, targets map[uint64]*target, e *event) {
 	head := &chat.Head
+	foldBy(head, e)
 	bytes := int64(len(e.data))
 	first := head.LastSeq == 0
 	full := head.BucketEvents >= store.BucketEventsMax || head.BucketBytes+bytes > store.BucketBytesMax
@@ -101,15 +102,7 @@ func foldRoles(chat *store.ChatBatch, e *event, first bool) {
 		return
 	}
 	head, ev := &chat.Head, e.event
-	if ev.Type == schemas.GroupEvent {
-		head.Name = ev.Name
-		if ev.Change == schemas.Created {
-			head.History = ev.History
-		}
-	}
-	if ev.Type == schemas.GroupEvent || ev.Type == schemas.MemberEvent {
-		head.Members = ev.Count
-	}
+	foldGroup(head, ev)
 	for user, role := range ev.Roles() {
 		change := store.Role{User: user, Role: role, Seq: e.seq}
 		if ev.Joins() {
@@ -119,5 +112,18 @@ func foldRoles(chat *store.ChatBatch, e *event, first bool) {
 			}
 		}
 		chat.Roles = append(chat.Roles, change)
+	}
+}
+
+// foldGroup changes a group's head as an event says.
+func foldGroup(head *store.Head, ev *schemas.Event) {
+	if ev.Type == schemas.GroupEvent {
+		head.Name = ev.Name
+		if ev.Change == schemas.Created {
+			head.History = ev.History
+		}
+	}
+	if ev.Type == schemas.GroupEvent || ev.Type == schemas.MemberEvent {
+		head.Members = ev.Count
 	}
 }

@@ -190,6 +190,9 @@ func (s *rebuild) applyOnce(ctx context.Context, events []event, upto uint64) er
 	if err := s.loadBases(ctx, events); err != nil {
 		return err
 	}
+	if err := s.loadRows(ctx, events); err != nil {
+		return err
+	}
 	heads := func(chat schemas.Chat) store.Head { return s.bases[chat].head }
 	targets, err := loadTargets(ctx, s.cfg.Store, heads, events)
 	if err != nil {
