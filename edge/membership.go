@@ -158,7 +158,7 @@ func (e *Edge) loadUser(ctx context.Context, u *user) {
 		err = e.enterGroups(ctx, u, joined)
 	}
 	if u.setUnknown(err != nil); err != nil && ctx.Err() == nil {
-		e.log.Warn("a user's groups are not known yet", "user", u.name, "error", err)
+		e.log.Debug("a user's groups are not known yet", "user", u.name, "error", err)
 		e.loadLater(u)
 	}
 }
@@ -390,9 +390,13 @@ func (l *loadList) take() []*user {
 // changed unseen. Who was served without is told to read its chats again.
 func (e *Edge) loadLoop(ctx context.Context) {
 	for sleep(ctx, loadAgainEvery) {
+		users := e.loads.take()
+		if n := len(users); n > 0 {
+			e.log.Warn("the groups of users are asked for again", "users", n)
+		}
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(loadsMax)
-		for _, u := range e.loads.take() {
+		for _, u := range users {
 			group.Go(func() error {
 				unknown := u.isUnknown()
 				e.loadUser(ctx, u)

@@ -35,7 +35,7 @@ type Config struct {
 	Version    string                // semantic; default: 1.0.0
 
 	Started       func()        // called when requests are answered; default: nothing
-	RequestsMax   int           // that are answered at once: past it overloaded; default: 256
+	RequestsMax   int           // that are answered at once: past it overloaded; default: 2048
 	RequestWithin time.Duration // how long one may take; default: 8 s
 	StopWithin    time.Duration // how long those at hand may take when Run is to end; default: 5 s
 }
@@ -60,7 +60,7 @@ func (c Config) withDefaults() Config {
 		c.Started = func() {}
 	}
 	c.Version = cmp.Or(c.Version, "1.0.0")
-	c.RequestsMax = cmp.Or(c.RequestsMax, 256)
+	c.RequestsMax = cmp.Or(c.RequestsMax, 2048)
 	c.RequestWithin = cmp.Or(c.RequestWithin, 8*time.Second)
 	c.StopWithin = cmp.Or(c.StopWithin, 5*time.Second)
 	return c
