@@ -195,6 +195,23 @@ func changesGroup(event []byte) bool {
 	return bytes.HasPrefix(event, memberPrefix) || bytes.HasPrefix(event, groupPrefix)
 }
 
+// takesOut tells whether an event of a group takes a user out of it.
+func takesOut(event []byte, name schemas.User) bool {
+	if !changesGroup(event) {
+		return false
+	}
+	ev, err := schemas.DecodeEvent(event)
+	if err != nil {
+		return false // nobody follows it
+	}
+	for user, role := range ev.Roles() {
+		if user == name && !role.In() {
+			return true
+		}
+	}
+	return false
+}
+
 // follow applies an event of the group, which its members here were sent: the
 // live loop calls it for each in its order. Who comes in is not let in by it but by
 // the personal event that tells of it, which comes where the group is not followed
@@ -227,7 +244,7 @@ func (g *group) remember(change groupChange) (out []*user) {
 	g.changes = append(g.changes, change)
 	for name, role := range change.event.Roles() {
 		m, here := g.members[name]
-		if !here {
+		if !here || change.seq < m.since { // it came in by a later event, of which it was told before
 			continue
 		}
 		m.become(role, change)

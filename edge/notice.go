@@ -86,15 +86,21 @@ func (e *Edge) added(ctx context.Context, u *user, notice *schemas.Notice) error
 	if err != nil || !in {
 		return err
 	}
-	frame := jsonFrame(notice.ChatFrame)
+	m, in = g.memberOf(u) // by the notice's event, or it was taken out and came in again since
+	if !in {
+		return nil
+	}
+	told := notice.ChatFrame
+	told.Seq = m.since
+	frame := jsonFrame(told)
 	for _, s := range u.everySession() {
 		welcomed := s.holdChat(ctx, notice.Chat, frame)
 		g.attach(s)
 		if !welcomed {
 			continue // it is sent what comes from its welcome on
 		}
-		r := resume{edge: e, session: s, entering: true}
-		if r.chat(ctx, notice.Chat, notice.Seq-1, notice.Seq); len(r.result.Reset) > 0 {
+		r := resume{edge: e, session: s, entering: true, since: map[schemas.Chat]uint64{notice.Chat: m.since}}
+		if r.chat(ctx, notice.Chat, m.since-1, m.since); len(r.result.Reset) > 0 {
 			s.push(resyncFrame)
 		}
 	}

@@ -117,8 +117,32 @@ func (e *Edge) handleAsk(ctx context.Context, s *session, frame schemas.Frame) *
 		if err != nil {
 			return nil, err
 		}
+		if frame.T == schemas.TCreate {
+			e.enterCreated(ctx, s.user, answer)
+		}
 		return answerFrame(answerType(frame.T), frame.Ref, answer), nil
 	})
+}
+
+// enterCreated lets a user into the group that it has made: with the answer in its
+// hands it may talk there. The personal event that tells of it may come later.
+func (e *Edge) enterCreated(ctx context.Context, u *user, answer []byte) {
+	var created schemas.GroupCreated
+	if err := json.Unmarshal(answer, &created); err != nil {
+		e.log.Error("decode answer", "subject", streams.AskSubject(schemas.TCreate), "error", err)
+		return
+	}
+	if _, refused := e.memberOf(u, created.Chat); refused == nil {
+		return
+	}
+	m, refused := e.standing(ctx, created.Chat, u.name)
+	if refused != nil {
+		return // it has left since, or no worker answers any more
+	}
+	frame := schemas.ChatFrame{T: schemas.TChat, Chat: created.Chat, Change: schemas.ChatAdded, Seq: m.since}
+	if err := e.added(ctx, u, &schemas.Notice{ChatFrame: frame, Role: m.role, From: m.from}); err != nil && ctx.Err() == nil {
+		e.log.Warn("enter group", "user", u.name, "chat", created.Chat, "error", err)
+	}
 }
 
 // forward asks the service for a user, and returns its answer: the members of the

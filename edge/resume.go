@@ -31,6 +31,8 @@ type resume struct {
 	bytes   int // sent so far, of all chats
 	chunk   int // queued since there was room
 	result  schemas.Resumed
+	// since tells by which event the user is in a group: one after it may take it out.
+	since map[schemas.Chat]uint64
 	// entering: the user has just come into the chat, and its first event follows on
 	// nothing that the session holds.
 	entering bool
@@ -39,6 +41,7 @@ type resume struct {
 // run ends with the frame resumed, whatever came.
 func (r *resume) run(ctx context.Context, held map[schemas.Chat]uint64) {
 	r.result = schemas.Resumed{T: schemas.TResumed, Reset: []schemas.ResetChat{}}
+	r.since = make(map[schemas.Chat]uint64)
 	chats := make([]schemas.Chat, 0, len(held))
 	for chat, after := range held {
 		m, refused := r.edge.memberOf(r.session.user, chat)
@@ -46,6 +49,7 @@ func (r *resume) run(ctx context.Context, held map[schemas.Chat]uint64) {
 		case refused == nil:
 			chats = append(chats, chat)
 			held[chat] = max(after, m.before())
+			r.since[chat] = m.since
 		case refused.Code == schemas.NotMember:
 			r.reset(chat, schemas.ResetNotMember)
 		default:
@@ -198,12 +202,15 @@ func (r *resume) chat(ctx context.Context, chat schemas.Chat, after, last uint64
 		r.result.Chats++
 		r.edge.metrics.resumes.WithLabelValues("replayed").Inc()
 	}
-	r.send(ctx, chat, events)
-	r.open(ctx, chat, after, at, last)
+	if r.send(ctx, chat, events) {
+		r.open(ctx, chat, after, at, last)
+	}
 }
 
-// send queues events as ordinary frames and waits for room now and then.
-func (r *resume) send(ctx context.Context, chat schemas.Chat, events []schemas.StoredEvent) {
+// send queues events as ordinary frames and waits for room now and then. It ends
+// with one that takes the user out of the chat, and is not in then: the live loop
+// may not have come as far.
+func (r *resume) send(ctx context.Context, chat schemas.Chat, events []schemas.StoredEvent) (in bool) {
 	for i := range events {
 		frame := backfilledFrame(chat, &events[i])
 		r.bytes += len(events[i].JSON)
@@ -213,7 +220,24 @@ func (r *resume) send(ctx context.Context, chat schemas.Chat, events []schemas.S
 			r.chunk = 0
 			r.session.awaitRoom(ctx)
 		}
+		if events[i].Seq > r.since[chat] && takesOut(events[i].JSON, r.session.user.name) {
+			r.shut(chat, events[i].Seq)
+			return false
+		}
 	}
+	return true
+}
+
+// shut tells the session that its user is out of a chat by the event at a seq. Live
+// events up to it were sent.
+func (r *resume) shut(chat schemas.Chat, seq uint64) {
+	s := r.session
+	s.loop.push(item{do: func(*fanoutLoop) {
+		if g := s.out.gates[chat]; g != nil {
+			g.held, g.floor = false, seq
+		}
+	}})
+	s.push(jsonFrame(schemas.ChatFrame{T: schemas.TChat, Chat: chat, Change: schemas.ChatRemoved, Seq: seq}))
 }
 
 // open lets a chat's live events through behind what was sent up to seq. What
@@ -233,7 +257,9 @@ func (r *resume) open(ctx context.Context, chat schemas.Chat, after, seq, last u
 			}
 			continue
 		}
-		r.send(ctx, chat, events)
+		if !r.send(ctx, chat, events) {
+			return
+		}
 		seq = events[len(events)-1].Seq
 	}
 	r.forceOpen(chat)
