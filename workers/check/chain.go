@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"parley/schemas"
 	"parley/workers/store"
@@ -20,19 +21,21 @@ const (
 // and an n that counts it. A row that was placed late has the n of the row before,
 // and the row behind it has the prev that it had when it was written.
 type chain struct {
-	s    *shard
-	chat schemas.Chat
+	s            *shard
+	chat         schemas.Chat
+	disappearing bool // rows are missing where messages were that disappeared
 
 	begun  bool
 	last   store.Event // the row before, without its JSON
 	counts uint64      // the seq of the last row that is not late
 	late   []uint64    // of those since; at most lateMax
-	newest []uint64    // the highest that the shard's row covers, rising; at most newestMax
+	newest []newRow    // the highest that the shard's row covers, rising; at most newestMax
 
 	// The open bucket, if the walk saw its first row and no gap since.
 	whole                 bool
 	rows, bytes           int64
 	lateRows, lateRowsLen int64
+	blanks                bool // rows have lost their content: they had more bytes
 
 	findings []Finding
 }
@@ -52,7 +55,7 @@ func (ch *chain) begin(row store.Event) {
 func (ch *chain) follow(row *store.Event) {
 	late := ch.isLate(row)
 	if !ch.begun || row.Bucket != ch.last.Bucket {
-		ch.whole, ch.rows, ch.bytes, ch.lateRows, ch.lateRowsLen = true, 0, 0, 0, 0
+		ch.whole, ch.rows, ch.bytes, ch.lateRows, ch.lateRowsLen, ch.blanks = true, 0, 0, 0, 0, false
 	}
 	switch {
 	case !ch.begun:
@@ -64,6 +67,7 @@ func (ch *chain) follow(row *store.Event) {
 	}
 	ch.rows++
 	ch.bytes += int64(len(row.JSON))
+	ch.blanks = ch.blanks || row.State.Deleted != 0 || row.Type == schemas.Edit && isBlank(row.JSON)
 	if late {
 		ch.lateRows++
 		ch.lateRowsLen += int64(len(row.JSON))
@@ -72,7 +76,7 @@ func (ch *chain) follow(row *store.Event) {
 		ch.counts, ch.late = row.Seq, ch.late[:0]
 	}
 	if row.Seq <= ch.s.committed {
-		ch.newest = keepLast(ch.newest, row.Seq, newestMax)
+		ch.newest = keepLast(ch.newest, newRow{row.Seq, row.Expires}, newestMax)
 	}
 	ch.begun, ch.last = true, *row
 	ch.last.JSON = nil
@@ -87,6 +91,10 @@ func (ch *chain) isLate(row *store.Event) bool {
 }
 
 func (ch *chain) followFirst(row *store.Event) {
+	if row.Prev != 0 && ch.disappearing {
+		ch.whole = false
+		return
+	}
 	if row.Prev != 0 {
 		ch.find(Gap, row.Seq, "prev is %d, and the store has no row before this", row.Prev)
 		ch.whole = false
@@ -103,8 +111,12 @@ func (ch *chain) followFirst(row *store.Event) {
 func (ch *chain) followRow(row *store.Event) {
 	gap := row.Prev != ch.last.Seq && row.Prev != ch.counts && !slices.Contains(ch.late, row.Prev)
 	if gap {
-		ch.find(Gap, row.Seq, "prev is %d, the row before is %d", row.Prev, ch.last.Seq)
 		ch.whole = false
+	}
+	// What disappeared stood between this row and the last that it may name.
+	disappeared := gap && ch.disappearing && row.Prev > ch.counts && row.Prev < row.Seq
+	if gap && !disappeared {
+		ch.find(Gap, row.Seq, "prev is %d, the row before is %d", row.Prev, ch.last.Seq)
 	}
 	most := ch.last.N
 	if row.Type == schemas.Message {
@@ -114,7 +126,7 @@ func (ch *chain) followRow(row *store.Event) {
 	if row.N < ch.last.N || row.N > most && !gap {
 		ch.find(Order, row.Seq, "n is %d, in the row before %d", row.N, ch.last.N)
 	}
-	if row.Bucket < ch.last.Bucket || row.Bucket > ch.last.Bucket+1 {
+	if row.Bucket < ch.last.Bucket || row.Bucket > ch.last.Bucket+1 && !disappeared {
 		ch.find(Order, row.Seq, "bucket is %d, of the row before %d", row.Bucket, ch.last.Bucket)
 	}
 }
@@ -122,9 +134,15 @@ func (ch *chain) followRow(row *store.Event) {
 // compareHead compares the head with the last row, and with the open bucket where
 // the walk saw all of it. Rows that were placed late may be in its size or not.
 func (ch *chain) compareHead(head store.Head) {
+	left := head.Disappearing && head.LastSeq > ch.last.Seq // the last row has disappeared
 	switch {
+	case left && !ch.begun:
+		return
 	case !ch.begun:
 		ch.find(Head, head.LastSeq, "the chat has a head and no row")
+		return
+	case left:
+		ch.compareLeft(head)
 		return
 	case head.LastSeq != ch.last.Seq:
 		ch.find(Head, head.LastSeq, "the last row is %d", ch.last.Seq)
@@ -141,18 +159,35 @@ func (ch *chain) compareHead(head store.Head) {
 	if !ch.whole {
 		return
 	}
-	outside := func(what string, got, most, late int64) {
-		if got > most || got < most-late {
+	outside := func(what string, got, most, late int64, mayBeMore bool) {
+		if got > most && !mayBeMore || got < most-late {
 			ch.find(Head, head.LastSeq, "the head has %d %s in bucket %d, its rows are %d", got, what, head.Bucket, most)
 		}
 	}
-	outside("events", head.BucketEvents, ch.rows, ch.lateRows)
-	outside("bytes", head.BucketBytes, ch.bytes, ch.lateRowsLen)
+	outside("events", head.BucketEvents, ch.rows, ch.lateRows, head.Disappearing)
+	outside("bytes", head.BucketBytes, ch.bytes, ch.lateRowsLen, head.Disappearing || ch.blanks)
 }
 
-func keepLast(seqs []uint64, seq uint64, max int) []uint64 {
-	if len(seqs) == max {
-		seqs = append(seqs[:0], seqs[max/2:]...)
+// compareLeft compares the head with the last row that is left before the one of
+// the head, which has disappeared.
+func (ch *chain) compareLeft(head store.Head) {
+	if head.LastN < ch.last.N || head.Bucket < ch.last.Bucket {
+		ch.find(Head, head.LastSeq, "the head has n %d and bucket %d, the row %d before it %d and %d", head.LastN, head.Bucket, ch.last.Seq, ch.last.N, ch.last.Bucket)
 	}
-	return append(seqs, seq)
+	if head.Bucket == ch.last.Bucket && head.BucketEvents < ch.rows-ch.lateRows {
+		ch.find(Head, head.LastSeq, "the head has %d events in bucket %d, its rows are %d", head.BucketEvents, head.Bucket, ch.rows)
+	}
+}
+
+// newRow is a row at the end of a chat.
+type newRow struct {
+	seq     uint64
+	expires time.Time
+}
+
+func keepLast[T any](all []T, one T, max int) []T {
+	if len(all) == max {
+		all = append(all[:0], all[max/2:]...)
+	}
+	return append(all, one)
 }

@@ -61,7 +61,7 @@ func (c *Checker) checkChat(ctx context.Context, s *shard, row store.ChatHead) e
 // is higher: there may be no row between the two. Above both, others are being
 // written.
 func (c *Checker) checkRows(ctx context.Context, s *shard, row store.ChatHead) ([]Finding, error) {
-	ch := chain{s: s, chat: row.Chat}
+	ch := chain{s: s, chat: row.Chat, disappearing: row.Head.Disappearing}
 	after := uint64(0)
 	if !c.cfg.Deep && s.first > 0 {
 		after = s.first - 1
@@ -104,7 +104,7 @@ func (c *Checker) findNewestExtra(ctx context.Context, ch *chain) error {
 	cmp := comparer{c: c, s: s, comparison: comparison{chat: ch.chat}}
 	seen := c.lasts.get(ch.chat)
 	for i := len(ch.newest) - 1; i >= 0; i-- {
-		seq := ch.newest[i]
+		seq := ch.newest[i].seq
 		if seq <= seen || seq < s.first {
 			break
 		}
@@ -115,7 +115,9 @@ func (c *Checker) findNewestExtra(ctx context.Context, ch *chain) error {
 		if in {
 			break
 		}
-		cmp.extra = append(cmp.extra, seq)
+		if !isOver(ch.newest[i].expires) {
+			cmp.extra = append(cmp.extra, seq)
+		}
 	}
 	err := cmp.addExtra(ctx)
 	ch.findings = append(ch.findings, cmp.findings...)

@@ -6,6 +6,13 @@
 // along the store, chat by chat: prev, n and bucket of the rows follow from one to
 // the next, and the chat's head is that of its last row ([Checker.walkChats]).
 //
+// What the log's edits, deletes, pins, reactions and changes of members make is
+// folded on the way, and compared at its end with what is stored of it, where all
+// that goes into it is in the log ([Checker.compareMade]).
+//
+// What disappears is gone from both: in a chat that had such messages, rows may be
+// missing, and the chain has gaps that are no findings.
+//
 // What moves meanwhile is no difference. How far each shard is stored is read
 // first, and what is above that counts as not yet stored. A row without an event
 // is extra only where the log's beginning has not passed it. Whatever looks wrong
@@ -48,6 +55,14 @@ type Store interface {
 	Page(ctx context.Context, chat schemas.Chat, r store.Range) (events []store.Event, more bool, err error)
 	// Chats yields every chat that was there before, once, with its head.
 	Chats(ctx context.Context) iter.Seq2[store.ChatHead, error]
+	// Events returns the chat's rows at seqs, those that there are, by rising seq.
+	Events(ctx context.Context, chat schemas.Chat, seqs []uint64) ([]store.Event, error)
+	// Edits returns the edits of events, by rising target, then seq.
+	Edits(ctx context.Context, chat schemas.Chat, of []store.Event) ([]store.Edit, error)
+	// Reactions returns what is under events, by their seq; emojis by rising First.
+	Reactions(ctx context.Context, chat schemas.Chat, of []store.Event) (map[uint64][]store.Reactions, error)
+	// Members returns up to limit of a group's rows above after, by rising name.
+	Members(ctx context.Context, chat schemas.Chat, after schemas.User, limit int) ([]store.Member, error)
 }
 
 // Log is what a Checker compares the store with.
@@ -138,6 +153,9 @@ func (c *Checker) Run(ctx context.Context) (*Report, error) {
 		if err := c.walkLog(ctx, c.shards[s]); err != nil {
 			return nil, err
 		}
+		if err := c.compareMade(ctx, c.shards[s]); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.walkChats(ctx); err != nil {
 		return nil, err
@@ -156,6 +174,8 @@ type shard struct {
 	committed   uint64 // of the store; never above last
 	report      *ShardReport
 	badHeads    map[schemas.Chat]struct{} // those found along the log; at most badHeadsMax
+	changes     changes                   // that the log makes, as far as it was walked
+	groups      groups                    // the same
 	reload      sync.Once                 // of the letters
 }
 
@@ -166,7 +186,8 @@ func (c *Checker) begin(ctx context.Context, of streams.Shard) error {
 	if err != nil {
 		return fmt.Errorf("read row of shard %s: %w", of.Token, err)
 	}
-	s := &shard{shard: of, committed: committed, badHeads: make(map[schemas.Chat]struct{})}
+	s := &shard{shard: of, committed: committed, badHeads: make(map[schemas.Chat]struct{}),
+		changes: newChanges(), groups: newGroups()}
 	s.report = &ShardReport{Shard: of.Token, findingsMax: c.cfg.FindingsMax}
 	if s.first, s.last, err = c.bounds(ctx, of); err != nil {
 		return err

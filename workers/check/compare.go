@@ -1,7 +1,6 @@
 package check
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -18,6 +17,14 @@ type comparison struct {
 	newest            uint64 // the highest seq that was compared; 0 where none was
 	findings          []Finding
 	missing           bool // one of the findings is
+
+	// What events do to earlier ones and to groups' members, if their own rows are there.
+	changes        []targeted
+	claims         []uint64            // messages of which something is stored that later events made
+	partial        map[uint64]struct{} // targets of events whose rows are not there
+	members        []memberEvent
+	membersPartial bool          // one of their rows is not there
+	messages       []store.Event // without their JSON
 }
 
 // compareTwice compares a chat's events of a window with its rows; where they
@@ -25,7 +32,7 @@ type comparison struct {
 // missing then is looked for among the letters as they are by now.
 func (c *Checker) compareTwice(ctx context.Context, s *shard, w window, chat schemas.Chat, events []event) (comparison, error) {
 	found, err := c.compareChat(ctx, s, w, chat, events)
-	if err != nil || len(found.findings) == 0 {
+	if err != nil {
 		return found, err
 	}
 	if found.missing {
@@ -33,7 +40,12 @@ func (c *Checker) compareTwice(ctx context.Context, s *shard, w window, chat sch
 			return found, err
 		}
 	}
-	return c.compareChat(ctx, s, w, chat, events)
+	if len(found.findings) > 0 {
+		if found, err = c.compareChat(ctx, s, w, chat, events); err != nil {
+			return found, err
+		}
+	}
+	return found, c.claimReacted(ctx, &found)
 }
 
 // reloadLetters reads the letters once more, once in a shard: those that a
@@ -49,6 +61,7 @@ func (c *Checker) compareChat(ctx context.Context, s *shard, w window, chat sche
 	cmp := comparer{c: c, s: s, comparison: comparison{chat: chat}}
 	seen := c.lasts.get(chat)
 	last := events[len(events)-1].seq
+	events = withoutOver(events)
 	rows := rowsBelow{c: c, chat: chat, before: last + 1, want: len(events) + 1}
 	for {
 		row, ok, err := rows.next(ctx)
@@ -76,7 +89,9 @@ func (c *Checker) compareChat(ctx context.Context, s *shard, w window, chat sche
 				break
 			}
 		}
-		cmp.extra = append(cmp.extra, row.Seq)
+		if !isOver(row.Expires) {
+			cmp.extra = append(cmp.extra, row.Seq)
+		}
 	}
 	return cmp.comparison, cmp.addExtra(ctx)
 }
@@ -118,12 +133,16 @@ func (cmp *comparer) find(kind Kind, seq uint64, format string, args ...any) {
 }
 
 func (cmp *comparer) missingRow(e event) {
+	ev, err := schemas.DecodeEvent(e.data)
+	if err == nil {
+		cmp.leaveOut(ev)
+	}
 	if cmp.c.letters.has(cmp.s.shard, e.seq) {
 		cmp.givenUp++
 		return
 	}
 	cmp.missing = true
-	if _, err := schemas.DecodeEvent(e.data); err != nil {
+	if err != nil {
 		cmp.find(Missing, e.seq, "the event is unreadable (%v), and it is not in the stream %s", err, streams.DeadStream)
 		return
 	}
@@ -140,12 +159,13 @@ func (cmp *comparer) compare(row store.Event, e event) {
 			wrong = append(wrong, what)
 		}
 	}
-	differs("event", !bytes.Equal(row.JSON, e.data))
+	differs("event", !isContent(&row, e.data))
 	differs("time", !row.Time.Equal(e.time))
 	if ev, err := schemas.DecodeEvent(e.data); err == nil {
 		differs("type", row.Type != ev.Type)
 		differs("author", row.Author != ev.From)
 		differs("id", row.ID != ev.ID)
+		cmp.take(&row, e, ev)
 	}
 	if len(wrong) > 0 {
 		cmp.find(Different, e.seq, "the row's %s differs from the event's", strings.Join(wrong, ", "))

@@ -146,6 +146,8 @@ func (c *Checker) compareChats(ctx context.Context, s *shard, w window, byChat m
 	for found := range results {
 		s.report.addCompared(found.compared, found.givenUp)
 		s.report.add(found.findings...)
+		s.changes.add(&found)
+		s.groups.add(&found)
 		if found.newest > 0 {
 			newest[found.chat] = found.newest
 		}
