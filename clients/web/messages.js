@@ -1,41 +1,30 @@
-// The list of messages of one chat, as elements. Text goes in as text only,
-// so nothing that somebody wrote can become markup.
+// The list of one chat as elements: messages, small notices of who came and
+// went, and a line per day.
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+import { bubble, closeActions, element, pendingBubble } from './bubble.js';
+import { notice } from './words.js';
+
 const day = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
-const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' });
-const SHOWN_MAX = 5000; // UTF-16 units of a text shown at first: laying out a whole 100 KB takes half a second
 const NEAR_PX = 80; // so close to the end, a reader is at the end
-
-/** What a body says, in words: this page shows text. */
-export function words(body) {
-  switch (body?.kind) {
-    case 'text':
-      return body.text;
-    case 'image':
-      return body.text ? `[image] ${body.text}` : '[image]';
-    case 'file':
-      return `[file ${body.name}]${body.text ? ` ${body.text}` : ''}`;
-    case 'opaque':
-      return '[encrypted]';
-    default:
-      return '[a message that this page cannot show]';
-  }
-}
 
 export class MessageList {
   #log; // the element that scrolls
-  #list; // holds what the log has: messages, and a line per day
+  #list; // holds what the log has
   #pending; // holds what is not in the log yet
   #drawn = new Map(); // id → {item, note}: what #pending holds, in its order
-  #me;
-  #act; // act(verb, id) is called for 'again' and 'discard'
+  #elements = new Map(); // seq → element of #list
+  #room;
+  #act;
 
-  constructor({ log, list, pending, me, act }) {
+  /**
+   * room is what a message needs to know of its chat: see bubble. act(verb, id) is
+   * called for 'again' and 'discard' of what is not in the log yet.
+   */
+  constructor({ log, list, pending, room, act }) {
     this.#log = log;
     this.#list = list;
     this.#pending = pending;
-    this.#me = me;
+    this.#room = { ...room, show: (seq) => this.show(seq), opened: (it) => this.#closeOthers(it) };
     this.#act = act;
     pending.replaceChildren();
   }
@@ -50,6 +39,7 @@ export class MessageList {
   }
 
   reset(items) {
+    this.#elements.clear();
     this.#list.replaceChildren(this.#fragment(items));
     this.toEnd();
   }
@@ -74,16 +64,57 @@ export class MessageList {
     this.#log.scrollTop = this.#log.scrollHeight - fromEnd;
   }
 
+  /** Draws messages anew that look different now. */
+  change(items) {
+    const { isAtEnd } = this;
+    for (const item of items) {
+      const old = this.#elements.get(item.seq);
+      if (!old) continue;
+      const hadFocus = old.contains(document.activeElement);
+      const drawn = this.#element(item, old.dataset.day);
+      old.replaceWith(drawn);
+      if (hadFocus) (drawn.querySelector('.more') ?? this.#log).focus();
+    }
+    if (isAtEnd) this.toEnd();
+  }
+
+  /** Takes away what has disappeared, and the line of a day that nothing is left of. */
+  remove(items) {
+    const { isAtEnd } = this;
+    for (const { seq } of items) {
+      const it = this.#elements.get(seq);
+      if (!it) continue;
+      const before = it.previousElementSibling;
+      const isLastOfDay = it.nextElementSibling?.dataset.day !== it.dataset.day;
+      if (before?.classList.contains('day') && isLastOfDay) before.remove();
+      if (it.contains(document.activeElement)) this.#log.focus();
+      it.remove();
+      this.#elements.delete(seq);
+    }
+    if (isAtEnd) this.toEnd();
+  }
+
+  /** Leads the reader to a message, where it is held. */
+  show(seq) {
+    const it = this.#elements.get(seq);
+    if (!it) return;
+    it.scrollIntoView({ block: 'center' });
+    it.classList.remove('found');
+    requestAnimationFrame(() => it.classList.add('found'));
+    it.querySelector('button')?.focus({ preventScroll: true });
+  }
+
   /** Draws the outbox of the chat, touching only what differs: it changes at each step of each send. */
   showPending(entries, isOnline) {
     const { isAtEnd } = this;
     const before = this.#drawn;
     this.#drawn = new Map();
     for (const entry of entries) {
+      if (entry.what.type !== 'message') continue;
       const note = pendingNote(entry, isOnline);
       const old = before.get(entry.id);
       before.delete(entry.id);
-      const drawn = old?.note === note ? old : { note, item: this.#pendingItem(entry, note) };
+      const drawn = old?.note === note ? old : { note, item: pendingBubble(entry, this.#room.me, note, this.#act) };
       this.#drawn.set(entry.id, drawn);
       if (!old) this.#pending.append(drawn.item);
       else if (drawn !== old) old.item.replaceWith(drawn.item);
@@ -92,69 +123,46 @@ export class MessageList {
     if (isAtEnd) this.toEnd();
   }
 
+  /** Closes what was opened in a message. */
+  closeActions() {
+    this.#closeOthers();
+  }
+
+  #closeOthers() {
+    for (const it of this.#list.querySelectorAll('li:has(> .actions)')) closeActions(it);
+  }
+
   #fragment(items, lastDay) {
     const fragment = document.createDocumentFragment();
-    for (const { seq, time, event } of items) {
-      if (event.type !== 'message') continue;
-      const when = new Date(time);
-      const itsDay = day.format(when);
-      if (itsDay !== lastDay) fragment.append(element('li', { className: 'day', textContent: itsDay }, itsDay));
+    for (const item of items) {
+      const itsDay = day.format(new Date(item.time));
+      const it = this.#element(item, itsDay);
+      if (!it) continue;
+      if (itsDay !== lastDay) {
+        const line = element('li', { className: 'day', textContent: itsDay });
+        line.dataset.day = itsDay;
+        fragment.append(line);
+      }
       lastDay = itsDay;
-      const item = this.#bubble(event.from === this.#me, event.from, event.body, when);
-      item.dataset.seq = seq;
-      item.dataset.day = itsDay;
-      fragment.append(item);
+      fragment.append(it);
     }
     return fragment;
   }
 
-  #bubble(isMine, from, body, when) {
-    const item = element('li', { className: isMine ? 'message mine' : 'message theirs' });
-    const whole = words(body);
-    const text = element('p', { className: body?.kind === 'text' ? 'text' : 'text other', textContent: beginning(whole), dir: 'auto' });
-    const time = element('time', { dateTime: when.toISOString(), textContent: clock.format(when), title: full.format(when) });
-    item.append(element('span', { className: 'unseen', textContent: `${isMine ? 'You' : from}: ` }), text);
-    if (whole.length > SHOWN_MAX) {
-      const button = element('button', { type: 'button', textContent: 'Show all of it' });
-      button.onclick = () => {
-        text.textContent = whole;
-        button.remove();
-      };
-      item.append(button);
-    }
-    item.append(time);
-    return item;
+  /** The element of an event; undefined for one that only changes others. */
+  #element(item, itsDay) {
+    const said = notice(item.event, this.#room.me);
+    if (!said && item.event.type !== 'message') return undefined;
+    const it = said ? element('li', { className: 'notice', textContent: said }) : bubble(item, this.#room);
+    it.dataset.seq = item.seq;
+    it.dataset.day = itsDay;
+    this.#elements.set(item.seq, it);
+    return it;
   }
-
-  #pendingItem(entry, text) {
-    const item = this.#bubble(true, this.#me, entry.body, new Date(entry.at));
-    item.classList.add('pending');
-    item.classList.toggle('failed', entry.state === 'failed');
-    item.append(element('span', { className: 'note', textContent: text }));
-    if (entry.state === 'failed') {
-      for (const [verb, label] of [['again', 'Try again'], ['discard', 'Discard']]) {
-        const button = element('button', { type: 'button', textContent: label });
-        button.onclick = () => this.#act(verb, entry.id);
-        item.append(button);
-      }
-    }
-    return item;
-  }
-}
-
-/** The part of text that is shown at first; a character of two units stays whole. */
-function beginning(text) {
-  return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX).replace(/[\uD800-\uDBFF]$/, '')}…` : text;
 }
 
 function pendingNote({ state, error }, isOnline) {
   if (state === 'failed') return `Not sent: ${error}`;
   if (state === 'acked') return 'Sent';
   return isOnline ? 'Sending…' : 'Waits for the connection';
-}
-
-function element(name, properties, itsDay) {
-  const it = Object.assign(document.createElement(name), properties);
-  if (itsDay) it.dataset.day = itsDay;
-  return it;
 }

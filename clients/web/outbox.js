@@ -1,4 +1,4 @@
-// The messages this client was told to send, until they are seen in the log.
+// What this client was told to say: messages, and changes of messages, until they are seen in the log.
 //
 // The rules:
 //  - An entry has its own id from the start. The same id again is the same
@@ -20,16 +20,16 @@ const REST_MS_MAX = 30_000;
 
 export class Outbox {
   #link;
-  #entries = new Map(); // id → {id, chat, body, at, after, state, seq?, error?}, in the order they were written
+  #entries = new Map(); // id → {id, chat, what, at, after, state, seq?, error?}, in the order they were written
   #busy = new Set(); // chats with a send on its way, or resting after a refusal
 
   /**
    * link is how the outbox reaches its Parley: {isOnline(), request(frame),
-   * highest(chat), mend(chat), changed(chat)}. saved is what toJSON() gave before a reload.
+   * highest(chat), mend(chat), changed(chat), problem(chat, error)}. saved is what toJSON() gave before a reload.
    */
   constructor(link, saved = []) {
     this.#link = link;
-    for (const entry of saved) this.#entries.set(entry.id, { ...entry, state: entry.state === 'failed' ? 'failed' : 'waiting' });
+    for (const entry of saved) if (entry.what) this.#entries.set(entry.id, { ...entry, state: entry.state === 'failed' ? 'failed' : 'waiting' });
   }
 
   /** What JSON.stringify stores; the next page may begin with it. */
@@ -41,12 +41,13 @@ export class Outbox {
     return [...this.#entries.values()].filter((entry) => entry.chat === chat);
   }
 
-  add(chat, body) {
+  /** Adds a send: what has its type and all that belongs to that. */
+  add(chat, what) {
     if (this.#entries.size >= ENTRIES_MAX) {
       throw new ParleyError('overloaded', `${ENTRIES_MAX} messages are waiting to be sent. Wait until some are through.`);
     }
     // after is set at the first try: null says that there was none.
-    const entry = { id: ulid(), chat, body, at: new Date().toISOString(), after: null, state: 'waiting' };
+    const entry = { id: ulid(), chat, what, at: new Date().toISOString(), after: null, state: 'waiting' };
     this.#entries.set(entry.id, entry);
     this.#link.changed(chat);
     this.#pump(chat);
@@ -103,12 +104,12 @@ export class Outbox {
   }
 
   #frame(entry) {
-    const { id, chat, body } = entry;
+    const { id, chat, what } = entry;
     const isRetry = entry.after !== null;
     entry.after ??= this.#link.highest(chat) ?? 0;
     entry.state = 'sending';
     this.#link.changed(chat);
-    const frame = { t: 'send', id, chat, type: 'message', body };
+    const frame = { t: 'send', id, chat, ...what };
     return isRetry ? { ...frame, retry: true, after: entry.after } : frame;
   }
 
@@ -130,6 +131,12 @@ export class Outbox {
     if (error.retryAfter > 0) {
       entry.state = 'waiting';
       return Math.min(error.retryAfter * 1000, REST_MS_MAX);
+    }
+    // A message stays, for its text; a change of one is only told of.
+    if (entry.what.type !== 'message') {
+      this.confirm(entry.id);
+      this.#link.problem(entry.chat, error);
+      return 0;
     }
     entry.state = 'failed';
     entry.error = error.message;

@@ -4,80 +4,47 @@
 //   parley.addEventListener('timeline', ({ detail }) => draw(detail.chat, detail.kind, detail.events));
 //   parley.start();
 //   parley.open('direct.alice.bob');
-//   parley.send('direct.alice.bob', { kind: 'text', text: 'hi' });
+//   parley.send('direct.alice.bob', { body: { kind: 'text', text: 'hi' } });
+//   const { chats } = await parley.ask({ t: 'chats' });
 //
 // What a client has to do, and where it is done:
 //
 //  1. Say hello with a token, and with the highest seq of each chat held;
 //     what was missed comes as ordinary events, then `resumed`.        #hello
-//  2. Drop events that are not new; fill a gap from history.           timeline.js, #repair
-//  3. Send again what was not acknowledged, with the same id.          outbox.js
-//  4. Renew the token before it expires.                               #renewLater
-//  5. Come back after a lost connection, with growing delays, or when
-//     the server says.                                                 reconnectDelay
-//  6. Ignore frames and members it does not know: more will come.      #receive
+//  2. Drop events that are not new; fill a gap from history.           timeline.js, repairs.js
+//  3. Do to messages what edits, deletes, reactions and pins say, and
+//     let go of what disappears.                                       fold.js, #expire
+//  4. Send again what was not acknowledged, with the same id.          outbox.js
+//  5. Hold the chats that one is added to, and no other.               #chatChanged
+//  6. Renew the token before it expires.                               #renewLater
+//  7. Come back after a lost connection, with growing delays, or when
+//     the server says.                                                 reconnect.js
+//  8. Ignore frames and members it does not know: more will come.      #receive
 //
 // Events (CustomEvent, see detail):
 //   state     {state, message?}       idle connecting resuming online waiting stopped
-//   timeline  {chat, kind, events}    kind: append, prepend, or reset: draw timeline(chat) anew
+//   timeline  {chat, kind, events}    kind: append, prepend, change, gone, or reset: draw timeline(chat) anew
+//   came      {chat, events}          what is new at the end of a chat, shown or not
+//   chat      {chat, change, …}       something of a chat changed for its user, as the server tells it
+//   missed    {}                      lists that were asked for may be old: ask again
 //   outbox    {chat}                  an entry of the outbox came, went or changed
 //   typing    {chat, user}
 //   problem   {chat?, error}          a ParleyError that no caller is waiting for
 
 import { Connection, ParleyError } from './connection.js';
 import { Outbox } from './outbox.js';
+import { reconnectDelay } from './reconnect.js';
+import { Repairs } from './repairs.js';
 import { Timeline } from './timeline.js';
 
 export { ParleyError } from './connection.js';
 
 const CHATS_MAX = 200; // held, and so resumed; beyond it the least recently used is forgotten
-const PAGE_EVENTS = 50;
-const REPAIR_EVENTS = 200; // the most one page holds
-const REPAIR_PAGES_MAX = 5; // further behind, the newest page replaces what is held
-const REPAIR_WAITING_MAX = 1000; // live events kept back during a repair; more are read by another one
-const HISTORY_TRIES = 3;
+const ASK_TRIES = 3;
 const TYPING_MS = 3000; // the server passes on no more than one in that time
 const RENEW_AGAIN_MS = 5000;
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 const STEADY_MS = 10_000; // a connection that lived so long was a good one
-const BACKOFF_MS = 500;
-const BACKOFF_MS_MAX = 30_000;
-
-/** The chat of two users. Their order is that of bytes; names are ASCII, so that of JavaScript too. */
-export function directChat(a, b) {
-  return `direct.${a < b ? `${a}.${b}` : `${b}.${a}`}`;
-}
-
-/**
- * How long to wait, in ms, before the next connection: after {code, reason},
- * with failures the number of short-lived connections in a row before this one.
- * null: do not come back.
- */
-export function reconnectDelay({ code, reason }, failures, random = Math.random) {
-  const backoff = Math.min(BACKOFF_MS * 2 ** failures, BACKOFF_MS_MAX) * (0.5 + random() / 2);
-  switch (code) {
-    case 4003: // session revoked
-      return null;
-    case 4002: // token expired: the next hello has a new one
-    case 4008: // too slow: resuming loses nothing
-      return failures === 0 ? 0 : backoff;
-    case 4012: // node draining: it spreads its clients by telling each its delay
-      return drainDelay(reason) ?? backoff;
-    case 4013: // node full: a balancer needs a moment to see it
-      return Math.max(backoff, 1000);
-    default:
-      return backoff;
-  }
-}
-
-function drainDelay(reason) {
-  try {
-    const { delay } = JSON.parse(reason);
-    return delay >= 0 ? Math.min(delay, 60_000) : null;
-  } catch {
-    return null;
-  }
-}
 
 export class Parley extends EventTarget {
   #url;
@@ -87,12 +54,15 @@ export class Parley extends EventTarget {
   #connection = null;
   #welcome = null; // of this connection
   #welcomedAt = 0; // by performance.now(): the device's clock may be wrong
+  #clock = Date.now() - performance.now(); // added to performance.now() it is the server's clock
+  #expiryTimer;
   #refusal = ''; // why the server is about to close
   #endPause = () => {};
   #renewTimer;
   #timelines = new Map(); // chat → Timeline, the most recently used last
   #typedAt = new Map(); // chat → when the last typing frame went out; no more than timelines
   #outbox;
+  #repairs;
 
   /**
    * url: of the WebSocket. token({fresh}): resolves with {token}; fresh says
@@ -111,9 +81,18 @@ export class Parley extends EventTarget {
         highest: (chat) => this.#timelines.get(chat)?.highest,
         mend: (chat) => this.#mend(chat),
         changed: (chat) => this.#tell('outbox', { chat }),
+        problem: (chat, error) => this.#tell('problem', { chat, error }),
       },
       saved,
     );
+    this.#repairs = new Repairs({
+      history: (question) => this.ask({ t: 'history', ...question }),
+      took: (timeline, kind, events, added) => this.#took(timeline, kind, events, added),
+      changed: ({ chat }, items) => this.#tell('timeline', { chat, kind: 'change', events: items }),
+      gone: ({ chat }) => this.#chatChanged({ chat, change: 'removed' }),
+      problem: (chat, error) => this.#tell('problem', { chat, error }),
+      older: (chat) => this.older(chat),
+    });
   }
 
   get state() {
@@ -162,6 +141,7 @@ export class Parley extends EventTarget {
 
   stop() {
     this.#become('stopped');
+    clearTimeout(this.#expiryTimer);
     this.#endPause();
     this.#connection?.end(1000);
   }
@@ -179,33 +159,39 @@ export class Parley extends EventTarget {
   }
 
   /** Reads the page before what is held of chat; a 'timeline' event brings it. */
-  async older(chat) {
+  older(chat) {
     const timeline = this.timeline(chat);
-    const { epoch } = timeline;
     if (!timeline.more || timeline.full || timeline.loading || timeline.repair || this.#state !== 'online') return;
-    timeline.loading = true;
-    try {
-      // Without `before` it is the newest page. Live events that come meanwhile are
-      // in the page too, or after it: the page holds all that came before the request.
-      const page = await this.#history({ chat, before: timeline.lowest, limit: PAGE_EVENTS });
-      if (timeline.epoch !== epoch) return;
-      timeline.loaded = true;
-      this.#took(timeline, 'prepend', timeline.prepend(page.events, page.more));
-    } catch (error) {
-      if (error.code !== 'disconnected') this.#tell('problem', { chat, error });
-    } finally {
-      timeline.loading = false;
-    }
+    this.#repairs.readOlder(timeline);
   }
 
-  /** Sends body to chat, now or when there is a connection; returns its id. Throws a ParleyError where it cannot. */
-  send(chat, body) {
-    const bytes = new TextEncoder().encode(JSON.stringify(body)).length;
+  /**
+   * Says what in chat, now or when there is a connection: {body, replyTo?, ttl?},
+   * or with another type {type, target, …}. Returns its id. Throws a ParleyError
+   * where it cannot.
+   */
+  send(chat, what) {
+    const bytes = new TextEncoder().encode(JSON.stringify(what.body ?? {})).length;
     const bytesMax = this.#welcome?.bodyBytesMax ?? 102_400;
     if (bytes > bytesMax) {
       throw new ParleyError('too_large', `This message has ${bytes} bytes. The most is ${bytesMax}.`);
     }
-    return this.#outbox.add(chat, body);
+    return this.#outbox.add(chat, { type: 'message', ...what });
+  }
+
+  /** Asks anything else; resolves with the answer, rejects with a ParleyError. Where the server says that this can help, it asks again. */
+  async ask(frame) {
+    const connection = this.#connection;
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#request(frame);
+      } catch (error) {
+        if (!(error.retryAfter > 0) || tries === ASK_TRIES) throw error;
+        await new Promise((resolve) => setTimeout(resolve, error.retryAfter * 1000));
+        // The next connection resumes and asks for itself.
+        if (connection !== this.#connection) throw new ParleyError('disconnected', 'The connection was lost.');
+      }
+    }
   }
 
   /** Call it at each key: only so many frames go out as will be passed on. */
@@ -250,12 +236,15 @@ export class Parley extends EventTarget {
       case 'welcome':
         return this.#welcomed(frame);
       case 'event':
-        return this.#arrive(this.timeline(frame.chat), frame);
+        return this.#repairs.arrive(this.timeline(frame.chat), frame);
+      case 'chat':
+        return this.#chatChanged(frame);
       case 'resumed':
         return this.#resumed(frame);
       case 'resync':
         // The edge may have missed something, and only we know what we hold.
-        return this.#mendAll();
+        this.#mendAll();
+        return this.#tell('missed', {});
       case 'typing':
         return this.#tell('typing', { chat: frame.chat, user: frame.user });
       case 'error':
@@ -267,6 +256,7 @@ export class Parley extends EventTarget {
   #welcomed(welcome) {
     this.#welcome = welcome;
     this.#welcomedAt = performance.now();
+    this.#clock = Date.parse(welcome.now) - this.#welcomedAt;
     this.#connection.keepAlive(welcome.heartbeat);
     this.#renewLater(welcome.expires);
     this.#become('resuming');
@@ -277,25 +267,32 @@ export class Parley extends EventTarget {
     this.#become('online');
     for (const { chat, reason } of reset ?? []) {
       const timeline = this.timeline(chat);
-      if (reason === 'not_member') {
-        timeline.wanted = false;
-        this.#clear(timeline);
-      } else {
-        // gap: too much was missed · ahead: the log is another one
-        this.#repair(timeline, { anew: true });
-      }
+      // gap: too much was missed · ahead: the log is another one
+      if (reason === 'not_member') this.#chatChanged({ chat, change: 'removed' });
+      else this.#repairs.mend(timeline, { anew: true });
     }
     // A copy: using a timeline moves it to the end of the map.
     for (const timeline of [...this.#timelines.values()]) {
       if (timeline.wanted && !timeline.loaded) this.older(timeline.chat);
     }
     this.#outbox.resume();
+    this.#tell('missed', {});
+  }
+
+  /** A chat that one is added to is held, and so resumed, from there on; one that one is taken out of is not. */
+  #chatChanged(frame) {
+    if (frame.change === 'added') this.timeline(frame.chat).beginAt(frame.seq);
+    if (frame.change === 'removed') {
+      const timeline = this.#timelines.get(frame.chat);
+      this.#timelines.delete(frame.chat);
+      if (timeline) this.#repairs.clear(timeline);
+    }
+    this.#tell('chat', frame);
   }
 
   /** The server's clock decides when a token expires, so its time is counted from the welcome. */
   #renewLater(expires) {
-    const serverNow = Date.parse(this.#welcome.now) + (performance.now() - this.#welcomedAt);
-    const left = Date.parse(expires) - serverNow;
+    const left = Date.parse(expires) - this.#now();
     const wait = Math.max(left * 0.8, left - 60_000); // a minute before the end, or a fifth
     const connection = this.#connection;
     clearTimeout(this.#renewTimer);
@@ -330,114 +327,49 @@ export class Parley extends EventTarget {
     });
   }
 
-  // ── Events, gaps and repairs ──
-
-  /** An event came live. */
-  #arrive(timeline, item) {
-    const { repair } = timeline;
-    if (!repair) {
-      if (timeline.misses(item)) this.#repair(timeline, { first: item });
-      else this.#append(timeline, [item]);
-    } else if (repair.waiting.length < REPAIR_WAITING_MAX) {
-      repair.waiting.push(item);
-    } else {
-      repair.overflowed = true;
-    }
-  }
-
-  /**
-   * Reads what is missing after the highest seq held, while live events wait.
-   * It asks once: after that, the event that showed the gap is taken whatever
-   * came back, since what is missing may be gone for good.
-   */
-  async #repair(timeline, { first, anew = false }) {
-    const repair = { waiting: first ? [first] : [], overflowed: false };
-    timeline.repair = repair;
-    try {
-      if (anew || !(await this.#catchUp(timeline, repair))) await this.#readAnew(timeline, repair);
-    } catch (error) {
-      if (error.code !== 'disconnected') {
-        // What is to be read anew must not stay: events of the new log could all look old.
-        if (anew) this.#clear(timeline);
-        this.#tell('problem', { chat: timeline.chat, error });
-      }
-    }
-    if (timeline.repair !== repair) return; // the connection was lost, or another repair began
-    timeline.repair = null;
-    const [head, ...rest] = repair.waiting;
-    if (head) this.#append(timeline, [head]);
-    for (const item of rest) this.#arrive(timeline, item);
-    if (timeline.repair) return;
-    if (repair.overflowed) this.#repair(timeline, {});
-    else if (timeline.wanted && !timeline.loaded && !anew) this.older(timeline.chat);
-  }
-
-  /** Returns false where the chat is further ahead than a client should page through. */
-  async #catchUp(timeline, repair) {
-    for (let pages = 0; pages < REPAIR_PAGES_MAX; pages++) {
-      const page = await this.#history({ chat: timeline.chat, after: timeline.highest ?? 0, limit: REPAIR_EVENTS });
-      if (timeline.repair !== repair) return true;
-      this.#append(timeline, page.events);
-      if (!page.more) return true;
-    }
-    return false;
-  }
-
-  /** Puts the newest page in the place of all that is held. */
-  async #readAnew(timeline, repair) {
-    const page = await this.#history({ chat: timeline.chat, limit: PAGE_EVENTS });
-    if (timeline.repair !== repair) return;
-    timeline.clear();
-    timeline.loaded = true;
-    this.#took(timeline, 'reset', timeline.prepend(page.events, page.more));
-  }
+  // ── Events ──
 
   #mend(chat) {
     const timeline = this.#timelines.get(chat);
     const isUp = this.#state === 'online' || this.#state === 'resuming';
-    if (isUp && timeline && timeline.highest !== null && !timeline.repair) this.#repair(timeline, {});
+    if (isUp && timeline && timeline.highest !== null && !timeline.repair) this.#repairs.mend(timeline);
   }
 
   #mendAll() {
     for (const chat of [...this.#timelines.keys()]) this.#mend(chat);
   }
 
-  #append(timeline, items) {
-    const added = items.filter((item) => timeline.append(item));
-    if (timeline.trim()) this.#took(timeline, 'reset', timeline.events);
-    else this.#took(timeline, 'append', added);
-  }
-
-  #took(timeline, kind, events) {
+  #took(timeline, kind, events, added = kind === 'append' ? events : []) {
+    const { chat } = timeline;
     for (const { event } of events) if (event.from === this.user) this.#outbox.confirm(event.id);
-    this.#outbox.settle(timeline.chat, timeline.highest);
-    if (events.length > 0 || kind !== 'append') this.#tell('timeline', { chat: timeline.chat, kind, events });
+    this.#outbox.settle(chat, timeline.highest);
+    if (events.length > 0 || kind !== 'append') this.#tell('timeline', { chat, kind, events });
+    if (added.length > 0) this.#tell('came', { chat, events: added });
+    if (events.some(({ event }) => event.ttl > 0)) this.#expire();
   }
 
-  #clear(timeline) {
-    timeline.clear();
-    this.#tell('timeline', { chat: timeline.chat, kind: 'reset', events: [] });
+  /** Lets go of what has disappeared, now and whenever the next does. */
+  #expire() {
+    clearTimeout(this.#expiryTimer);
+    let next = Infinity;
+    for (const timeline of [...this.#timelines.values()]) {
+      const gone = timeline.expire(this.#now());
+      if (gone.length > 0) this.#tell('timeline', { chat: timeline.chat, kind: 'gone', events: gone });
+      next = Math.min(next, timeline.nextExpiry);
+    }
+    if (next === Infinity) return;
+    this.#expiryTimer = setTimeout(() => this.#expire(), Math.min(Math.max(next - this.#now(), 0) + 1, TIMEOUT_MS_MAX));
+  }
+
+  /** The server's clock, in ms. */
+  #now() {
+    return this.#clock + performance.now();
   }
 
   // ── Asking ──
 
   #request(frame) {
     return this.#connection?.request(frame) ?? Promise.reject(new ParleyError('disconnected', 'There is no connection.'));
-  }
-
-  /** Asks for a page, again where the server says that this can help. */
-  async #history(question) {
-    const connection = this.#connection;
-    for (let tries = 1; ; tries++) {
-      try {
-        return await this.#request({ t: 'history', ...question });
-      } catch (error) {
-        if (!(error.retryAfter > 0) || tries === HISTORY_TRIES) throw error;
-        await new Promise((resolve) => setTimeout(resolve, error.retryAfter * 1000));
-        // The next connection resumes and asks for itself.
-        if (connection !== this.#connection) throw new ParleyError('disconnected', 'The connection was lost.');
-      }
-    }
   }
 
   // ── Telling ──

@@ -321,15 +321,15 @@ func staysAway(t *testing.T, s *script) {
 func showsUnread(t *testing.T, s *script) {
 	p := s.begin(false)
 	p.say(`{"t":"event","chat":"direct.alice.carol","seq":7,"prev":5,"time":"2026-11-23T22:56:17Z","event":{"type":"message","id":"c1","from":"carol","body":{"kind":"text","text":"psst"}}}`)
-	webtest.Until(t, "carol in the list", func() string { return s.tab.Text("#partners") },
-		func(text string) bool { return strings.Contains(text, "carol1 unread") })
+	webtest.Until(t, "carol in the list", func() string { return s.tab.Text("#chats") },
+		func(text string) bool { return strings.Contains(text, "1 unread") })
 	webtest.Eval[bool](s.tab, `location.hash = '#alice/carol', true`)
 	history := p.want("history")
 	if history.Chat != "direct.alice.carol" || history.Before == nil || *history.Before != 7 {
 		t.Fatalf("the page asks for %+v, want what is before the event it holds", history)
 	}
 	s.wantMessages("psst")
-	if got := s.tab.Text("#partners"); strings.Contains(got, "unread") {
+	if got := s.tab.Text("#chats"); strings.Contains(got, "unread") {
 		t.Errorf("the list says %q after the chat was opened", got)
 	}
 }
@@ -350,7 +350,7 @@ func showsText(t *testing.T, s *script) {
 	items = append(items, item(99, 0, "bob", "b99", long))
 	s.begin(false, items...)
 	s.wantMessages(append(slices.Clone(texts), long[:4999]+"…")...)
-	webtest.Eval[bool](s.tab, `document.querySelector('#messages button').click(), true`)
+	webtest.Eval[bool](s.tab, `document.querySelector('#messages .all').click(), true`)
 	s.wantMessages(append(texts, long)...)
 	if wide := webtest.Eval[bool](s.tab, `document.querySelector('#log').scrollWidth > document.querySelector('#log').clientWidth`); wide {
 		t.Error("a long word makes the log scroll sideways")
@@ -366,7 +366,7 @@ func showsText(t *testing.T, s *script) {
 
 func waitsByCode(t *testing.T, s *script) {
 	// [code, reason, failures] → delay in ms with the least and with the most of chance.
-	got := webtest.Eval[[][]int](s.tab, `import('/parley.js').then(({ reconnectDelay }) => [
+	got := webtest.Eval[[][]int](s.tab, `import('/reconnect.js').then(({ reconnectDelay }) => [
 		[1006, '', 0], [1006, '', 3], [1006, '', 40], [4002, '', 0], [4008, '', 0], [4008, '', 1],
 		[4012, '{"delay":1234}', 5], [4012, 'nonsense', 0], [4012, '{"delay":1e12}', 0], [4013, '', 0], [4003, '', 0],
 	].map(([code, reason, failures]) => [() => 0, () => 1].map((random) => reconnectDelay({ code, reason }, failures, random) ?? -1)))`)

@@ -44,7 +44,7 @@ func openPage(t *testing.T, browser *webtest.Browser) *script {
 		if err != nil {
 			return // Upgrade has answered
 		}
-		s.peers <- &peer{t, socket, r.Header.Get("Cookie")}
+		s.peers <- &peer{t: t, socket: socket, cookie: r.Header.Get("Cookie")}
 	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -105,6 +105,7 @@ type peer struct {
 	t      *testing.T
 	socket *websocket.Conn
 	cookie string // of the handshake
+	chats  string // what the list of chats has; empty: it is not answered
 }
 
 // frame has the members of every frame that the page sends.
@@ -137,7 +138,11 @@ func (p *peer) want(t string) frame {
 		if got.T == t {
 			return got
 		}
-		if got.T != "typing" && got.T != "ping" {
+		if got.T == "chats" && p.chats != "" {
+			p.say(`{"t":"chats","ref":%d,"chats":%s}`, got.Ref, p.chats)
+			continue
+		}
+		if got.T != "typing" && got.T != "ping" && got.T != "chats" {
 			p.t.Fatalf("frame %s, want a %s", data, t)
 		}
 	}

@@ -1,8 +1,9 @@
 // Package web is the page of a development server: a small chat in plain
 // JavaScript modules, served as it is written.
 //
-// parley.js, with connection.js, outbox.js and timeline.js beside it, is a
-// client of the protocol to read and to build on; app.js and messages.js draw.
+// parley.js, with connection.js, reconnect.js, outbox.js, timeline.js, repairs.js,
+// fold.js and chatlist.js beside it, is a client of the protocol to read and to
+// build on; session.js and what it imports draw.
 package web
 
 import (

@@ -159,6 +159,8 @@ func (r *room) answer(socket *websocket.Conn, frame schemas.Frame) {
 	case schemas.TSend:
 		seq := r.addLocked(r.sockets[socket], frame.Send.ID, string(frame.Send.Body))
 		tell(socket, `{"t":"ack","ref":%d,"id":%q,"chat":%q,"seq":%d,"time":"2026-11-23T22:56:17Z"}`, frame.Ref.Value, frame.Send.ID, chat, seq)
+	case schemas.TChats:
+		tell(socket, `{"t":"chats","ref":%d,"chats":[]}`, frame.Ref.Value)
 	case schemas.TTyping:
 		for other, user := range r.sockets {
 			if user != r.sockets[socket] {

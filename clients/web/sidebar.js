@@ -1,0 +1,51 @@
+// The list of chats as elements.
+
+import { beginning, element } from './bubble.js';
+import { lastShown } from './chatlist.js';
+import { address, isGroup } from './names.js';
+import { preview } from './words.js';
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const date = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
+
+/** Draws the chats of list, a ChatList, into $('chats') and $('archived'). shown: the chat in view; title(chat): its name. */
+export function drawChats($, list, { shown, title }) {
+  const focused = document.activeElement?.closest('#chats a, #archived a')?.getAttribute('href');
+  const chats = list.chats;
+  if (shown && !list.get(shown)) chats.unshift({ chat: shown }); // nothing was said there yet
+  const row = (entry) => element('li', {}, link(entry, list, shown, title(entry.chat)));
+  $('chats').replaceChildren(...chats.filter((entry) => !entry.archived).map(row));
+  const archived = chats.filter((entry) => entry.archived);
+  $('archived').replaceChildren(...archived.map(row));
+  $('archive').hidden = archived.length === 0;
+  if (archived.some(({ chat }) => chat === shown)) $('archive').open = true;
+  if (focused) document.querySelector(`#chats a[href="${focused}"], #archived a[href="${focused}"]`)?.focus();
+}
+
+function link(entry, list, shown, title) {
+  const it = element('a', { href: address(list.me, entry.chat) });
+  if (entry.chat === shown) it.setAttribute('aria-current', 'page');
+  const name = element('span', { className: 'name', textContent: title });
+  const last = lastShown(entry);
+  const said = element('span', { className: 'last', dir: 'auto', textContent: last ? beginning(preview(last, list.me, isGroup(entry.chat))) : '' });
+  it.append(element('span', { className: 'line' }, name, ...marks(entry), when(last)), element('span', { className: 'line' }, said, ...badge(list.unread(entry.chat))));
+  return it;
+}
+
+function marks({ pinned, muted, mutedUntil }) {
+  const isMuted = muted && !(Date.parse(mutedUntil) < Date.now());
+  const mark = (sign, meaning) => element('span', { className: 'mark', textContent: sign, role: 'img', ariaLabel: meaning, title: meaning });
+  return [pinned && mark('📌', 'pinned'), isMuted && mark('🔕', 'muted')].filter(Boolean);
+}
+
+function when(last) {
+  if (!last) return '';
+  const time = new Date(last.time);
+  const isToday = time.toDateString() === new Date().toDateString();
+  return element('time', { dateTime: time.toISOString(), textContent: (isToday ? clock : date).format(time) });
+}
+
+function badge(count) {
+  if (count === 0) return [];
+  return [element('span', { className: 'badge', textContent: count }, element('span', { className: 'unseen', textContent: ' unread' }))];
+}
