@@ -33,6 +33,7 @@ type world struct {
 	t    testing.TB
 	edge jetstream.JetStream
 	path string // of the store; nobody has it open
+	said int    // events, by say
 }
 
 func newWorld(t testing.TB, options streamstest.Options) *world {
