@@ -72,7 +72,7 @@ func drawDamage(t *rapid.T, from uint64, holes string) (statements []string) {
 			fmt.Sprintf("DELETE FROM members_by_chat WHERE since >= %d", from),
 			fmt.Sprintf("UPDATE members_by_chat SET role = 'admin', stamp = 0 WHERE stamp >= %d", from),
 			fmt.Sprintf("UPDATE members_by_chat SET since = 0, visible = 1 WHERE since >= %d", from),
-			fmt.Sprintf("UPDATE chats_by_user SET role = 'left' WHERE stamp >= %d", from),
+			fmt.Sprintf("UPDATE chats_by_user SET role = 'left' WHERE stamp >= %d AND %s", from, whole),
 			fmt.Sprintf("DELETE FROM chats_by_user WHERE since >= %d AND %s", from, whole),
 			fmt.Sprintf("UPDATE chats_by_user SET read = 0, read_n = 0 WHERE read >= %d AND %s", from, whole),
 			fmt.Sprintf("DELETE FROM chats WHERE %s AND last_seq >= %d AND %s", chat, from, whole),
