@@ -196,3 +196,15 @@ func (w *groupWorld) race(t *testing.T, n int) {
 	close(stop)
 	speaking.Wait()
 }
+
+// Who has made a group may talk there as soon as it has the answer.
+func TestWhoMadeAGroupTalksThereAtOnce(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, "", "--user-rate=0")
+	alice := d.talk(t, "alice")
+	for range 100 {
+		chat := alice.done(`{"t":"create","id":"%s","name":"New"}`, newID()).Chat
+		alice.send(chat, "hello")
+	}
+	t.Log("100 groups: 0 refused")
+}

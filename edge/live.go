@@ -102,7 +102,7 @@ func (v *liveLoop) join(ctx context.Context, name schemas.User, s *session) erro
 
 	if !ok {
 		if u.failed = v.subscribe(ctx, u); u.failed == nil {
-			v.edge.loadUser(ctx, u)
+			v.edge.loadUser(ctx, u, false)
 		}
 		close(u.ready)
 	}

@@ -148,14 +148,15 @@ func (u *user) blocksIn(chat schemas.Chat) bool {
 
 // loadUser asks workers for a user's groups and blocks, and enters the groups.
 // Where no worker answers, or the log does not, the user is served without: it
-// talks with whom it likes, and its groups come when both do.
-func (e *Edge) loadUser(ctx context.Context, u *user) {
+// talks with whom it likes, and its groups come when both do. Again tells that its
+// sessions know of its groups, and have to be told what is new.
+func (e *Edge) loadUser(ctx context.Context, u *user, again bool) {
 	u.entering.Lock()
 	defer u.entering.Unlock()
 	joined, blocks, err := e.askUser(ctx, u.name)
 	if err == nil {
 		u.setBlocks(blocks)
-		err = e.enterGroups(ctx, u, joined)
+		err = e.enterGroups(ctx, u, joined, again)
 	}
 	if u.setUnknown(err != nil); err != nil && ctx.Err() == nil {
 		e.log.Debug("a user's groups are not known yet", "user", u.name, "error", err)
@@ -203,7 +204,7 @@ func (e *Edge) ask(ctx context.Context, subject string, request, answer any) *sc
 
 // enterGroups makes u a member of the groups that a worker named, and returns
 // when NATS has their subscriptions.
-func (e *Edge) enterGroups(ctx context.Context, u *user, joined *schemas.JoinedAnswer) error {
+func (e *Edge) enterGroups(ctx context.Context, u *user, joined *schemas.JoinedAnswer, again bool) error {
 	layout := e.logReader.Layout()
 	asOf := func(chat schemas.Chat) uint64 { return joined.Stored[layout.Shard(chat).Token] }
 	groups := make([]*group, len(joined.Groups))
@@ -245,8 +246,13 @@ func (e *Edge) enterGroups(ctx context.Context, u *user, joined *schemas.JoinedA
 			}
 			known = last
 		}
+		before, _ := g.memberOf(u)
 		if _, err := e.admit(ctx, g, u, m, known); err != nil {
 			return err
+		}
+		if is, _ := g.memberOf(u); again && is.since != before.since {
+			e.letIn(ctx, u, g) // word of it was lost
+			continue
 		}
 		for _, s := range u.everySession() {
 			g.attach(s)
@@ -399,7 +405,7 @@ func (e *Edge) loadLoop(ctx context.Context) {
 		for _, u := range users {
 			group.Go(func() error {
 				unknown := u.isUnknown()
-				e.loadUser(ctx, u)
+				e.loadUser(ctx, u, !unknown)
 				if unknown && !u.isUnknown() {
 					for _, s := range u.everySession() {
 						s.push(resyncFrame)

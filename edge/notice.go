@@ -86,25 +86,30 @@ func (e *Edge) added(ctx context.Context, u *user, notice *schemas.Notice) error
 	if err != nil || !in {
 		return err
 	}
-	m, in = g.memberOf(u) // by the notice's event, or it was taken out and came in again since
+	e.letIn(ctx, u, g)
+	return nil
+}
+
+// letIn has the sessions of a user who has come into a group be told, sent the
+// event by which it did and what followed, and then what comes live. That event
+// may be a later one than that of which word came. The caller holds u.entering.
+func (e *Edge) letIn(ctx context.Context, u *user, g *group) {
+	m, in := g.memberOf(u)
 	if !in {
-		return nil
+		return
 	}
-	told := notice.ChatFrame
-	told.Seq = m.since
-	frame := jsonFrame(told)
+	frame := jsonFrame(schemas.ChatFrame{T: schemas.TChat, Chat: g.chat, Change: schemas.ChatAdded, Seq: m.since})
 	for _, s := range u.everySession() {
-		welcomed := s.holdChat(ctx, notice.Chat, frame)
+		welcomed := s.holdChat(ctx, g.chat, frame)
 		g.attach(s)
 		if !welcomed {
 			continue // it is sent what comes from its welcome on
 		}
-		r := resume{edge: e, session: s, entering: true, since: map[schemas.Chat]uint64{notice.Chat: m.since}}
-		if r.chat(ctx, notice.Chat, m.since-1, m.since); len(r.result.Reset) > 0 {
+		r := resume{edge: e, session: s, entering: true, since: map[schemas.Chat]uint64{g.chat: m.since}}
+		if r.chat(ctx, g.chat, m.since-1, m.since); len(r.result.Reset) > 0 {
 			s.push(resyncFrame)
 		}
 	}
-	return nil
 }
 
 // holdChat keeps a chat's live events from a session until its resume has sent
