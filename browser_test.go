@@ -16,3 +16,9 @@ func TestTwoBrowserWindowsChat(t *testing.T) {
 		func() { d.Stop(t) },
 		func() { d = startDev(t, d.data, listen) })
 }
+
+// TestBrowserWindowsShareAGroup has three people use a group of the whole server.
+func TestBrowserWindowsShareAGroup(t *testing.T) {
+	t.Parallel()
+	webtest.Groups(t, startDev(t, "").url)
+}

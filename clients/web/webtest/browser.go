@@ -181,10 +181,10 @@ func (tab *Tab) Screenshot() []byte {
 	return picture
 }
 
-// Text returns the text of an element.
+// Text returns the text of an element, nothing where there is none.
 func (tab *Tab) Text(selector string) string {
 	tab.t.Helper()
-	return Eval[string](tab, fmt.Sprintf(`document.querySelector(%q).textContent`, selector))
+	return Eval[string](tab, fmt.Sprintf(`document.querySelector(%q)?.textContent ?? ''`, selector))
 }
 
 // Eval returns the value of a JavaScript expression; of a promise, what it resolves with.
