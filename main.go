@@ -38,7 +38,7 @@ type cli struct {
 
 	Dev     devCommand     `cmd:"" help:"Run everything in one process, with the data in one directory."`
 	Edge    edgeCommand    `cmd:"" help:"Run an edge: WebSocket connections and the log."`
-	Worker  workerCommand  `cmd:"" help:"Run workers: persist the log, answer history."`
+	Worker  workerCommand  `cmd:"" help:"Run workers: persist the log, answer about history, chats and users."`
 	Migrate migrateCommand `cmd:"" help:"Make or update the streams in NATS and the tables of the store."`
 	Token   tokenCommand   `cmd:"" help:"Print a token that a server with the same secret accepts."`
 	Bench   benchCommand   `cmd:"" help:"Measure a server under named loads."`
