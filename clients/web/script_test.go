@@ -116,6 +116,10 @@ type frame struct {
 	Resume map[string]uint64 `json:"resume"`
 	ID     string            `json:"id"`
 	Chat   string            `json:"chat"`
+	Type   string            `json:"type"`
+	Target uint64            `json:"target"`
+	Emoji  string            `json:"emoji"`
+	Remove bool              `json:"remove"`
 	Body   schemas.TextBody  `json:"body"`
 	Retry  bool              `json:"retry"`
 	Before *uint64           `json:"before"`
