@@ -30,7 +30,8 @@ type ReplayStore interface {
 //
 // What it does to an earlier message and to users is done too, and yields to what
 // later events did. What those did to it is not made up for: where a message was
-// given up, its edits, reactions and deletes found nothing to change.
+// given up, its edits, reactions and deletes found nothing to change; and where a
+// delete was, the message's edits behind it keep what they said, in its history.
 //
 // It is refused, and the letter stays, while persist has not passed the event,
 // since what stands before it may not be stored yet; and where the chat's first
