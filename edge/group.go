@@ -227,8 +227,8 @@ func (g *group) follow(seq uint64, event []byte) {
 	}
 	for _, u := range g.remember(groupChange{seq, ev}) {
 		frame := jsonFrame(schemas.ChatFrame{T: schemas.TChat, Chat: g.chat, Change: schemas.ChatRemoved, Seq: seq})
+		g.drop(u) // before it is told: what it asks then is refused
 		g.live.deliver(&u.audience, item{frame: frame})
-		g.drop(u)
 	}
 }
 
