@@ -78,7 +78,7 @@ export function beginning(text, max = QUOTED_MAX) {
 
 function stamp({ time, edited, pinned, deleted, event }) {
   const when = new Date(time);
-  const notes = [pinned && !deleted && '📌 pinned', edited && !deleted && 'edited', event.ttl && '⏱ disappears'].filter(Boolean);
+  const notes = [pinned && !deleted && 'pinned', edited && !deleted && 'edited', event.ttl && 'disappears'].filter(Boolean);
   const shown = element('time', { dateTime: when.toISOString(), textContent: clock.format(when), title: full.format(when) });
   return element('p', { className: 'stamp' }, notes.map((note) => `${note} · `).join(''), shown);
 }

@@ -11,6 +11,7 @@ import { expiry } from './fold.js';
 const PAGE_CHATS = 200; // the most one answer holds
 const PAGES_MAX = 10; // past that, old chats appear only when something comes in them
 const RELOAD_MS = 1000; // the least time between two answers
+const AGAIN_MS = 10_000; // after an answer that was refused
 const UNNAMED_TRIES = 10; // how often the name of a new group is asked for
 const SEEN_MAX = 500; // chats whose mark is kept for a reload
 
@@ -49,14 +50,20 @@ export class ChatList extends EventTarget {
     return [...this.#chats.values()].sort((a, b) => !!b.pinned - !!a.pinned || at(b) - at(a) || (a.chat < b.chat ? -1 : 1));
   }
 
+  /** When the next of the last events disappears, in ms as now is, or Infinity. */
+  nextExpiry(now) {
+    const all = [...this.#chats.values()].map(({ last }) => (last ? expiry(last) : Infinity));
+    return all.reduce((next, at) => (at > now ? Math.min(next, at) : next), Infinity);
+  }
+
   unread(chat) {
     const entry = this.#chats.get(chat);
     return entry ? Math.max(entry.n - Math.max(entry.readN, this.#seen.get(chat) ?? 0), 0) : 0;
   }
 
   /** Asks the server for the list, soon. */
-  reload() {
-    this.#timer ??= setTimeout(() => this.#load(), this.#loadedAt + RELOAD_MS - performance.now());
+  reload(ms = this.#loadedAt + RELOAD_MS - performance.now()) {
+    this.#timer ??= setTimeout(() => this.#load(), ms);
   }
 
   stop() {
@@ -140,9 +147,11 @@ export class ChatList extends EventTarget {
       if (this.#timer === -1) return;
       this.#timer = undefined;
       this.#again();
-    } catch {
-      // The next connection asks again, and until then what comes live is listed.
-      if (this.#timer !== -1) this.#timer = undefined;
+    } catch (error) {
+      if (this.#timer === -1) return;
+      this.#timer = undefined;
+      // The next connection asks again by itself. Until then what comes live is listed.
+      if (error.code !== 'disconnected') this.reload(AGAIN_MS);
     }
     this.#tell();
   }
@@ -194,7 +203,7 @@ export class ChatList extends EventTarget {
 }
 
 /** What a list shows of the last event; undefined where it has disappeared. */
-export function lastShown({ last }, now = Date.now()) {
+export function lastShown({ last }, now) {
   return last && expiry(last) > now ? last : undefined;
 }
 

@@ -118,9 +118,9 @@ func showsFolded(t *testing.T, s *script) {
 	edited := strings.TrimSuffix(item(10, 0, "bob", "b1", "new"), "}") + `,"edited":12,"pinned":true,"reactions":[{"emoji":"🎉","count":2,"users":["alice","bob"]}]}`
 	deleted := strings.TrimSuffix(strings.Replace(item(11, 10, "bob", "b2", "x"), `{"kind":"text","text":"x"}`, `{}`, 1), "}") + `,"deleted":true}`
 	p := s.begin(false, edited, deleted, change(12, 11, "edit", "bob", 10, `,"body":{"kind":"text","text":"new"}`))
-	want := []string{"new | 📌 pinned · edited | 🎉 2", "This message was deleted"}
+	want := []string{"new | pinned · edited | 🎉 2", "This message was deleted"}
 	s.wantShown(want...)
-	if got := s.tab.Text("#pinned"); got != "📌 bob: new" {
+	if got := s.tab.Text("#pinned"); got != "Pinned · bob: new" {
 		t.Errorf("the pinned message is shown as %q", got)
 	}
 	p.event(change(13, 12, "reaction", "bob", 10, `,"emoji":"🎉","remove":true`))
@@ -152,12 +152,12 @@ func disappears(t *testing.T, s *script) {
 		return strings.Replace(strings.Replace(item(seq, seq-1, "bob", id, text), "2026-11-23T22:56:17.103Z", "2020-01-01T00:00:00Z", 1), `"from"`, rest+`"from"`, 1)
 	}
 	p := s.begin(false, at(10, "b1", "short", `"ttl":2,`), at(11, "b2", "long", `"ttl":3600,`))
-	s.wantShown("short | ⏱ disappears", "long | ⏱ disappears")
+	s.wantShown("short | disappears", "long | disappears")
 	p.event(at(12, "b3", "stays", ""))
-	s.wantShown("long | ⏱ disappears", "stays")
+	s.wantShown("long | disappears", "stays")
 	p.event(change(13, 12, "reaction", "alice", 10, `,"emoji":"👍"`))
 	p.event(change(14, 13, "reaction", "alice", 12, `,"emoji":"👍"`))
-	s.wantShown("long | ⏱ disappears", "stays | 👍 1")
+	s.wantShown("long | disappears", "stays | 👍 1")
 }
 
 func redrawsAnswers(t *testing.T, s *script) {

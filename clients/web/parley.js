@@ -292,7 +292,7 @@ export class Parley extends EventTarget {
 
   /** The server's clock decides when a token expires, so its time is counted from the welcome. */
   #renewLater(expires) {
-    const left = Date.parse(expires) - this.#now();
+    const left = Date.parse(expires) - this.now();
     const wait = Math.max(left * 0.8, left - 60_000); // a minute before the end, or a fifth
     const connection = this.#connection;
     clearTimeout(this.#renewTimer);
@@ -351,18 +351,19 @@ export class Parley extends EventTarget {
   /** Lets go of what has disappeared, now and whenever the next does. */
   #expire() {
     clearTimeout(this.#expiryTimer);
+    if (this.#state === 'stopped') return;
     let next = Infinity;
     for (const timeline of [...this.#timelines.values()]) {
-      const gone = timeline.expire(this.#now());
+      const gone = timeline.expire(this.now());
       if (gone.length > 0) this.#tell('timeline', { chat: timeline.chat, kind: 'gone', events: gone });
       next = Math.min(next, timeline.nextExpiry);
     }
     if (next === Infinity) return;
-    this.#expiryTimer = setTimeout(() => this.#expire(), Math.min(Math.max(next - this.#now(), 0) + 1, TIMEOUT_MS_MAX));
+    this.#expiryTimer = setTimeout(() => this.#expire(), Math.min(Math.max(next - this.now(), 0) + 1, TIMEOUT_MS_MAX));
   }
 
   /** The server's clock, in ms. */
-  #now() {
+  now() {
     return this.#clock + performance.now();
   }
 

@@ -14,6 +14,7 @@ import { itemWords, notice, words } from './words.js';
 
 const TYPING_SHOWN_MS = 5000; // a little more than the time between two typing frames
 const SAVE_MS = 200; // between what is written to the outbox and its copy for a reload
+const DAY_MS = 86_400_000; // what disappears later is not waited for
 const OLDER_PX = 300; // so close to the top, the page before is read
 
 const $ = (id) => document.getElementById(id);
@@ -27,6 +28,7 @@ export class Session {
     this.isAtEnd = true; // the newest message was in view when the person last scrolled
     this.typingTimer = undefined;
     this.saveTimer = undefined;
+    this.lastTimer = undefined; // when the last message of a chat disappears from the list
     this.isToDraw = false;
     this.parley = new Parley({ url: socketURL(), token: () => introduce(user), saved: load(`parley.outbox.${user}`) });
     this.list = new ChatList(user, (frame) => this.parley.ask(frame), load(`parley.seen.${user}`));
@@ -95,6 +97,7 @@ export class Session {
     this.view.reset(this.parley.timeline(chat).events);
     this.outboxChanged(chat);
     this.isAtEnd = true;
+    this.drawPinned();
     this.view.toEnd();
     this.drawTop();
     this.parley.open(chat);
@@ -173,7 +176,11 @@ export class Session {
 
   #drawList() {
     if (this.chat && !document.hidden) this.list.see(this.chat);
-    drawChats($, this.list, { shown: this.chat, title: (chat) => this.title(chat) });
+    const now = this.parley.now();
+    drawChats($, this.list, { shown: this.chat, now, title: (chat) => this.title(chat) });
+    clearTimeout(this.lastTimer);
+    const next = this.list.nextExpiry(now);
+    if (next < now + DAY_MS) this.lastTimer = setTimeout(() => this.listChanged(), next - now + 1);
     const total = this.list.chats.reduce((sum, { chat, muted }) => sum + (muted ? 0 : this.list.unread(chat)), 0);
     document.title = `${total ? `(${total}) ` : ''}${this.chat ? this.title(this.chat) : this.user} · Parley`;
     save(`parley.seen.${this.user}`, this.list.seen);
@@ -294,13 +301,14 @@ export class Session {
   drawPinned() {
     const item = this.parley.timeline(this.chat).events.findLast(({ pinned, deleted }) => pinned && !deleted);
     $('pinned').hidden = !item;
-    $('pinned').textContent = item ? `📌 ${item.event.from}: ${beginning(itemWords(item))}` : '';
+    $('pinned').textContent = item ? `Pinned · ${item.event.from}: ${beginning(itemWords(item))}` : '';
     $('pinned').onclick = item ? () => this.view.show(item.seq) : null;
   }
 
   /** Ends it; what still comes of it is drawn nowhere. */
   stop() {
     this.isStopped = true;
+    clearTimeout(this.lastTimer);
     this.chat = null;
     this.details.close();
     this.newGroup.close();

@@ -8,12 +8,12 @@ import { preview } from './words.js';
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 const date = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
 
-/** Draws the chats of list, a ChatList, into $('chats') and $('archived'). shown: the chat in view; title(chat): its name. */
-export function drawChats($, list, { shown, title }) {
+/** Draws the chats of list, a ChatList, into $('chats') and $('archived'). shown: the chat in view; now: in ms of the server's clock; title(chat): its name. */
+export function drawChats($, list, { shown, now, title }) {
   const focused = document.activeElement?.closest('#chats a, #archived a')?.getAttribute('href');
   const chats = list.chats;
   if (shown && !list.get(shown)) chats.unshift({ chat: shown }); // nothing was said there yet
-  const row = (entry) => element('li', {}, link(entry, list, shown, title(entry.chat)));
+  const row = (entry) => element('li', {}, link(entry, list, { isShown: entry.chat === shown, now, title: title(entry.chat) }));
   $('chats').replaceChildren(...chats.filter((entry) => !entry.archived).map(row));
   const archived = chats.filter((entry) => entry.archived);
   $('archived').replaceChildren(...archived.map(row));
@@ -22,20 +22,19 @@ export function drawChats($, list, { shown, title }) {
   if (focused) document.querySelector(`#chats a[href="${focused}"], #archived a[href="${focused}"]`)?.focus();
 }
 
-function link(entry, list, shown, title) {
+function link(entry, list, { isShown, now, title }) {
   const it = element('a', { href: address(list.me, entry.chat) });
-  if (entry.chat === shown) it.setAttribute('aria-current', 'page');
+  if (isShown) it.setAttribute('aria-current', 'page');
   const name = element('span', { className: 'name', textContent: title });
-  const last = lastShown(entry);
+  const last = lastShown(entry, now);
   const said = element('span', { className: 'last', dir: 'auto', textContent: last ? beginning(preview(last, list.me, isGroup(entry.chat))) : '' });
-  it.append(element('span', { className: 'line' }, name, ...marks(entry), when(last)), element('span', { className: 'line' }, said, ...badge(list.unread(entry.chat))));
+  it.append(element('span', { className: 'line' }, name, ...marks(entry, now), when(last)), element('span', { className: 'line' }, said, ...badge(list.unread(entry.chat))));
   return it;
 }
 
-function marks({ pinned, muted, mutedUntil }) {
-  const isMuted = muted && !(Date.parse(mutedUntil) < Date.now());
-  const mark = (sign, meaning) => element('span', { className: 'mark', textContent: sign, role: 'img', ariaLabel: meaning, title: meaning });
-  return [pinned && mark('📌', 'pinned'), isMuted && mark('🔕', 'muted')].filter(Boolean);
+function marks({ pinned, muted, mutedUntil }, now) {
+  const isMuted = muted && !(Date.parse(mutedUntil) < now);
+  return [pinned && 'pinned', isMuted && 'muted'].filter(Boolean).map((mark) => element('span', { className: 'mark', textContent: mark }));
 }
 
 function when(last) {

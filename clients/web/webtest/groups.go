@@ -81,7 +81,7 @@ func Groups(t *testing.T, url string) {
 	wantMessages(t, run, c, "answer "+run)
 	a.Act("answer "+run, "Pin")
 	for _, tab := range []*Tab{a, b, c} {
-		wantText(t, tab, "#pinned", "📌 "+bob+": answer "+run)
+		wantText(t, tab, "#pinned", "Pinned · "+bob+": answer "+run)
 	}
 	a.Act("answer "+run, "Unpin")
 	Until(t, "no pinned message", func() bool { return Eval[bool](c, `document.querySelector('#pinned').hidden`) }, isTrue)
@@ -106,7 +106,7 @@ func Groups(t *testing.T, url string) {
 	wantText(t, b, "#title", "Us")
 	wantNotice(t, b, alice+" renamed the group to “Us”")
 	a.ClickText("#settings button", "Mute")
-	Until(t, "the mark of a muted chat", func() string { return a.Text("#chats") }, func(text string) bool { return strings.Contains(text, "🔕") })
+	Until(t, "the mark of a muted chat", func() string { return a.Text("#chats") }, func(text string) bool { return strings.Contains(text, "muted") })
 	a.ClickText("#settings button", "Archive")
 	Until(t, "the archive", func() string { return a.Text("#archived .name") }, func(text string) bool { return text == "Us" })
 	a.Click("#details .cancel")
