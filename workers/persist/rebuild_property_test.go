@@ -49,7 +49,7 @@ func tempDir(t *rapid.T) string {
 // drawDamage draws statements that damage what a log from a sequence up can
 // repair. Of chats of which the log has lost what disappeared, that is less.
 func drawDamage(t *rapid.T, from uint64, holes string) (statements []string) {
-	for range rapid.IntRange(1, 4).Draw(t, "damages") {
+	for range rapid.IntRange(1, 6).Draw(t, "damages") {
 		seq := rapid.IntRange(0, 60).Draw(t, "at")
 		whole := "chat NOT IN (" + holes + ")"
 		// The columns that a row has from the event itself yield to its delete.

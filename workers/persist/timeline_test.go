@@ -20,6 +20,8 @@ type timelines struct {
 	t     *rapid.T
 	log   *memoryLog
 	chats map[schemas.Chat][]drawn
+	// favourites are a chat's first messages: most of what is about one is about these.
+	favourites map[schemas.Chat][]drawn
 }
 
 // drawn is an event that may be the target of later ones.
@@ -32,7 +34,7 @@ type drawn struct {
 // drawLog draws a log of events of all types. What they are about is mostly a
 // message of the same chat, and may be anything.
 func drawLog(t *rapid.T) *memoryLog {
-	d := &timelines{t: t, log: &memoryLog{first: testLayout.At(0).FirstSeq()}, chats: map[schemas.Chat][]drawn{}}
+	d := &timelines{t: t, log: &memoryLog{first: testLayout.At(0).FirstSeq()}, chats: map[schemas.Chat][]drawn{}, favourites: map[schemas.Chat][]drawn{}}
 	n := rapid.IntRange(1, 60).Draw(t, "length")
 	for i := range n {
 		if i > 0 && rapid.IntRange(0, 14).Draw(t, "deleted") == 0 {
@@ -58,7 +60,7 @@ func (d *timelines) add(i int) {
 	chat, ev := d.drawChat(), &schemas.Event{}
 	ev.ID, _ = schemas.ParseID(fmt.Sprintf("m%d", i))
 	before := d.chats[chat]
-	switch what := rapid.IntRange(0, 19).Draw(d.t, "what"); {
+	switch what := rapid.IntRange(0, 24).Draw(d.t, "what"); {
 	case chat.Kind() == schemas.Group && len(before) == 0:
 		d.create(ev)
 	case chat.Kind() == schemas.Group && what < 4:
@@ -81,11 +83,14 @@ func (d *timelines) add(i int) {
 	seq := d.log.first + uint64(i)
 	expires, _ := ev.Expires(at)
 	d.chats[chat] = append(before, drawn{seq, ev.From, expires})
+	if ev.Type == schemas.Message && len(d.favourites[chat]) < 2 {
+		d.favourites[chat] = append(d.favourites[chat], drawn{seq, ev.From, expires})
+	}
 	d.log.msgs = append(d.log.msgs, &jetstream.RawStreamMsg{Subject: testLayout.Shard(chat).Timeline(chat), Sequence: seq, Time: at, Data: data})
 }
 
 func (d *timelines) drawChat() schemas.Chat {
-	of := rapid.IntRange(0, 7).Draw(d.t, "chat")
+	of := rapid.IntRange(0, 5).Draw(d.t, "chat")
 	if of < 4 {
 		return schemas.DirectChat(user("alice"), user(fmt.Sprintf("bob%d", of)))
 	}
@@ -108,7 +113,11 @@ func (d *timelines) body() jsontext.Value {
 // about draws what somebody does to an earlier event. Whoever edits what
 // disappears sets a ttl, so that the edit disappears too, as edges do.
 func (d *timelines) about(chat schemas.Chat, ev *schemas.Event, i uint64, at time.Time) {
-	target := rapid.SampledFrom(d.chats[chat]).Draw(d.t, "target")
+	targets := d.favourites[chat]
+	if len(targets) == 0 || rapid.IntRange(0, 3).Draw(d.t, "which") == 0 {
+		targets = d.chats[chat]
+	}
+	target := rapid.SampledFrom(targets).Draw(d.t, "target")
 	if rapid.IntRange(0, 9).Draw(d.t, "any target") == 0 {
 		target = drawn{seq: rapid.Uint64Range(d.log.first, d.log.first+i+2).Draw(d.t, "any"), from: d.author(chat)}
 	}
