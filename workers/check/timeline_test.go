@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -183,6 +184,23 @@ func TestDamageOfChangesIsFoundAndRepaired(t *testing.T) {
 	// What was done to messages that are older than the log is not compared.
 	w.purge(direct[0] + 3 - w.Layout.At(0).FirstSeq())
 	wantClean(t, w.check(t, w.path, nil))
+	t.Run("the head of a group is lost that is older than the log", func(t *testing.T) {
+		path := w.copyStore(t)
+		sqlitetest.Exec(t, path, "DELETE FROM chats WHERE kind = 'group'")
+		w.rebuild(t, path)
+		ofGroup := func(path string) (lines []string) {
+			for _, line := range sqlitetest.Dump(t, path) {
+				if strings.Contains(line, team().String()) {
+					lines = append(lines, line)
+				}
+			}
+			return lines
+		}
+		if got, want := ofGroup(path), ofGroup(w.path); !slices.Equal(got, want) {
+			t.Errorf("the group has %v, want %v", got, want)
+		}
+		wantClean(t, w.check(t, path, nil))
+	})
 }
 
 // What an event made that the log does not have is found too.
