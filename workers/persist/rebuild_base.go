@@ -144,7 +144,7 @@ func (s *rebuild) findDisappearing(ctx context.Context, chat schemas.Chat, e *ev
 	if left.LastSeq == 0 && stored.Created.Equal(e.time) {
 		return head, nil
 	}
-	rows, err := s.cfg.Store.Events(ctx, chat, []uint64{e.seq})
+	rows, err := s.rowsBetween(ctx, chat, e.seq, e.seq)
 	if err != nil {
 		return head, err
 	}
@@ -164,21 +164,25 @@ func (s *rebuild) findDisappearing(ctx context.Context, chat schemas.Chat, e *ev
 
 // loadRows finds what is stored of the events of chats whose fold goes by rows.
 func (s *rebuild) loadRows(ctx context.Context, events []event) error {
-	wanted := make(map[schemas.Chat][]uint64)
+	wanted := make(map[schemas.Chat][2]uint64) // from one seq to another
 	for i := range events {
 		if e := &events[i]; s.bases[e.chat].byRows {
-			wanted[e.chat] = append(wanted[e.chat], e.seq)
+			from, ok := wanted[e.chat]
+			if !ok {
+				from[0] = e.seq
+			}
+			wanted[e.chat] = [2]uint64{from[0], e.seq}
 		}
 	}
 	var mu sync.Mutex // of found
 	found := make(map[uint64]*store.Event)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(s.cfg.Readers)
-	for chat, seqs := range wanted {
+	for chat, span := range wanted {
 		group.Go(func() error {
-			rows, err := s.cfg.Store.Events(ctx, chat, seqs)
+			rows, err := s.rowsBetween(ctx, chat, span[0], span[1])
 			if err != nil {
-				return fmt.Errorf("read %d rows of %s: %w", len(seqs), chat, err)
+				return fmt.Errorf("read rows of %s: %w", chat, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -195,6 +199,27 @@ func (s *rebuild) loadRows(ctx context.Context, events []event) error {
 		events[i].row = found[events[i].seq]
 	}
 	return nil
+}
+
+// rowsBetween returns the chat's rows from one seq to another. It reads pages,
+// which find rows in SQLite also where their bucket's row is gone.
+func (s *rebuild) rowsBetween(ctx context.Context, chat schemas.Chat, from, to uint64) (rows []store.Event, err error) {
+	for after := from - 1; after < to; {
+		page, more, err := s.cfg.Store.Page(ctx, chat, store.Range{Forward: true, After: after, Limit: int(min(to-after, 1000))})
+		if err != nil {
+			return nil, err
+		}
+		for i := range page {
+			if page[i].Seq <= to {
+				rows = append(rows, page[i])
+			}
+		}
+		if !more || len(page) == 0 || page[len(page)-1].Seq <= after {
+			break
+		}
+		after = page[len(page)-1].Seq
+	}
+	return rows, nil
 }
 
 // findGroup completes a group's head by what it is called and how many are in it,
