@@ -61,7 +61,7 @@ func drawDamage(t *rapid.T, from uint64, holes string) (statements []string) {
 			fmt.Sprintf("DELETE FROM events WHERE %s = %d", within, seq),
 			fmt.Sprintf("DELETE FROM events WHERE seq >= %d AND %s AND %s", from, chat, whole),
 			fmt.Sprintf("UPDATE events SET n = n + 3, prev = 1, time = 5, author = 'mallory', id = 'x', type = 'later', event = '{}' WHERE %s = %d AND stamp = seq", within, seq),
-			fmt.Sprintf("UPDATE events SET edited = 0, body = '' WHERE edited >= %d", from),
+			fmt.Sprintf("UPDATE events SET edited = 0, body = '' WHERE edited >= %d AND deleted = 0", from),
 			fmt.Sprintf("UPDATE events SET body = 'x' WHERE edited >= %d AND deleted = 0", from),
 			fmt.Sprintf("UPDATE events SET deleted = 0, event = '{}', body = 'x' WHERE deleted >= %d AND type = 'message'", from),
 			fmt.Sprintf("UPDATE events SET pinned = 1 - pinned WHERE pinned_stamp >= %d", from),
