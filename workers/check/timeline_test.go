@@ -273,6 +273,21 @@ func TestWhatDisappearsIsNoFinding(t *testing.T) {
 	if got, want := rows(path), rows(w.path); !slices.Equal(got, want) {
 		t.Errorf("the rebuild changed rows: %v, want %v", got, want)
 	}
+	// What nothing that disappeared explains is found there too.
+	for kind, statement := range map[check.Kind]string{
+		check.Head:    "UPDATE chats SET last_n = 1 WHERE chat = '%s'",
+		check.Gap:     "UPDATE events SET prev = prev - 5 WHERE chat = '%s' AND seq = (SELECT max(seq) FROM events WHERE type = 'message' AND chat = '%[1]s')",
+		check.Order:   "UPDATE events SET n = 1 WHERE chat = '%s' AND seq = (SELECT max(seq) FROM events WHERE type = 'message' AND chat = '%[1]s')",
+		check.Missing: "DELETE FROM events WHERE chat = '%s' AND type = 'edit' AND seq = (SELECT max(seq) FROM events WHERE type = 'edit' AND chat = '%[1]s')",
+	} {
+		path := w.copyStore(t)
+		if n := sqlitetest.Exec(t, path, fmt.Sprintf(statement, chatNo(1))); n != 1 {
+			t.Fatalf("%s changes %d rows", statement, n)
+		}
+		if got := found(w.check(t, path, nil)); got[kind] == 0 {
+			t.Errorf("found %v after %s, want %s", got, statement, kind)
+		}
+	}
 	// Other chats are compared as strictly as ever.
 	sqlitetest.Exec(t, path, fmt.Sprintf("DELETE FROM events WHERE chat = '%s' AND n = 2", chatNo(2)))
 	if got := found(w.check(t, path, nil)); got[check.Gap] != 1 || got[check.Missing] != 1 {
