@@ -259,7 +259,10 @@ func countsUnread(t *testing.T, s *script) {
 	p.inChat("group.team", item(80, 70, "bob", "m80", "again")) // the list has it counted
 	p.inChat("group.team", item(81, 80, "bob", "m81", "eight"))
 	p.inChat("group.team", change(82, 81, "reaction", "bob", 81, `,"emoji":"👍"`)) // no message
-	s.wantRows("Team 8", "bob")
+	webtest.Until(t, "the last event", func() string { return s.tab.Text("#chats .last") }, func(got string) bool { return got == "bob reacted 👍" })
+	if got := s.rows("chats"); !slices.Equal(got, []string{"Team 8", "bob"}) {
+		t.Errorf("the chats are %q", got)
+	}
 	p.inChat("group.team", item(83, 82, "alice", "m83", "from my phone")) // who sends has read
 	s.wantRows("Team", "bob")
 	p.inChat("group.team", item(84, 83, "bob", "m84", "one"))
@@ -292,6 +295,13 @@ func keepsOrderOfList(t *testing.T, s *script) {
 func followsChats(t *testing.T, s *script) {
 	p := s.beginWith("[]")
 	p.say(`{"t":"chat","chat":"group.team","change":"added","seq":60}`)
+	p.cut()
+	p = s.accept()
+	if hello := p.want("hello"); len(hello.Resume) != 2 || hello.Resume["group.team"] != 59 {
+		t.Errorf("hello resumes %v", hello.Resume)
+	}
+	p.welcome(time.Hour)
+	p.say(`{"t":"resumed","chats":0,"reset":[]}`)
 	p.inChat("group.team", `{"seq":60,"prev":55,"time":"2026-11-23T22:58:17Z","event":{"type":"group","id":"g","from":"bob","change":"created","name":"Team","members":["alice"],"count":2}}`)
 	s.wantRows("Team", "bob")
 	webtest.Eval[bool](s.tab, `location.hash = '#alice/group.team', true`)
@@ -308,6 +318,13 @@ func followsChats(t *testing.T, s *script) {
 	if hello := p.want("hello"); len(hello.Resume) != 1 || hello.Resume[chat] != 10 {
 		t.Errorf("hello resumes %v", hello.Resume)
 	}
+	p.welcome(time.Hour)
+	p.say(`{"t":"resumed","chats":0,"reset":[]}`)
+	s.wantState("online")
+	webtest.Eval[bool](s.tab, `location.hash = '#alice/bob', true`)
+	s.wantMessages("go on")
+	s.tab.Send("next") // a request for the group's history would be before it
+	p.want("send")
 }
 
 func leavesGone(t *testing.T, s *script) {
