@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -344,4 +346,39 @@ func TestReplayedChangesAreNoFault(t *testing.T) {
 	}); err != nil || replayed != 7 {
 		t.Errorf("%d letters were replayed, %v", replayed, err)
 	}
+}
+
+// TestLiveChangesAreClean checks again and again while messages are changed and
+// disappear, and members come and go.
+func TestLiveChangesAreClean(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, streamstest.Options{Settings: streams.Settings{Shards: 1}})
+	st := openStore(t, w.path)
+	defer closeStore(t, st)
+	stop := w.startPersist(&steppingStore{Store: st})
+	w.change(team(), schemas.Event{Change: schemas.Created, Members: []schemas.User{user("bob")}, Count: 2, History: schemas.HistoryAll})
+	var working sync.WaitGroup
+	var done atomic.Bool
+	working.Go(func() {
+		for i := 0; !done.Load(); i++ {
+			w.talk(chatNo(i%3), fmt.Sprintf("bob%d", i%3))
+			w.talk(team(), "bob")
+			goes := w.say(chatNo(1), schemas.Event{TTL: 1})
+			w.react(chatNo(1), goes, "alice", "👍", false)
+			w.change(team(), schemas.Event{Change: schemas.Added, Users: []schemas.User{user("carol")}, Count: 3})
+			w.change(team(), schemas.Event{Change: schemas.HasLeft, Users: []schemas.User{user("carol")}, Count: 2})
+		}
+	})
+	compared, checks := uint64(0), 0
+	for began := time.Now(); checks < 6 || compared < 5000 && time.Since(began) < time.Minute; checks++ {
+		report := w.check(t, w.path, func(c *check.Config) { c.Store, c.Deep = st, checks%2 == 0 })
+		wantClean(t, report)
+		compared += report.Shards[0].Compared
+	}
+	done.Store(true)
+	working.Wait()
+	t.Logf("%d checks compared %d events while others came", checks, compared)
+	w.waitStored(st)
+	stop()
+	wantClean(t, w.check(t, w.path, func(c *check.Config) { c.Store = st }))
 }
