@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/gocql/gocql"
@@ -18,9 +20,10 @@ const (
 	selectShard  = "SELECT committed FROM shards WHERE shard = ?"
 	selectShards = "SELECT shard, committed FROM shards"
 	selectHead   = "SELECT " + headColumns + " FROM chats WHERE chat = ?"
+	selectHeads  = "SELECT " + headColumns + " FROM chats WHERE chat IN ?"
 	selectChats  = "SELECT " + headColumns + " FROM chats"
 
-	selectSummary = "SELECT " + headColumns + ", last_event, last_cut, last_prev, last_expires FROM chats WHERE chat = ?"
+	selectSummaries = "SELECT " + headColumns + ", last_event, last_cut, last_prev, last_expires FROM chats WHERE chat IN ?"
 
 	headColumns = "chat, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes, name, members, history, disappearing"
 )
@@ -98,35 +101,48 @@ func (s *Store) Head(ctx context.Context, chat schemas.Chat) (head store.Head, o
 	return row.head(), true, nil
 }
 
-// Heads returns the heads of those chats of which something is stored. Each is a
-// partition of its own: they are read side by side, up to [Config.ReadsMax] at once.
+// Heads returns the heads of those chats of which something is stored.
 func (s *Store) Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Head, error) {
-	heads, err := sideBySide(ctx, s.cfg.ReadsMax, chats, s.Head)
-	return heads, classify(ctx, fmt.Sprintf("read heads of %d chats", len(chats)), err)
+	heads := make(map[schemas.Chat]store.Head, len(chats))
+	err := eachOf(ctx, s, chats, func(row *headRow) error {
+		chat, err := schemas.ParseChat(row.Chat)
+		heads[chat] = row.head()
+		return err
+	}, selectHeads)
+	if err != nil {
+		return nil, classify(ctx, fmt.Sprintf("read heads of %d chats", len(chats)), err)
+	}
+	return heads, nil
 }
 
-// sideBySide reads one thing for each key, up to limit at once, and returns those that there are.
-func sideBySide[Key comparable, Value any](ctx context.Context, limit int, keys []Key,
-	read func(context.Context, Key) (Value, bool, error)) (map[Key]Value, error) {
-	values, found := make([]Value, len(keys)), make([]bool, len(keys))
+// keysPerRead is how many partitions one request names. The node that is asked
+// gathers a few dozen with less work than the driver has with as many requests;
+// with many more it would be the one that waits for all.
+const keysPerRead = 32
+
+// eachOf calls fn with the row of each key that there is, one after the other, in
+// no order. It reads up to [Config.ReadsMax] times [keysPerRead] of them at once.
+func eachOf[Key fmt.Stringer, Row any](ctx context.Context, s *Store, keys []Key, fn func(*Row) error, text string) error {
+	var mu sync.Mutex // of fn
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(limit)
-	for i, key := range keys {
-		group.Go(func() (err error) {
-			values[i], found[i], err = read(groupCtx, key)
-			return err
+	group.SetLimit(s.cfg.ReadsMax)
+	for some := range slices.Chunk(keys, keysPerRead) {
+		group.Go(func() error {
+			names := make([]string, len(some))
+			for i, key := range some {
+				names[i] = key.String()
+			}
+			return each(groupCtx, s, func(row *Row) (bool, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				return true, fn(row)
+			}, text, names)
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, err
+		return err
 	}
-	all := make(map[Key]Value, len(keys))
-	for i, key := range keys {
-		if found[i] {
-			all[key] = values[i]
-		}
-	}
-	return all, ctx.Err()
+	return ctx.Err()
 }
 
 // summaryRow is a row of table chats with its last event.
@@ -138,27 +154,28 @@ type summaryRow struct {
 	LastExpires int64
 }
 
-// Summaries returns the summaries of those chats of which something is stored,
-// read as [Store.Heads] does. A last event that has disappeared is left out of its own.
+// Summaries returns the summaries of those chats of which something is stored. A
+// last event that has disappeared is left out of its own.
 func (s *Store) Summaries(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Summary, error) {
-	summaries, err := sideBySide(ctx, s.cfg.ReadsMax, chats, s.summary)
-	return summaries, classify(ctx, fmt.Sprintf("read summaries of %d chats", len(chats)), err)
+	summaries := make(map[schemas.Chat]store.Summary, len(chats))
+	now := s.cfg.Now()
+	err := eachOf(ctx, s, chats, func(row *summaryRow) error {
+		chat, err := schemas.ParseChat(row.Chat)
+		summaries[chat] = row.summary(now)
+		return err
+	}, selectSummaries)
+	if err != nil {
+		return nil, classify(ctx, fmt.Sprintf("read summaries of %d chats", len(chats)), err)
+	}
+	return summaries, nil
 }
 
-func (s *Store) summary(ctx context.Context, chat schemas.Chat) (summary store.Summary, ok bool, err error) {
-	var row summaryRow
-	q, err := s.read(ctx, selectSummary, chat.String())
-	if err == nil {
-		err = q.GetRelease(&row)
+func (r *summaryRow) summary(now time.Time) store.Summary {
+	summary := store.Summary{Head: r.head(), Cut: r.LastCut, Prev: uint64(r.LastPrev), Expires: timeOf(r.LastExpires)}
+	if _, over := ttlOf(summary.Expires, now); !over && len(r.LastEvent) > 0 {
+		summary.Last = r.LastEvent
 	}
-	if errors.Is(err, gocql.ErrNotFound) {
-		return summary, false, nil
-	}
-	summary = store.Summary{Head: row.head(), Cut: row.LastCut, Prev: uint64(row.LastPrev), Expires: timeOf(row.LastExpires)}
-	if _, over := ttlOf(summary.Expires, s.cfg.Now()); !over && len(row.LastEvent) > 0 {
-		summary.Last = row.LastEvent
-	}
-	return summary, err == nil, err
+	return summary
 }
 
 // Chats returns every chat with its head, once, in no order. It reads the whole

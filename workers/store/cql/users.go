@@ -2,12 +2,9 @@ package cql
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 	"unicode/utf8"
-
-	"github.com/gocql/gocql"
 
 	"parley/schemas"
 	"parley/workers/store"
@@ -20,27 +17,23 @@ const (
 	insertBlocks    = "INSERT INTO blocks (user, other, blocks) VALUES (?, ?, ?) USING TIMESTAMP ?"
 	insertBlockedBy = "INSERT INTO blocks (user, other, blocked_by) VALUES (?, ?, ?) USING TIMESTAMP ?"
 
-	selectProfile = "SELECT name, avatar, lang FROM users WHERE user = ?"
-	selectBlocks  = "SELECT other, blocks, blocked_by FROM blocks WHERE user = ?"
+	selectProfiles = "SELECT user, name, avatar, lang FROM users WHERE user IN ?"
+	selectBlocks   = "SELECT other, blocks, blocked_by FROM blocks WHERE user = ?"
 )
 
-// Profiles returns the profiles of those users who have set anything of theirs,
-// read side by side, up to [Config.ReadsMax] at once.
+// Profiles returns the profiles of those users who have set anything of theirs.
 func (s *Store) Profiles(ctx context.Context, users []schemas.User) (map[schemas.User]store.Profile, error) {
-	profiles, err := sideBySide(ctx, s.cfg.ReadsMax, users, s.profile)
-	return profiles, classify(ctx, fmt.Sprintf("read profiles of %d users", len(users)), err)
-}
-
-func (s *Store) profile(ctx context.Context, user schemas.User) (profile store.Profile, ok bool, err error) {
-	var row struct{ Name, Avatar, Lang string }
-	q, err := s.read(ctx, selectProfile, user.String())
-	if err == nil {
-		err = q.GetRelease(&row)
+	type profileRow struct{ User, Name, Avatar, Lang string }
+	profiles := make(map[schemas.User]store.Profile, len(users))
+	err := eachOf(ctx, s, users, func(row *profileRow) error {
+		user, err := schemas.ParseUser(row.User)
+		profiles[user] = store.Profile{User: user, Name: row.Name, Avatar: row.Avatar, Lang: row.Lang}
+		return err
+	}, selectProfiles)
+	if err != nil {
+		return nil, classify(ctx, fmt.Sprintf("read profiles of %d users", len(users)), err)
 	}
-	if errors.Is(err, gocql.ErrNotFound) {
-		return profile, false, nil
-	}
-	return store.Profile{User: user, Name: row.Name, Avatar: row.Avatar, Lang: row.Lang}, err == nil, err
+	return profiles, nil
 }
 
 // SetProfile stores what set has of a user's profile. Of two times at which the
