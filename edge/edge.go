@@ -3,15 +3,21 @@
 // the log republishes. It knows WebSocket, HTTP and NATS, and no database.
 //
 // A frame from a client goes accept → welcome → readLoop → dispatch →
-// handleSend → streams.Publisher, and is answered by session.acked. An event
-// from the log goes liveLoop.handleMessage → handleStored → deliver →
-// fanoutLoop.passOnce → flush.
+// handleSend → publish → streams.Publisher, and is answered by session.acked. An
+// event from the log goes liveLoop.handleMessage → handleStored → tell → deliver →
+// fanoutLoop.passOnce → flush. What workers answer goes dispatch → handleAsk → forward.
+//
+// Whom an event is for is an audience: the sessions of a user, for its direct
+// chats, or those of a group's members here. Who is in a group is loaded when a user
+// connects (loadUser), begins with word of it (added), and ends with the group's own
+// events (group.follow).
 //
 // Goroutines: one read loop per connection; as many live loops as cores, each
-// serving a share of the users in order; as many fan-out loops as cores, each
+// serving a share of the audiences in order; as many fan-out loops as cores, each
 // writing to a share of the connections. A session's outbox belongs to its
-// fan-out loop, a user's cursors to its live loop; what is shared has a mutex
-// or is atomic, and says so at its declaration.
+// fan-out loop, an audience's cursors to its live loop; what is shared has a mutex
+// or is atomic, and says so at its declaration. A live loop's mutex is taken before
+// a user's, and no two live loops' at once.
 package edge
 
 import (

@@ -23,27 +23,6 @@ const (
 	liveBatchMax = 128
 )
 
-// user is a user with at least one session on this edge. It is the audience of
-// its direct chats.
-type user struct {
-	audience
-	name schemas.User
-	subs []*nats.Subscription // guarded by live.mu
-	// ready is closed when the server has the subscriptions, those of the user's
-	// groups too; failed tells that it never will.
-	ready  chan struct{}
-	failed error
-
-	mu       sync.Mutex
-	typingAt map[schemas.Chat]time.Time
-	groups   map[*group]struct{}       // that it is a member of; as what, the groups tell
-	ended    bool                      // its last session has left: it comes into no group any more
-	blocks   map[schemas.User]struct{} // whom it blocks, or who blocks it
-	unknown  bool                      // no worker has told the groups and blocks yet
-
-	entering sync.Mutex // held while its groups are loaded, or one is entered
-}
-
 // liveLoop takes what NATS brings for a share of the users and of the groups, and
 // hands it to their sessions in order. It keeps a cursor per audience and chat: what
 // is not higher is dropped, and a gap is read from the log before going on.

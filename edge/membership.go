@@ -64,88 +64,6 @@ func (e *Edge) audienceIn(u *user, chat schemas.Chat) *audience {
 	return nil
 }
 
-func (u *user) everyGroup() []*group {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return slices.Collect(maps.Keys(u.groups))
-}
-
-// endGroups returns the user's groups and lets it come into no other.
-func (u *user) endGroups() []*group {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.ended = true
-	return slices.Collect(maps.Keys(u.groups))
-}
-
-func (u *user) hasEnded() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.ended
-}
-
-func (u *user) joinGroup(g *group) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.ended {
-		return false
-	}
-	if u.groups == nil {
-		u.groups = make(map[*group]struct{})
-	}
-	u.groups[g] = struct{}{}
-	return true
-}
-
-func (u *user) leaveGroup(g *group) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.groups, g)
-}
-
-func (u *user) isUnknown() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.unknown
-}
-
-func (u *user) setUnknown(unknown bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.unknown = unknown
-}
-
-func (u *user) setBlocks(blocks []schemas.User) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.blocks = nil
-	for _, other := range blocks {
-		u.blockLocked(other)
-	}
-}
-
-func (u *user) blockLocked(other schemas.User) {
-	if u.blocks == nil {
-		u.blocks = make(map[schemas.User]struct{})
-	}
-	u.blocks[other] = struct{}{}
-}
-
-// blocksIn tells whether the two of a direct chat do not talk.
-func (u *user) blocksIn(chat schemas.Chat) bool {
-	a, b, direct := chat.Users()
-	if !direct {
-		return false
-	}
-	if a == u.name {
-		a = b
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	_, blocked := u.blocks[a]
-	return blocked
-}
-
 // loadUser asks workers for a user's groups and blocks, and enters the groups.
 // Where no worker answers, or the log does not, the user is served without: it
 // talks with whom it likes, and its groups come when both do. Again tells that its
@@ -203,29 +121,17 @@ func (e *Edge) ask(ctx context.Context, subject string, request, answer any) *sc
 }
 
 // enterGroups makes u a member of the groups that a worker named, and returns
-// when NATS has their subscriptions.
+// when NATS has their subscriptions. Where the groups are asked for again, those
+// that the user is found in only now are told like any that it comes into.
 func (e *Edge) enterGroups(ctx context.Context, u *user, joined *schemas.JoinedAnswer, again bool) error {
 	layout := e.logReader.Layout()
 	asOf := func(chat schemas.Chat) uint64 { return joined.Stored[layout.Shard(chat).Token] }
-	groups := make([]*group, len(joined.Groups))
-	var made []*group
-	var failed error
-	for i := range joined.Groups {
-		chat := joined.Groups[i].Chat
-		g, isNew := e.holdGroup(chat, asOf(chat))
-		defer g.release()
-		if groups[i] = g; isNew {
-			failed = errors.Join(failed, g.subscribe())
-			made = append(made, g)
+	groups := e.holdGroups(ctx, joined, asOf)
+	defer func() {
+		for _, g := range groups {
+			g.release()
 		}
-	}
-	if failed == nil && len(made) > 0 {
-		failed = e.flusher.flush(ctx)
-	}
-	for _, g := range made {
-		g.failed = failed
-		close(g.ready)
-	}
+	}()
 	chats := make([]schemas.Chat, len(groups))
 	for i, g := range groups {
 		if err := g.await(ctx); err != nil {
@@ -238,29 +144,61 @@ func (e *Edge) enterGroups(ctx context.Context, u *user, joined *schemas.JoinedA
 		return err
 	}
 	for i, g := range groups {
-		is := &joined.Groups[i]
-		m, known := member{role: is.Role, since: is.Since, from: is.From}, asOf(g.chat)
-		if last := lasts[g.chat]; last > known { // not all of it is stored
-			if err := e.catchUp(ctx, g.chat, u.name, &m, known, last); err != nil {
-				return err
-			}
-			known = last
-		}
-		before, _ := g.memberOf(u)
-		if _, err := e.admit(ctx, g, u, m, known); err != nil {
+		if err := e.enterGroup(ctx, u, g, &joined.Groups[i], asOf(g.chat), lasts[g.chat], again); err != nil {
 			return err
-		}
-		if is, _ := g.memberOf(u); again && is.since != before.since {
-			e.letIn(ctx, u, g) // word of it was lost
-			continue
-		}
-		for _, s := range u.everySession() {
-			g.attach(s)
 		}
 	}
 	e.leaveOthers(u, joined, asOf)
 	if len(chats) > 0 && e.logReader.Replicated() {
 		e.tasks.Go(func() { e.lookAgain(e.ctx, chats) })
+	}
+	return nil
+}
+
+// holdGroups holds the groups that a worker named, and has those that are new here
+// subscribed with one flush for all.
+func (e *Edge) holdGroups(ctx context.Context, joined *schemas.JoinedAnswer, asOf func(schemas.Chat) uint64) []*group {
+	groups := make([]*group, len(joined.Groups))
+	var made []*group
+	var failed error
+	for i := range joined.Groups {
+		chat := joined.Groups[i].Chat
+		g, isNew := e.holdGroup(chat, asOf(chat))
+		if groups[i] = g; isNew {
+			failed = errors.Join(failed, g.subscribe())
+			made = append(made, g)
+		}
+	}
+	if failed == nil && len(made) > 0 {
+		failed = e.flusher.flush(ctx)
+	}
+	for _, g := range made {
+		g.failed = failed
+		close(g.ready)
+	}
+	return groups
+}
+
+// enterGroup makes u a member of a group, as which is tells as of a seq; last is the
+// group's last seq in the log, and not all up to it need be stored.
+func (e *Edge) enterGroup(ctx context.Context, u *user, g *group, is *schemas.JoinedGroup, known, last uint64, again bool) error {
+	m := member{role: is.Role, since: is.Since, from: is.From}
+	if last > known {
+		if err := e.catchUp(ctx, g.chat, u.name, &m, known, last); err != nil {
+			return err
+		}
+		known = last
+	}
+	before, _ := g.memberOf(u)
+	if _, err := e.admit(ctx, g, u, m, known); err != nil {
+		return err
+	}
+	if now, _ := g.memberOf(u); again && now.since != before.since {
+		e.letIn(ctx, u, g) // word of it was lost
+		return nil
+	}
+	for _, s := range u.everySession() {
+		g.attach(s)
 	}
 	return nil
 }

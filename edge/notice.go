@@ -41,20 +41,6 @@ func (v *liveLoop) handleNotice(name string, data []byte) {
 	}
 }
 
-func (u *user) setBlock(chat schemas.Chat, on bool) {
-	a, b, _ := chat.Users()
-	if a == u.name {
-		a = b
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if on {
-		u.blockLocked(a)
-	} else {
-		delete(u.blocks, a)
-	}
-}
-
 // added lets a user into a group: its sessions are told, sent the event by which it
 // came in and what followed, and then what comes live. It may be told twice, and
 // late, when the user has left again.

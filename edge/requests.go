@@ -16,8 +16,6 @@ const (
 	requestsMax = 8
 	// requestWithin bounds one of them.
 	requestWithin = 10 * time.Second
-	// typingChatsMax bounds the chats per user whose last typing is remembered.
-	typingChatsMax = 64
 )
 
 // handleHistory has a history worker answer; the read loop goes on meanwhile.
@@ -188,19 +186,6 @@ func (e *Edge) handleTyping(s *session, ref schemas.Ref, typing *schemas.Typing)
 		s.push(doneFrame(ref))
 	}
 	return nil
-}
-
-func (u *user) mayType(chat schemas.Chat, now time.Time) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if now.Sub(u.typingAt[chat]) < schemas.TypingEvery {
-		return false
-	}
-	if u.typingAt == nil || len(u.typingAt) >= typingChatsMax {
-		u.typingAt = make(map[schemas.Chat]time.Time)
-	}
-	u.typingAt[chat] = now
-	return true
 }
 
 // handleRenew lets the session live as long as a new token does.

@@ -1,0 +1,145 @@
+package edge
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"parley/schemas"
+)
+
+// typingChatsMax bounds the chats per user whose last typing is remembered.
+const typingChatsMax = 64
+
+// user is a user with at least one session on this edge. It is the audience of
+// its direct chats.
+type user struct {
+	audience
+	name schemas.User
+	subs []*nats.Subscription // guarded by live.mu
+	// ready is closed when the server has the subscriptions, those of the user's
+	// groups too; failed tells that it never will.
+	ready  chan struct{}
+	failed error
+
+	mu       sync.Mutex
+	typingAt map[schemas.Chat]time.Time
+	groups   map[*group]struct{}       // that it is a member of; as what, the groups tell
+	ended    bool                      // its last session has left: it comes into no group any more
+	blocks   map[schemas.User]struct{} // whom it blocks, or who blocks it
+	unknown  bool                      // no worker has told the groups and blocks yet
+
+	entering sync.Mutex // held while its groups are loaded, or one is entered
+}
+
+func (u *user) everyGroup() []*group {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Collect(maps.Keys(u.groups))
+}
+
+// endGroups returns the user's groups and lets it come into no other.
+func (u *user) endGroups() []*group {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.ended = true
+	return slices.Collect(maps.Keys(u.groups))
+}
+
+func (u *user) hasEnded() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.ended
+}
+
+func (u *user) joinGroup(g *group) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended {
+		return false
+	}
+	if u.groups == nil {
+		u.groups = make(map[*group]struct{})
+	}
+	u.groups[g] = struct{}{}
+	return true
+}
+
+func (u *user) leaveGroup(g *group) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.groups, g)
+}
+
+func (u *user) isUnknown() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.unknown
+}
+
+func (u *user) setUnknown(unknown bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.unknown = unknown
+}
+
+func (u *user) setBlocks(blocks []schemas.User) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.blocks = nil
+	for _, other := range blocks {
+		u.blockLocked(other)
+	}
+}
+
+func (u *user) blockLocked(other schemas.User) {
+	if u.blocks == nil {
+		u.blocks = make(map[schemas.User]struct{})
+	}
+	u.blocks[other] = struct{}{}
+}
+
+// blocksIn tells whether the two of a direct chat do not talk.
+func (u *user) blocksIn(chat schemas.Chat) bool {
+	a, b, direct := chat.Users()
+	if !direct {
+		return false
+	}
+	if a == u.name {
+		a = b
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, blocked := u.blocks[a]
+	return blocked
+}
+
+func (u *user) setBlock(chat schemas.Chat, on bool) {
+	a, b, _ := chat.Users()
+	if a == u.name {
+		a = b
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if on {
+		u.blockLocked(a)
+	} else {
+		delete(u.blocks, a)
+	}
+}
+
+func (u *user) mayType(chat schemas.Chat, now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if now.Sub(u.typingAt[chat]) < schemas.TypingEvery {
+		return false
+	}
+	if u.typingAt == nil || len(u.typingAt) >= typingChatsMax {
+		u.typingAt = make(map[schemas.Chat]time.Time)
+	}
+	u.typingAt[chat] = now
+	return true
+}
