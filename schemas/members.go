@@ -132,14 +132,10 @@ func (m *member) decode(into any) *Error {
 		*p = m.value
 		return nil
 	case *bool:
-		if kind := m.value.Kind(); kind != 't' && kind != 'f' {
-			return m.wrongType("true or false")
-		}
-		*p = m.value.Kind() == 't'
-		return nil
+		return m.decodeBool(p)
 	case **bool:
 		*p = new(bool)
-		return m.decode(*p)
+		return m.decodeBool(*p)
 	case *uint64:
 		return m.decodeNumber(p, SeqMax)
 	case **uint64:
@@ -164,7 +160,8 @@ func (m *member) decode(into any) *Error {
 	case *string:
 		*p = text
 	case **string:
-		*p = &text
+		*p = new(string) // of its own, so that the text of other fields need not be on the heap
+		**p = text
 	case *Role:
 		*p = Role(text)
 	case *HistoryMode:
@@ -187,6 +184,15 @@ func (m *member) decode(into any) *Error {
 	if err != nil {
 		return Errorf(Invalid, "%s: %v", m.name, err)
 	}
+	return nil
+}
+
+func (m *member) decodeBool(into *bool) *Error {
+	kind := m.value.Kind()
+	if kind != 't' && kind != 'f' {
+		return m.wrongType("true or false")
+	}
+	*into = kind == 't'
 	return nil
 }
 
