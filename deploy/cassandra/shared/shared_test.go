@@ -192,12 +192,19 @@ func TestOwnerThatEndedIsNotAlive(t *testing.T) {
 	if Owner(string(parent) + "0").Alive() {
 		t.Error("a process of another start time is taken for the same")
 	}
-	child := exec.Command("true")
+	child := exec.Command("cat") // until its input ends
+	input, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	since, err := startTime(child.Process.Pid) // known until it is waited for
+	since, err := startTime(child.Process.Pid)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := input.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := child.Wait(); err != nil {
