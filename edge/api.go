@@ -57,6 +57,8 @@ func (e *Edge) api(handle func(context.Context, apiRequest) (apiAnswer, *schemas
 			return
 		}
 		defer e.apiRequests.Add(-1)
+		e.conns.Add(1) // the server's Shutdown waits for this one, or gives up and closes its connection
+		defer e.conns.Done()
 		answer, err := e.answerAPI(w, r, handle)
 		if err != nil {
 			e.answerError(w, err)
@@ -82,14 +84,16 @@ func (e *Edge) answerAPI(w http.ResponseWriter, r *http.Request, handle func(con
 		return apiAnswer{}, err
 	}
 	readAt := e.now()
-	if r.Method == http.MethodGet {
+	if r.Method != http.MethodPost { // GET, and HEAD, which is served as one
 		if wait, ok := e.reads.take(identity.User, readAt); !ok {
 			return apiAnswer{}, &schemas.Error{Code: schemas.RateLimited, Message: "too many requests", RetryAfter: max(wait.Seconds(), 0.01)}
 		}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), streams.PublishWithin+requestWithin)
 	defer cancel()
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(apiReadWithin)) // of a real connection it succeeds
+	if r.Method == http.MethodPost { // what has no body is being read on by the server
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(apiReadWithin)) // of a real connection it succeeds
+	}
 	return handle(ctx, apiRequest{Request: r, user: identity.User, readAt: readAt})
 }
 
@@ -191,6 +195,9 @@ type apiAck struct {
 // made up where there is none.
 func (e *Edge) postMessage(ctx context.Context, r apiRequest) (apiAnswer, *schemas.Error) {
 	send, err := readSend(r)
+	if err == nil {
+		err = e.takeSend(r.user, r.readAt) // before others are asked
+	}
 	if err != nil {
 		return apiAnswer{}, err
 	}
@@ -217,7 +224,7 @@ func (e *Edge) postMessage(ctx context.Context, r apiRequest) (apiAnswer, *schem
 		}
 		found = result.ack
 	}
-	if a := e.audienceAnywhere(r.user, send.Chat); a != nil && !found.Duplicate {
+	if a := e.audienceAnywhere(send.Chat); a != nil && !found.Duplicate {
 		a.expectEcho(send.Chat, found.Seq, e.now())
 	}
 	data, encodeErr := json.Marshal(apiAck{ID: send.ID, Chat: send.Chat, Seq: found.Seq, Time: e.now().UTC(), Duplicate: found.Duplicate})
@@ -283,18 +290,21 @@ func (e *Edge) checkBlocks(ctx context.Context, name schemas.User, chat schemas.
 	return nil
 }
 
-// audienceAnywhere returns an audience on this edge that is sent a chat of a user,
-// nil where there is none.
-func (e *Edge) audienceAnywhere(name schemas.User, chat schemas.Chat) *audience {
-	v := e.liveLoopOf(name.String())
-	v.mu.Lock()
-	u := v.users[name.String()]
-	v.mu.Unlock()
-	switch {
-	case u != nil:
-		return e.audienceIn(u, chat)
-	case chat.Kind() == schemas.Group:
+// audienceAnywhere returns an audience on this edge that is sent a chat, of the
+// sender or of the other one; nil where there is none.
+func (e *Edge) audienceAnywhere(chat schemas.Chat) *audience {
+	a, b, direct := chat.Users()
+	if !direct {
 		return e.audienceIn(nil, chat)
+	}
+	for _, name := range []schemas.User{a, b} {
+		v := e.liveLoopOf(name.String())
+		v.mu.Lock()
+		u := v.users[name.String()]
+		v.mu.Unlock()
+		if u != nil {
+			return &u.audience
+		}
 	}
 	return nil
 }

@@ -68,6 +68,12 @@ type Config struct {
 const (
 	// handshakeWithin bounds the HTTP part of a connection.
 	handshakeWithin = 10 * time.Second
+	// answerWithin bounds an HTTP request from its header until its answer is read,
+	// and idleWithin the time between two on one connection.
+	answerWithin = 45 * time.Second
+	idleWithin   = 2 * time.Minute
+	// stopRequestsWithin bounds what a stopping edge waits for HTTP requests.
+	stopRequestsWithin = 2 * time.Second
 	// stopWithin bounds what a stopping edge waits for, after the drain's spread.
 	stopWithin = 5 * time.Second
 )
@@ -261,7 +267,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	services.Go(func() { e.logReader.FollowLoop(e.ctx, e.log) })
 	node, err := e.startNodeService()
 
-	server := &http.Server{Handler: e.handler(), ReadHeaderTimeout: handshakeWithin, ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelDebug)}
+	server := &http.Server{Handler: e.handler(), ReadHeaderTimeout: handshakeWithin, WriteTimeout: answerWithin, IdleTimeout: idleWithin, ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelDebug)}
 	served := make(chan error, 1)
 	if err == nil {
 		go func() { served <- server.Serve(e.cfg.Listener) }()
@@ -275,7 +281,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	e.draining.Store(true)
 	stopCtx, cancel := context.WithTimeout(context.Background(), e.cfg.DrainSpread+stopWithin)
 	defer cancel()
-	_ = server.Shutdown(stopCtx) // its connections are not hijacked ones: they are short
+	e.stopServer(server)
 	e.publisher.Close(stopCtx)
 	e.drainSessions()
 	e.conns.Wait()
@@ -294,6 +300,16 @@ func (e *Edge) Run(ctx context.Context) error {
 		return fmt.Errorf("serve clients: %w", err)
 	}
 	return nil
+}
+
+// stopServer ends the HTTP requests; WebSockets are not among its connections. Who
+// does not read an answer in time is cut off.
+func (e *Edge) stopServer(server *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopRequestsWithin)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		_ = server.Close()
+	}
 }
 
 // handler is the public port's.

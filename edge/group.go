@@ -119,6 +119,14 @@ func (g *group) detach(s *session) {
 	g.sessions = removeSession(g.sessions, s)
 }
 
+// readersOf returns the sessions of those who may read an event that came before
+// some of them did.
+func (g *group) readersOf(seq uint64) []*session {
+	g.live.mu.Lock()
+	defer g.live.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(g.sessions), func(s *session) bool { return seq <= g.members[s.user.name].before() })
+}
+
 // memberOf tells what a user on this edge is in the group.
 func (g *group) memberOf(u *user) (member, bool) {
 	g.live.mu.Lock()
@@ -175,9 +183,9 @@ func (m *member) become(role schemas.Role, change groupChange) {
 func (g *group) drop(u *user) {
 	g.live.mu.Lock()
 	var ended *nats.Subscription
+	g.sessions = slices.DeleteFunc(slices.Clone(g.sessions), func(s *session) bool { return s.user == u })
 	if g.members[u.name].user == u {
 		delete(g.members, u.name)
-		g.sessions = slices.DeleteFunc(slices.Clone(g.sessions), func(s *session) bool { return s.user == u })
 		ended = g.releaseLocked()
 	}
 	g.live.mu.Unlock()

@@ -281,19 +281,21 @@ func TestBlockedUsersDoNotTalk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	r.workers.setBlocks("ann")
 	notice("ann", "unblocked", true)
 	notice("ann", "unblocked", false)
 	if g := ann.await("chat"); g.Change != "unblocked" {
 		t.Errorf("got %v", g)
 	}
-	seq := ann.sent("m1", "direct.ann.bea", "hi")
-	bea.wantInChat(testChat(t, "direct.ann.bea"), seq)
+	answer := func(c *client) schemas.Code {
+		c.refs++
+		c.say(sendFrame(c.refs, fmt.Sprintf("n%d", c.refs), "direct.ann.bea", "hi"))
+		return c.answer(c.refs).Code
+	}
+	eventually(t, "ann can send", func() bool { return answer(ann) == "" })
+	r.workers.setBlocks("bea", "ann")
 	notice("bea", "blocked", true)
-	eventually(t, "bea cannot answer", func() bool {
-		bea.refs++
-		bea.say(sendFrame(bea.refs, fmt.Sprintf("n%d", bea.refs), "direct.ann.bea", "hi"))
-		return bea.answer(bea.refs).Code == schemas.Forbidden
-	})
+	eventually(t, "bea cannot answer", func() bool { return answer(bea) == schemas.Forbidden })
 	if bea.seen["chat"] > 0 {
 		t.Error("who is blocked was told")
 	}

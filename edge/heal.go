@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -36,33 +37,37 @@ func (v *liveLoop) heal(a *audience, chat schemas.Chat, c cursor, target uint64,
 	a.setCursor(chat, c)
 	v.heals++
 	v.edge.tasks.Go(func() {
-		events := v.readGap(v.edge.ctx, chat, c.last, c.seen)
+		events, gone := v.readGap(v.edge.ctx, chat, c.last, c.seen)
 		v.call(func() {
 			v.heals--
-			v.healed(a, chat, events)
+			v.healed(a, chat, events, gone)
 		})
 	})
 }
 
 // readGap returns the events after a cursor, asking again while neither target
-// is among them nor a full page came, which the next heal goes on from.
-func (v *liveLoop) readGap(ctx context.Context, chat schemas.Chat, last, target uint64) []schemas.StoredEvent {
+// is among them nor a full page came, which the next heal goes on from. Where the
+// target has disappeared meanwhile, gone is that: there is nothing else up to it.
+func (v *liveLoop) readGap(ctx context.Context, chat schemas.Chat, last, target uint64) (events []schemas.StoredEvent, gone uint64) {
 	for try := 1; ; try++ {
 		events, more, err := v.edge.logReader.After(ctx, chat, last, schemas.ResumeEventsMax, schemas.ResumeBytesMax)
 		if err == nil && len(events) > 0 && (more || events[len(events)-1].Seq >= target) {
-			return events
+			return events, 0
 		}
 		if err != nil && ctx.Err() == nil {
 			v.edge.log.Warn("heal from log", "chat", chat, "after", last, "try", try, "error", err)
 		}
 		if try == healTries || !sleep(ctx, healAgainAfter) {
-			return events
+			return events, 0
+		}
+		if gone, err := v.edge.isGone(ctx, chat, target); err == nil && gone {
+			return events, target
 		}
 	}
 }
 
 // healed delivers what a heal read and goes on where live events take over.
-func (v *liveLoop) healed(a *audience, chat schemas.Chat, events []schemas.StoredEvent) {
+func (v *liveLoop) healed(a *audience, chat schemas.Chat, events []schemas.StoredEvent, gone uint64) {
 	c := a.cursors[chat]
 	c.healing = false
 	before := c.last
@@ -74,10 +79,11 @@ func (v *liveLoop) healed(a *audience, chat schemas.Chat, events []schemas.Store
 		case ev.Seq <= c.quiet: // of a group: nothing else begins with a fresh cursor
 			a.group.follow(ev.Seq, ev.JSON)
 		default:
-			v.tell(a, chat, ev.Seq, backfilledFrame(chat, ev), ev.JSON)
+			v.tellRead(a, chat, ev)
 		}
 		c.last = ev.Seq
 	}
+	c.last = max(c.last, gone)
 	switch {
 	case c.seen <= c.last:
 		a.setCursor(chat, cursor{last: c.last})
@@ -86,6 +92,18 @@ func (v *liveLoop) healed(a *audience, chat schemas.Chat, events []schemas.Store
 	default:
 		v.giveUp(a, chat, c)
 	}
+}
+
+// tellRead delivers an event that was read from the log: of a group to those who
+// may read it, since others have come in by a later one.
+func (v *liveLoop) tellRead(a *audience, chat schemas.Chat, ev *schemas.StoredEvent) {
+	frame := backfilledFrame(chat, ev)
+	if a.group == nil {
+		v.tell(a, chat, ev.Seq, frame, ev.JSON)
+		return
+	}
+	v.deliverTo(a.group.readersOf(ev.Seq), item{frame: frame, chat: chat, seq: ev.Seq})
+	a.group.follow(ev.Seq, ev.JSON)
 }
 
 // giveUp goes on after a gap that could not be read; only the clients know what they hold.
@@ -117,7 +135,7 @@ type held struct {
 	chat     schemas.Chat
 }
 
-// repair reads every chat that the loop's users have been sent from the log, and
+// repair reads every chat that the loop's users and groups have been sent from the log, and
 // tells all their sessions to resync.
 func (v *liveLoop) repair() {
 	if v.repairing {
@@ -158,21 +176,36 @@ func (v *liveLoop) everybody() (users []*user, groups []*group) {
 	return slices.Collect(maps.Values(v.users)), slices.Collect(maps.Values(v.groups))
 }
 
-// repairChats takes the last seq of each chat from the log as a hint of what was missed.
+// repairChats takes the last seq of each chat from the log as a hint of what was
+// missed. The chats of a shard that does not answer are left: their next events show it.
 func (v *liveLoop) repairChats(ctx context.Context, chats []held) error {
-	for some := range slices.Chunk(chats, streams.MultiLastMax) {
-		names := make([]schemas.Chat, len(some))
-		for i, h := range some {
-			names[i] = h.chat
+	byShard := make(map[streams.Shard][]held)
+	layout := v.edge.logReader.Layout()
+	for _, h := range chats {
+		shard := layout.Shard(h.chat)
+		byShard[shard] = append(byShard[shard], h)
+	}
+	var failed error
+	for _, ofShard := range byShard {
+		for some := range slices.Chunk(ofShard, streams.MultiLastMax) {
+			failed = errors.Join(failed, v.repairSome(ctx, some))
 		}
-		lasts, err := v.edge.logReader.Lasts(ctx, names)
-		if err != nil {
-			return err
-		}
-		for _, h := range some {
-			if last, ok := lasts[h.chat]; ok {
-				v.call(func() { v.handleStored(h.audience, h.chat, streams.Stored{Seq: last, Hint: true}, nil) })
-			}
+	}
+	return failed
+}
+
+func (v *liveLoop) repairSome(ctx context.Context, some []held) error {
+	names := make([]schemas.Chat, len(some))
+	for i, h := range some {
+		names[i] = h.chat
+	}
+	lasts, err := v.edge.logReader.Lasts(ctx, names)
+	if err != nil {
+		return err
+	}
+	for _, h := range some {
+		if last, ok := lasts[h.chat]; ok {
+			v.call(func() { v.handleStored(h.audience, h.chat, streams.Stored{Seq: last, Hint: true}, nil) })
 		}
 	}
 	return nil

@@ -122,17 +122,17 @@ func (v *liveLoop) leave(s *session) {
 	u.sessions = removeSession(u.sessions, s)
 	var subs []*nats.Subscription
 	last := len(u.sessions) == 0 && v.users[u.name.String()] == u
+	var groups []*group
 	if last {
 		delete(v.users, u.name.String())
 		subs = u.subs
+		groups = u.endGroups() // before another takes its name
+	} else {
+		groups = u.everyGroup()
 	}
 	v.mu.Unlock()
 	for _, sub := range subs {
 		_ = sub.Unsubscribe() // fails only when the connection is closed, and the subscription with it
-	}
-	groups := u.everyGroup()
-	if last {
-		groups = u.endGroups()
 	}
 	for _, g := range groups {
 		if last {

@@ -17,9 +17,11 @@ import (
 )
 
 const (
-	// loadWithin bounds the questions about a user who connects: past it the user is
-	// served without its groups, and asked for again by loadLoop.
-	loadWithin = 3 * time.Second
+	// askWithin bounds the questions about a user who connects, and loadWithin those
+	// and what is read from the log then: past it the user is served without its
+	// groups, and asked for again by loadLoop.
+	askWithin  = 3 * time.Second
+	loadWithin = 10 * time.Second
 	// loadAgainEvery is between two rounds of those that were not answered.
 	loadAgainEvery = time.Second
 	// catchUpAgainAfter is between two looks at a replica that lags.
@@ -71,12 +73,14 @@ func (e *Edge) audienceIn(u *user, chat schemas.Chat) *audience {
 func (e *Edge) loadUser(ctx context.Context, u *user, again bool) {
 	u.entering.Lock()
 	defer u.entering.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, loadWithin)
+	defer cancel()
 	joined, blocks, err := e.askUser(ctx, u.name)
 	if err == nil {
 		u.setBlocks(blocks)
 		err = e.enterGroups(ctx, u, joined, again)
 	}
-	if u.setUnknown(err != nil); err != nil && ctx.Err() == nil {
+	if u.setUnknown(err != nil); err != nil && e.ctx.Err() == nil {
 		e.log.Debug("a user's groups are not known yet", "user", u.name, "error", err)
 		e.loadLater(u)
 	}
@@ -84,7 +88,7 @@ func (e *Edge) loadUser(ctx context.Context, u *user, again bool) {
 
 // askUser asks for what a connecting user is in: two requests, side by side.
 func (e *Edge) askUser(ctx context.Context, name schemas.User) (joined *schemas.JoinedAnswer, blocks []schemas.User, err error) {
-	ctx, cancel := context.WithTimeout(ctx, loadWithin)
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	joined = &schemas.JoinedAnswer{}
 	var blocked schemas.BlocksAnswer
@@ -189,9 +193,14 @@ func (e *Edge) enterGroup(ctx context.Context, u *user, g *group, is *schemas.Jo
 		}
 		known = last
 	}
-	before, _ := g.memberOf(u)
-	if _, err := e.admit(ctx, g, u, m, known); err != nil {
+	before, was := g.memberOf(u)
+	in, err := e.admit(ctx, g, u, m, known)
+	switch {
+	case err != nil:
 		return err
+	case !in && was: // its end was missed
+		e.takeOut(u, g)
+		return nil
 	}
 	if now, _ := g.memberOf(u); again && now.since != before.since {
 		e.letIn(ctx, u, g) // word of it was lost
@@ -257,7 +266,7 @@ func (e *Edge) catchUpToEnd(ctx context.Context, chat schemas.Chat, name schemas
 }
 
 // catchUp applies to m what changed in a group after one seq and up to another,
-// which the log has. A replica that does not show it yet is asked again.
+// which the log has had. A replica that does not show it yet is asked again, a few times.
 func (e *Edge) catchUp(ctx context.Context, chat schemas.Chat, name schemas.User, m *member, after, upto uint64) error {
 	for tries := 0; after < upto; {
 		events, _, err := e.logReader.After(ctx, chat, after, schemas.ResumeEventsMax, schemas.ResumeBytesMax)
@@ -265,9 +274,12 @@ func (e *Edge) catchUp(ctx context.Context, chat schemas.Chat, name schemas.User
 			return err
 		}
 		if len(events) == 0 {
-			// It has expired since, or is not there yet.
-			if tries++; tries > healTries || !e.logReader.Replicated() || !sleep(ctx, catchUpAgainAfter) {
-				return ctx.Err()
+			gone, err := e.isGone(ctx, chat, upto)
+			if gone || err != nil {
+				return err
+			}
+			if tries++; tries > healTries || !sleep(ctx, catchUpAgainAfter) {
+				return fmt.Errorf("the log does not show %s up to %d", chat, upto)
 			}
 		}
 		for i := range events {
@@ -285,9 +297,23 @@ func (e *Edge) catchUp(ctx context.Context, chat schemas.Chat, name schemas.User
 	return nil
 }
 
+// isGone tells whether the log's leader has had a seq and does not hold it any more.
+func (e *Edge) isGone(ctx context.Context, chat schemas.Chat, seq uint64) (bool, error) {
+	shard := e.logReader.Layout().Shard(chat)
+	_, err := e.logReader.Sequence(ctx, shard, seq)
+	if !errors.Is(err, streams.ErrGone) {
+		return false, err
+	}
+	_, last, err := e.logReader.Bounds(ctx, shard)
+	return err == nil && seq <= last, err
+}
+
 // leaveOthers takes a user out of groups that a worker did not name, where it
 // would have known of the membership: its end was missed.
 func (e *Edge) leaveOthers(u *user, joined *schemas.JoinedAnswer, asOf func(schemas.Chat) uint64) {
+	if joined.More {
+		return // it names not all
+	}
 	named := make(map[schemas.Chat]struct{}, len(joined.Groups))
 	for i := range joined.Groups {
 		named[joined.Groups[i].Chat] = struct{}{}
@@ -297,11 +323,16 @@ func (e *Edge) leaveOthers(u *user, joined *schemas.JoinedAnswer, asOf func(sche
 		if _, ok := named[g.chat]; ok || !in || m.since > asOf(g.chat) {
 			continue
 		}
-		g.drop(u)
-		frame := jsonFrame(schemas.ChatFrame{T: schemas.TChat, Chat: g.chat, Change: schemas.ChatRemoved})
-		for _, s := range u.everySession() {
-			s.push(frame)
-		}
+		e.takeOut(u, g)
+	}
+}
+
+// takeOut ends a membership whose end came by no event here.
+func (e *Edge) takeOut(u *user, g *group) {
+	g.drop(u)
+	frame := jsonFrame(schemas.ChatFrame{T: schemas.TChat, Chat: g.chat, Change: schemas.ChatRemoved})
+	for _, s := range u.everySession() {
+		s.push(frame)
 	}
 }
 

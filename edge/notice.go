@@ -2,10 +2,21 @@ package edge
 
 import (
 	"context"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
 	"parley/schemas"
+	"parley/streams"
+)
+
+const (
+	// wordsMax bounds the groups that a user is being let into at once; past it all
+	// of its groups are asked for.
+	wordsMax = 64
+	// letInWithin bounds the time in which a user's sessions are sent what came in a
+	// group since it is in; past it they are told to resync.
+	letInWithin = 10 * time.Second
 )
 
 // handleNotice takes a personal event. What it tells of a group that its user
@@ -24,7 +35,16 @@ func (v *liveLoop) handleNotice(name string, data []byte) {
 	}
 	switch notice.Change {
 	case schemas.ChatAdded:
+		if m, refused := v.edge.memberOf(u, notice.Chat); refused == nil && m.since >= notice.Seq {
+			return // told before
+		}
+		if u.words.Add(1) > wordsMax {
+			u.words.Add(-1)
+			v.edge.loadLater(u)
+			return
+		}
 		v.edge.tasks.Go(func() {
+			defer u.words.Add(-1)
 			if err := v.edge.added(v.edge.ctx, u, &notice); err != nil && v.edge.ctx.Err() == nil {
 				v.edge.log.Warn("enter group", "user", name, "chat", notice.Chat, "error", err)
 				v.edge.loadLater(u)
@@ -33,12 +53,26 @@ func (v *liveLoop) handleNotice(name string, data []byte) {
 		return
 	case schemas.ChatBlocked, schemas.ChatUnblocked:
 		if notice.Hidden {
-			u.setBlock(notice.Chat, notice.Change == schemas.ChatBlocked)
+			v.edge.tasks.Go(func() { v.edge.loadBlocks(v.edge.ctx, u) })
 		}
 	}
 	if !notice.Hidden {
 		v.deliver(&u.audience, item{frame: jsonFrame(notice.ChatFrame)})
 	}
+}
+
+// loadBlocks asks with whom a user does not talk, after word that it has changed.
+func (e *Edge) loadBlocks(ctx context.Context, u *user) {
+	u.entering.Lock()
+	defer u.entering.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	var answer schemas.BlocksAnswer
+	if err := e.ask(ctx, streams.BlocksSubject, schemas.Blocks{User: u.name}, &answer); err != nil {
+		e.loadLater(u)
+		return
+	}
+	u.setBlocks(answer.Users)
 }
 
 // added lets a user into a group: its sessions are told, sent the event by which it
@@ -84,15 +118,21 @@ func (e *Edge) letIn(ctx context.Context, u *user, g *group) {
 	if !in {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, letInWithin)
+	defer cancel()
 	frame := jsonFrame(schemas.ChatFrame{T: schemas.TChat, Chat: g.chat, Change: schemas.ChatAdded, Seq: m.since})
 	for _, s := range u.everySession() {
 		welcomed := s.holdChat(ctx, g.chat, frame)
 		g.attach(s)
-		if !welcomed {
+		if !welcomed && !s.holdChat(ctx, g.chat, frame) { // it may have been meanwhile
 			continue // it is sent what comes from its welcome on
 		}
 		r := resume{edge: e, session: s, entering: true, since: map[schemas.Chat]uint64{g.chat: m.since}}
-		if r.chat(ctx, g.chat, m.since-1, m.since); len(r.result.Reset) > 0 {
+		r.chat(ctx, g.chat, m.since-1, m.since)
+		if ctx.Err() != nil {
+			r.forceOpen(g.chat)
+		}
+		if ctx.Err() != nil || len(r.result.Reset) > 0 {
 			s.push(resyncFrame)
 		}
 	}

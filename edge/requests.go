@@ -110,6 +110,11 @@ func (e *Edge) readAfter(ctx context.Context, chat schemas.Chat, after, last uin
 
 // handleAsk hands a request on to the service that answers it.
 func (e *Edge) handleAsk(ctx context.Context, s *session, frame schemas.Frame) *schemas.Error {
+	if changesGroups(frame.T) { // each is an event for every member
+		if err := e.takeSend(s.user.name, e.now()); err != nil {
+			return err
+		}
+	}
 	return e.request(s, frame.Ref, func() (wireFrame, *schemas.Error) {
 		answer, err := e.forward(ctx, s.user.name, frame.T, frame.Ask)
 		if err != nil {
@@ -118,8 +123,32 @@ func (e *Edge) handleAsk(ctx context.Context, s *session, frame schemas.Frame) *
 		if frame.T == schemas.TCreate {
 			e.enterCreated(ctx, s.user, answer)
 		}
+		if changesGroups(frame.T) {
+			e.expectChange(s.user, answer)
+		}
 		return answerFrame(answerType(frame.T), frame.Ref, answer), nil
 	})
+}
+
+// changesGroups tells whether a request is answered by an event in a group's timeline.
+func changesGroups(t schemas.Type) bool {
+	switch t {
+	case schemas.TCreate, schemas.TAdd, schemas.TRemove, schemas.TLeave, schemas.TRole, schemas.TRename:
+		return true
+	}
+	return false
+}
+
+// expectChange awaits the echo of a change, as of a send: a leader that dies before
+// it tells of it would leave everybody as they were.
+func (e *Edge) expectChange(u *user, answer []byte) {
+	var done schemas.Done
+	if err := json.Unmarshal(answer, &done); err != nil {
+		return // the client is told what came
+	}
+	if a := e.audienceIn(u, done.Chat); a != nil {
+		a.expectEcho(done.Chat, done.Seq, e.now())
+	}
 }
 
 // enterCreated lets a user into the group that it has made: with the answer in its

@@ -28,6 +28,9 @@ func (e *Edge) handleSend(ctx context.Context, s *session, ref schemas.Ref, send
 	if s.user.blocksIn(send.Chat) {
 		return blocked(send.Chat)
 	}
+	if err := e.takeSend(s.user.name, readAt); err != nil {
+		return err
+	}
 	found, err := e.publish(ctx, s.user.name, m, send, readAt, func(ack streams.PubAck, err *schemas.Error) {
 		if err != nil {
 			e.refuse(s, schemas.Frame{T: schemas.TSend, Ref: ref, Send: send}, err)
@@ -41,12 +44,17 @@ func (e *Edge) handleSend(ctx context.Context, s *session, ref schemas.Ref, send
 	return err
 }
 
+// takeSend takes one from the rate of what a user sends, and of how it changes groups.
+func (e *Edge) takeSend(from schemas.User, now time.Time) *schemas.Error {
+	if wait, ok := e.sends.take(from, now); !ok {
+		return &schemas.Error{Code: schemas.RateLimited, Message: "too many messages: a user may send " + formatRate(e.cfg.UserRate) + " a second", RetryAfter: max(wait.Seconds(), 0.01)}
+	}
+	return nil
+}
+
 // publish hands what a member sends to its chat's log, and calls done with the
 // outcome. It does not where it refuses, or where found is the ack of an earlier try.
 func (e *Edge) publish(ctx context.Context, from schemas.User, m member, send *schemas.Send, readAt time.Time, done func(streams.PubAck, *schemas.Error)) (found streams.PubAck, refused *schemas.Error) {
-	if wait, ok := e.sends.take(from, readAt); !ok {
-		return found, &schemas.Error{Code: schemas.RateLimited, Message: "too many messages: a user may send " + formatRate(e.cfg.UserRate) + " a second", RetryAfter: max(wait.Seconds(), 0.01)}
-	}
 	shard := e.logReader.Layout().Shard(send.Chat)
 	if err := e.takesSends(shard); err != nil {
 		return found, err

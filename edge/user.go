@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,7 +33,8 @@ type user struct {
 	blocks   map[schemas.User]struct{} // whom it blocks, or who blocks it
 	unknown  bool                      // no worker has told the groups and blocks yet
 
-	entering sync.Mutex // held while its groups are loaded, or one is entered
+	entering sync.Mutex   // held while its groups or blocks are loaded, or a group is entered
+	words    atomic.Int32 // groups that it is being let into; at most wordsMax
 }
 
 func (u *user) everyGroup() []*group {
@@ -91,15 +93,11 @@ func (u *user) setBlocks(blocks []schemas.User) {
 	defer u.mu.Unlock()
 	u.blocks = nil
 	for _, other := range blocks {
-		u.blockLocked(other)
+		if u.blocks == nil {
+			u.blocks = make(map[schemas.User]struct{}, len(blocks))
+		}
+		u.blocks[other] = struct{}{}
 	}
-}
-
-func (u *user) blockLocked(other schemas.User) {
-	if u.blocks == nil {
-		u.blocks = make(map[schemas.User]struct{})
-	}
-	u.blocks[other] = struct{}{}
 }
 
 // blocksIn tells whether the two of a direct chat do not talk.
@@ -115,20 +113,6 @@ func (u *user) blocksIn(chat schemas.Chat) bool {
 	defer u.mu.Unlock()
 	_, blocked := u.blocks[a]
 	return blocked
-}
-
-func (u *user) setBlock(chat schemas.Chat, on bool) {
-	a, b, _ := chat.Users()
-	if a == u.name {
-		a = b
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if on {
-		u.blockLocked(a)
-	} else {
-		delete(u.blocks, a)
-	}
 }
 
 func (u *user) mayType(chat schemas.Chat, now time.Time) bool {

@@ -107,6 +107,23 @@ func (w *standIn) freeze(user string) {
 	w.frozen[u] = w.joinedLocked(u)
 }
 
+// setBlocks has blocks answer that a user does not talk with others.
+func (w *standIn) setBlocks(user string, others ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.blocks[authUser(w.t, user)] = nil
+	for _, other := range others {
+		w.blocks[authUser(w.t, user)] = append(w.blocks[authUser(w.t, user)], authUser(w.t, other))
+	}
+}
+
+// timesAsked tells how often a subject was asked.
+func (w *standIn) timesAsked(subject string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asked[subject]
+}
+
 // write puts an event of a group into the log, as the service chats does; with
 // told, who comes in by it is told.
 func (w *standIn) write(told bool, chat schemas.Chat, event string) uint64 {

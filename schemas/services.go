@@ -30,6 +30,7 @@ type Joined struct {
 type JoinedAnswer struct {
 	Groups []JoinedGroup     `json:"groups"`
 	Stored map[string]uint64 `json:"stored"`
+	More   bool              `json:"more,omitzero"` // the user is in others too
 }
 
 // JoinedGroup is what a user is in a group.

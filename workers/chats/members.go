@@ -33,6 +33,7 @@ func (s *Service) joined(ctx context.Context, request []byte) (any, *schemas.Err
 	for _, row := range rows {
 		if len(answer.Groups) == joinedMax {
 			s.log.Warn("a user is in too many groups", "user", ask.User, "most", joinedMax)
+			answer.More = true
 			break
 		}
 		answer.Groups = append(answer.Groups, schemas.JoinedGroup{Chat: row.Chat, Role: row.Role, Since: row.Since, From: row.From})
