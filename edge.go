@@ -15,7 +15,7 @@ import (
 // limitFlags bound what an edge takes from clients; 0 is no limit for the rates.
 type limitFlags struct {
 	MaxSessions int      `help:"Connections that an edge admits; the next is told to go elsewhere." default:"5000"`
-	UserRate    float64  `help:"Messages a second and user, with a burst of three seconds; 0: no limit." default:"20"`
+	UserRate    float64  `help:"Sends and changes of groups a second and user, with a burst of three seconds; 0: no limit." default:"20"`
 	AddressRate float64  `help:"Handshakes a second and client address, with a burst of five seconds; 0: no limit." default:"20"`
 	Origins     []string `name:"origin" help:"Origins of web pages that may connect, beside the server's own, like https://chat.example.com."`
 }

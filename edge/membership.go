@@ -80,7 +80,13 @@ func (e *Edge) loadUser(ctx context.Context, u *user, again bool) {
 		u.setBlocks(blocks)
 		err = e.enterGroups(ctx, u, joined, again)
 	}
-	if u.setUnknown(err != nil); err != nil && e.ctx.Err() == nil {
+	switch {
+	case err == nil:
+		u.setUnknown(false)
+	case !again: // else what is known stays so
+		u.setUnknown(true)
+	}
+	if err != nil && e.ctx.Err() == nil {
 		e.log.Debug("a user's groups are not known yet", "user", u.name, "error", err)
 		e.loadLater(u)
 	}
