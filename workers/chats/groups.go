@@ -150,7 +150,7 @@ func (c *groups) foldTail(ctx context.Context, g *group, last uint64) error {
 		}
 		for i := range events {
 			g.seq, g.newest = events[i].Seq, events[i].Seq
-			g.last = max(g.last, g.seq) // what came since the leader was asked
+			g.last = max(g.last, g.seq)                                     // what came since the leader was asked
 			if ev, err := schemas.DecodeEvent(events[i].JSON); err == nil { // else persist gives it up too
 				g.apply(events[i].Seq, ev)
 			}
