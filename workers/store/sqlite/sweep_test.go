@@ -110,7 +110,9 @@ func TestSweepGoesOnAfterAFailure(t *testing.T) {
 	if err := s.Commit(t.Context(), l.Batch(storetest.Message{Chat: storetest.DirectChat("alice", "bob"), TTL: time.Hour})); err != nil {
 		t.Fatal(err)
 	}
-	other, err := openConn(s.path, writeMode, s.cfg)
+	patient := s.cfg
+	patient.busyTimeout = time.Minute // until no sweep holds the file
+	other, err := openConn(s.path, writeMode, patient)
 	if err != nil {
 		t.Fatal(err)
 	}
