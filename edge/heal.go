@@ -66,6 +66,18 @@ func (v *liveLoop) readGap(ctx context.Context, chat schemas.Chat, last, target 
 	}
 }
 
+// isGone tells whether the log's leader has had a seq, of which there may only have
+// been word, and does not hold it any more.
+func (e *Edge) isGone(ctx context.Context, chat schemas.Chat, seq uint64) (bool, error) {
+	shard := e.logReader.Layout().Shard(chat)
+	_, err := e.logReader.Sequence(ctx, shard, seq)
+	if !errors.Is(err, streams.ErrGone) {
+		return false, err
+	}
+	_, last, err := e.logReader.Bounds(ctx, shard)
+	return err == nil && seq <= last, err
+}
+
 // healed delivers what a heal read and goes on where live events take over.
 func (v *liveLoop) healed(a *audience, chat schemas.Chat, events []schemas.StoredEvent, gone uint64) {
 	c := a.cursors[chat]

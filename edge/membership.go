@@ -24,8 +24,6 @@ const (
 	loadWithin = 10 * time.Second
 	// loadAgainEvery is between two rounds of those that were not answered.
 	loadAgainEvery = time.Second
-	// catchUpAgainAfter is between two looks at a replica that lags.
-	catchUpAgainAfter = 200 * time.Millisecond
 	// loadsMax bounds the users that are asked for at once by loadLoop.
 	loadsMax = 16
 )
@@ -272,46 +270,17 @@ func (e *Edge) catchUpToEnd(ctx context.Context, chat schemas.Chat, name schemas
 }
 
 // catchUp applies to m what changed in a group after one seq and up to another,
-// which the log has had. A replica that does not show it yet is asked again, a few times.
+// which the log has had.
 func (e *Edge) catchUp(ctx context.Context, chat schemas.Chat, name schemas.User, m *member, after, upto uint64) error {
-	for tries := 0; after < upto; {
-		events, _, err := e.logReader.After(ctx, chat, after, schemas.ResumeEventsMax, schemas.ResumeBytesMax)
-		if err != nil {
-			return err
+	return streams.Walk(ctx, e.logReader, chat, after, upto, func(stored *schemas.StoredEvent) error {
+		if stored.Seq > upto || !changesGroup(stored.JSON) {
+			return nil
 		}
-		if len(events) == 0 {
-			gone, err := e.isGone(ctx, chat, upto)
-			if gone || err != nil {
-				return err
-			}
-			if tries++; tries > healTries || !sleep(ctx, catchUpAgainAfter) {
-				return fmt.Errorf("the log does not show %s up to %d", chat, upto)
-			}
+		if ev, err := schemas.DecodeEvent(stored.JSON); err == nil { // else nobody follows it
+			m.apply(groupChange{stored.Seq, ev}, name)
 		}
-		for i := range events {
-			if after = events[i].Seq; after > upto {
-				return nil
-			}
-			if !changesGroup(events[i].JSON) {
-				continue
-			}
-			if ev, err := schemas.DecodeEvent(events[i].JSON); err == nil {
-				m.apply(groupChange{after, ev}, name)
-			}
-		}
-	}
-	return nil
-}
-
-// isGone tells whether the log's leader has had a seq and does not hold it any more.
-func (e *Edge) isGone(ctx context.Context, chat schemas.Chat, seq uint64) (bool, error) {
-	shard := e.logReader.Layout().Shard(chat)
-	_, err := e.logReader.Sequence(ctx, shard, seq)
-	if !errors.Is(err, streams.ErrGone) {
-		return false, err
-	}
-	_, last, err := e.logReader.Bounds(ctx, shard)
-	return err == nil && seq <= last, err
+		return nil
+	})
 }
 
 // leaveOthers takes a user out of groups that a worker did not name, where it

@@ -14,6 +14,9 @@ const (
 	// wordsMax bounds the groups that a user is being let into at once; past it all
 	// of its groups are asked for.
 	wordsMax = 64
+	// enterWithin bounds the time in which a user is let into a group, but for what is
+	// sent to its sessions then; past it all of its groups are asked for.
+	enterWithin = 10 * time.Second
 	// letInWithin bounds the time in which a user's sessions are sent what came in a
 	// group since it is in; past it they are told to resync.
 	letInWithin = 10 * time.Second
@@ -81,6 +84,8 @@ func (e *Edge) loadBlocks(ctx context.Context, u *user) {
 func (e *Edge) added(ctx context.Context, u *user, notice *schemas.Notice) error {
 	u.entering.Lock()
 	defer u.entering.Unlock()
+	entering, cancel := context.WithTimeout(ctx, enterWithin)
+	defer cancel()
 	if g := e.groupOf(notice.Chat); g != nil {
 		if m, in := g.memberOf(u); in && m.since >= notice.Seq {
 			return nil
@@ -90,19 +95,19 @@ func (e *Edge) added(ctx context.Context, u *user, notice *schemas.Notice) error
 	defer g.release()
 	if made {
 		if g.failed = g.subscribe(); g.failed == nil {
-			g.failed = e.flusher.flush(ctx)
+			g.failed = e.flusher.flush(entering)
 		}
 		close(g.ready)
 	}
-	if err := g.await(ctx); err != nil {
+	if err := g.await(entering); err != nil {
 		return err
 	}
 	m := member{role: notice.Role, since: notice.Seq, from: notice.From}
-	asOf, err := e.catchUpToEnd(ctx, notice.Chat, u.name, &m, notice.Seq)
+	asOf, err := e.catchUpToEnd(entering, notice.Chat, u.name, &m, notice.Seq)
 	if err != nil {
 		return err
 	}
-	in, err := e.admit(ctx, g, u, m, asOf)
+	in, err := e.admit(entering, g, u, m, asOf)
 	if err != nil || !in {
 		return err
 	}

@@ -2,9 +2,7 @@ package chats
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -16,14 +14,9 @@ import (
 const (
 	// membersPerRead bounds one read of a group's members.
 	membersPerRead = 5000
-	// tailChunkEvents and tailChunkBytes bound one read of a timeline's end.
-	tailChunkEvents = 1000
-	tailChunkBytes  = 1 << 20
 	// reloadPast is how many sequences of a shard are read over rather than the
 	// store asked anew.
 	reloadPast = 100_000
-	// replicaWait is between two reads where the answering replica lags.
-	replicaWait = 50 * time.Millisecond
 )
 
 // groups keeps groups in memory. It stays true without being told: each use asks
@@ -36,10 +29,10 @@ type groups struct {
 	cache *otter.Cache[schemas.Chat, *entry]
 }
 
-// entry is one group's place. Who uses the group holds it.
+// entry is one group's place.
 type entry struct {
-	mu    sync.Mutex
-	group *group // nil until it was loaded
+	used  chan struct{} // has room for one: who uses the group is in it
+	group *group        // nil until it was loaded
 	at    time.Time
 }
 
@@ -68,13 +61,17 @@ func newGroups(cfg Config) (*groups, error) {
 // use it here. A group that was never made has no name.
 func (c *groups) use(ctx context.Context, chat schemas.Chat, fn func(*group) error) error {
 	e, err := c.cache.Get(ctx, chat, otter.LoaderFunc[schemas.Chat, *entry](func(context.Context, schemas.Chat) (*entry, error) {
-		return &entry{}, nil
+		return &entry{used: make(chan struct{}, 1)}, nil
 	}))
 	if err != nil {
 		return err
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	select {
+	case e.used <- struct{}{}:
+		defer func() { <-e.used }()
+	case <-ctx.Done():
+		return fmt.Errorf("use %s: others do: %w", chat, ctx.Err())
+	}
 	if err := c.fold(ctx, e, chat); err != nil {
 		e.group = nil // what was folded in part is not used
 		return err
@@ -143,39 +140,14 @@ func (c *groups) load(ctx context.Context, chat schemas.Chat, shard streams.Shar
 
 // foldTail folds what the log has above the group's seq, up to last.
 func (c *groups) foldTail(ctx context.Context, g *group, last uint64) error {
-	for g.seq < last {
-		events, _, err := c.cfg.Log.After(ctx, g.chat, g.seq, tailChunkEvents, tailChunkBytes)
+	return streams.Walk(ctx, c.cfg.Log, g.chat, g.seq, last, func(stored *schemas.StoredEvent) error {
+		g.seq, g.newest = stored.Seq, stored.Seq
+		g.last = max(g.last, g.seq) // also what came since the leader was asked
+		ev, err := schemas.DecodeEvent(stored.JSON)
 		if err != nil {
-			return err
+			return nil // persist gives it up too
 		}
-		for i := range events {
-			g.seq, g.newest = events[i].Seq, events[i].Seq
-			g.last = max(g.last, g.seq)                                     // what came since the leader was asked
-			if ev, err := schemas.DecodeEvent(events[i].JSON); err == nil { // else persist gives it up too
-				g.apply(events[i].Seq, ev)
-			}
-		}
-		if len(events) > 0 {
-			continue
-		}
-		if gone, err := c.isGone(ctx, g.chat, last); gone || err != nil {
-			return err
-		}
-		select {
-		case <-time.After(replicaWait):
-		case <-ctx.Done():
-			return fmt.Errorf("read %s up to %d: the log's replica lags: %w", g.chat, last, ctx.Err())
-		}
-	}
-	return nil
-}
-
-// isGone tells whether the log's leader does not hold seq any more: it disappeared
-// meanwhile.
-func (c *groups) isGone(ctx context.Context, chat schemas.Chat, seq uint64) (bool, error) {
-	_, err := c.cfg.Log.Sequence(ctx, c.cfg.Log.Layout().Shard(chat), seq)
-	if errors.Is(err, streams.ErrGone) {
-		return true, nil
-	}
-	return false, err
+		g.apply(stored.Seq, ev)
+		return nil
+	})
 }

@@ -20,6 +20,9 @@ const (
 	// tailEventsMax bounds what is read of one chat's end: past it the list shows
 	// the chat as it was then.
 	tailEventsMax = 20_000
+	// tailChunkEvents and tailChunkBytes bound one read of a chat's end.
+	tailChunkEvents = 1000
+	tailChunkBytes  = 1 << 20
 )
 
 // chatsAnswer is the frame chats without its t and ref.

@@ -4,17 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"parley/schemas"
 	"parley/streams"
-)
-
-const (
-	tailChunkEvents = 500
-	tailChunkBytes  = 1 << 20
-	// replicaWait is between two reads where the answering replica lags.
-	replicaWait = 50 * time.Millisecond
 )
 
 // walkTail visits the log's events of chat above seq, the stored head, with prev
@@ -22,51 +14,24 @@ const (
 // log's leader has. What persist will give up on is not visited. A log that does
 // not show last yet is asked again until ctx ends.
 func (s *Service) walkTail(ctx context.Context, chat schemas.Chat, seq, n, last uint64, visit func(schemas.StoredEvent, *schemas.Event)) error {
-	at, walked := seq, 0
+	walked := 0
 	defer func() { s.metrics.tail.Observe(float64(walked)) }()
-	for at < last {
-		events, more, err := s.cfg.Log.After(ctx, chat, at, tailChunkEvents, tailChunkBytes)
-		if err != nil {
-			return err
+	return streams.Walk(ctx, s.cfg.Log, chat, seq, last, func(ev *schemas.StoredEvent) error {
+		if walked++; walked > s.cfg.TailEventsMax {
+			return fmt.Errorf("%s up to %d: %w", chat, last, errTailTooLong)
 		}
-		for _, ev := range events {
-			if walked++; walked > s.cfg.TailEventsMax {
-				return fmt.Errorf("%s after %d: %w", chat, seq, errTailTooLong)
-			}
-			at = ev.Seq
-			decoded, err := schemas.DecodeEvent(ev.JSON)
-			if err != nil || chat.Kind() == schemas.Direct && !chat.HasDirectMember(decoded.From) {
-				continue
-			}
-			if decoded.Type == schemas.Message {
-				n++
-			}
-			ev.Prev, ev.N = seq, n
-			seq = ev.Seq
-			visit(ev, decoded)
+		decoded, err := schemas.DecodeEvent(ev.JSON)
+		if err != nil || chat.Kind() == schemas.Direct && !chat.HasDirectMember(decoded.From) {
+			return nil
 		}
-		if more || at >= last {
-			continue
+		if decoded.Type == schemas.Message {
+			n++
 		}
-		if gone, err := s.isGone(ctx, chat, last); gone || err != nil {
-			return err
-		}
-		select {
-		case <-time.After(replicaWait):
-		case <-ctx.Done():
-			return fmt.Errorf("read %s up to %d: the log's replica lags: %w", chat, last, ctx.Err())
-		}
-	}
-	return nil
-}
-
-// isGone tells whether the log's leader does not hold seq any more.
-func (s *Service) isGone(ctx context.Context, chat schemas.Chat, seq uint64) (bool, error) {
-	_, err := s.cfg.Log.Sequence(ctx, s.cfg.Log.Layout().Shard(chat), seq)
-	if errors.Is(err, streams.ErrGone) {
-		return true, nil
-	}
-	return false, err
+		ev.Prev, ev.N = seq, n
+		seq = ev.Seq
+		visit(*ev, decoded)
+		return nil
+	})
 }
 
 // classify makes a refusal of what went wrong, and logs it: a query that fails
