@@ -76,6 +76,10 @@ func (ev *Event) Roles() iter.Seq2[User, Role] {
 	}
 }
 
+// ChangesGroup tells whether the event changes a group: who is in it as what, or
+// what it is called.
+func (ev *Event) ChangesGroup() bool { return ev.Type == MemberEvent || ev.Type == GroupEvent }
+
 // Joins tells whether those to whom [Event.Roles] gives a role come into the group by it.
 func (ev *Event) Joins() bool { return ev.Change == Created || ev.Change == Added }
 

@@ -88,7 +88,7 @@ func (e *end) fold(stored *schemas.StoredEvent) error {
 	if ev.Type == schemas.GroupEvent {
 		e.name = ev.Name
 	}
-	if ev.Type == schemas.GroupEvent || ev.Type == schemas.MemberEvent {
+	if ev.ChangesGroup() {
 		e.members = ev.Count
 	}
 	for user, role := range ev.Roles() {
@@ -129,7 +129,11 @@ func (s *Service) readLast(ctx context.Context, e *end) error {
 		return nil
 	}
 	ev := &events[0]
-	short, cut, err := schemas.CutEvent(shownJSON(ev))
+	shown, err := ev.Shown()
+	if err != nil {
+		return err
+	}
+	short, cut, err := schemas.CutEvent(shown)
 	if err != nil {
 		return err
 	}
@@ -150,14 +154,4 @@ func (e *end) vanished() []byte {
 		}
 	}
 	return []byte(`{"type":"` + string(schemas.Message) + `","id":"expired","from":"` + from.String() + `","body":{}}`)
-}
-
-// shownJSON is an event with its current body.
-func shownJSON(ev *store.Event) []byte {
-	if ev.State.Edited != 0 && ev.State.Deleted == 0 {
-		if text, err := schemas.WithBody(ev.JSON, ev.State.Body); err == nil {
-			return text
-		}
-	}
-	return ev.JSON
 }

@@ -21,7 +21,7 @@ type memberEvent struct {
 }
 
 func isOfMembers(chat schemas.Chat, ev *schemas.Event) bool {
-	return chat.Kind() == schemas.Group && (ev.Type == schemas.GroupEvent || ev.Type == schemas.MemberEvent)
+	return chat.Kind() == schemas.Group && ev.ChangesGroup()
 }
 
 // groups are those whose creation is in a shard's log, as far as it was walked.

@@ -123,7 +123,7 @@ func foldGroup(head *store.Head, ev *schemas.Event) {
 			head.History = ev.History
 		}
 	}
-	if ev.Type == schemas.GroupEvent || ev.Type == schemas.MemberEvent {
+	if ev.ChangesGroup() {
 		head.Members = ev.Count
 	}
 }

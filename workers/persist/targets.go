@@ -108,9 +108,9 @@ func editsOf(ctx context.Context, st targetStore, chat schemas.Chat, row store.E
 
 // foldChange adds what an event does to its target, which row, the event's own,
 // is not part of yet. Only a message of the same chat that has not disappeared is
-// a target; for anything else the event changes nothing. What came after the
-// delete of a message changes nothing of it either, and an edit among it is
-// stored without its body.
+// a target; for anything else the event changes nothing. After the delete of a
+// message, further deletes and edits change nothing of it, and such an edit is
+// stored without its body; it can be unpinned, and nobody is shown its reactions.
 func foldChange(chat *store.ChatBatch, t *target, e *event, row *store.Event) {
 	if t == nil || t.row.Seq == 0 || t.row.Type != schemas.Message {
 		return

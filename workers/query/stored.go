@@ -114,9 +114,7 @@ func itemOf(row *store.Event) (it item, err error) {
 	if row.Type == schemas.Message { // its edits have lost their bodies too, and are what they are
 		it.deleted = row.State.Deleted
 	}
-	if it.edited > 0 && it.deleted == 0 {
-		it.event, err = schemas.WithBody(row.JSON, row.State.Body)
-	}
+	it.event, err = row.Shown()
 	return it, err
 }
 

@@ -21,6 +21,14 @@ type Event struct {
 	State   State     // what changes made of it; a commit writes it by Changes alone
 }
 
+// Shown is the event's JSON with its current body.
+func (e *Event) Shown() ([]byte, error) {
+	if e.State.Edited == 0 || e.State.Deleted != 0 {
+		return e.JSON, nil
+	}
+	return schemas.WithBody(e.JSON, e.State.Body)
+}
+
 // State is what later events made of one. Each of its fields is written by
 // events in the order of their seqs, whatever the order of the commits.
 type State struct {
