@@ -15,10 +15,10 @@ import (
 
 	"github.com/maypok86/otter/v2"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/micro"
 
 	"parley/schemas"
 	"parley/streams"
+	"parley/workers/service"
 )
 
 // Service answers history requests.
@@ -46,9 +46,6 @@ func New(cfg Config) (*Service, error) {
 	return &Service{cfg: cfg, log: cfg.Logger.With("component", "query"), metrics: m, cache: cache}, nil
 }
 
-// flushWithin bounds the wait until NATS has the subscriptions.
-const flushWithin = 5 * time.Second
-
 // Run answers until ctx ends; questions at hand have Config.StopWithin more. Then
 // it returns nil. It may be called again after.
 func (s *Service) Run(ctx context.Context) error {
@@ -57,28 +54,18 @@ func (s *Service) Run(ctx context.Context) error {
 	questions := newFlights(s.cfg.QueriesMax, s.cfg.WaitingMax, func(q question, replies func() []string) {
 		s.fly(work, q, replies)
 	})
-	service, err := micro.AddService(s.cfg.Conn, micro.Config{
+	err := service.Serve(ctx, s.cfg.Conn, s.log, service.Registration{
 		Name:        streams.HistoryService,
 		Version:     s.cfg.Version,
 		Description: "pages of a chat's history, from the permanent store and the tail of the log",
-		ErrorHandler: func(_ micro.Service, err *micro.NATSError) {
-			s.log.Warn("history service", "subject", err.Subject, "err", err.Description)
-		},
+		Started:     s.cfg.Started,
+		Handlers: []service.Handler{{
+			Name: "page", Subject: streams.HistorySubject, Description: "a page of a chat's history",
+			Handle: func(data []byte, reply string) { s.handle(questions, data, reply) },
+		}},
 	})
 	if err != nil {
-		return fmt.Errorf("register service %s: %w", streams.HistoryService, err)
-	}
-	err = service.AddEndpoint("page", micro.HandlerFunc(func(req micro.Request) {
-		s.handle(questions, req.Data(), req.Reply())
-	}), micro.WithEndpointSubject(streams.HistorySubject))
-	if err != nil {
-		return fmt.Errorf("serve %s: %w", streams.HistorySubject, err)
-	}
-	_ = s.cfg.Conn.FlushTimeout(flushWithin) // a server that is away has the subscriptions when it is back
-	s.cfg.Started()
-	<-ctx.Done()
-	if err := service.Stop(); err != nil {
-		s.log.Info("history service was not stopped in order", "err", err)
+		return err
 	}
 	late := time.AfterFunc(s.cfg.StopWithin, endWork)
 	defer late.Stop()
@@ -131,8 +118,7 @@ func (s *Service) refuse(reply string, refused *schemas.Error, why outcome) {
 	s.send(streams.Refusal(reply, refused), why)
 }
 
-// send answers beside the micro package, whose requests may not be answered from
-// another goroutine while it reads their outcome. Whoever gets no answer asks again.
+// send answers. Whoever gets no answer asks again.
 func (s *Service) send(msg *nats.Msg, o outcome) {
 	if err := s.cfg.Conn.PublishMsg(msg); err != nil {
 		s.log.Info("answer was not sent", "bytes", len(msg.Data), "err", err)

@@ -1,8 +1,9 @@
 // Package service serves the requests of edges, and of operators with `nats req`:
-// it is what the micro services chats and users have in common.
+// it is what our micro services have in common.
 //
-// NATS hands requests to a subscription one after the other; each is answered on a
-// goroutine of its own, with a bound on how many at once.
+// NATS hands requests to a subscription one after the other. [Serve] has them
+// handled so; a [Service] answers each on a goroutine of its own, with a bound on how
+// many at once.
 package service
 
 import (
@@ -16,14 +17,13 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/micro"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"parley/schemas"
 	"parley/streams"
 )
 
-// Config is what [Run] needs. Zero means the default.
+// Config is what a [Service] needs. Zero means the default.
 type Config struct {
 	Name        string     // required: of the micro service, as `nats micro ls` shows it
 	Description string     // default: none
@@ -83,7 +83,7 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Service answers requests. Make one with [New], and call Run.
+// Service answers requests.
 type Service struct {
 	cfg     Config
 	log     *slog.Logger
@@ -103,9 +103,6 @@ func New(cfg Config) (*Service, error) {
 	return &Service{cfg: cfg, log: cfg.Logger.With("component", cfg.Name), metrics: m}, nil
 }
 
-// flushWithin is how long NATS may take to confirm the subscriptions.
-const flushWithin = 5 * time.Second
-
 // Run answers until ctx ends; requests at hand have Config.StopWithin more. Then
 // it returns nil. It may be called again after.
 func (s *Service) Run(ctx context.Context) error {
@@ -113,34 +110,15 @@ func (s *Service) Run(ctx context.Context) error {
 	defer endWork()
 	in := &intake{requestsMax: s.cfg.RequestsMax}
 	defer in.close()
-	service, err := micro.AddService(s.cfg.Conn, micro.Config{
-		Name:        s.cfg.Name,
-		Version:     s.cfg.Version,
-		Description: s.cfg.Description,
-		ErrorHandler: func(_ micro.Service, err *micro.NATSError) {
-			s.log.Warn("service", "subject", err.Subject, "err", err.Description)
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("register service %s: %w", s.cfg.Name, err)
-	}
+	r := Registration{Name: s.cfg.Name, Version: s.cfg.Version, Description: s.cfg.Description, Started: s.cfg.Started}
 	for _, e := range s.cfg.Endpoints {
-		handler := micro.HandlerFunc(func(req micro.Request) { s.handle(work, in, &e, req.Data(), req.Reply()) })
-		err := service.AddEndpoint(e.Name, handler, micro.WithEndpointSubject(e.Subject),
-			micro.WithEndpointMetadata(map[string]string{"description": e.Description}))
-		if err != nil {
-			_ = service.Stop()
-			return fmt.Errorf("serve %s: %w", e.Subject, err)
-		}
+		r.Handlers = append(r.Handlers, Handler{
+			Name: e.Name, Subject: e.Subject, Description: e.Description,
+			Handle: func(data []byte, reply string) { s.handle(work, in, &e, data, reply) },
+		})
 	}
-	if err := s.cfg.Conn.FlushTimeout(flushWithin); err != nil && ctx.Err() == nil {
-		_ = service.Stop()
-		return fmt.Errorf("serve %s: NATS does not confirm the subscriptions: %w", s.cfg.Name, err)
-	}
-	s.cfg.Started()
-	<-ctx.Done()
-	if err := service.Stop(); err != nil {
-		s.log.Info("service was not stopped in order", "err", err)
+	if err := Serve(ctx, s.cfg.Conn, s.log, r); err != nil {
+		return err
 	}
 	late := time.AfterFunc(s.cfg.StopWithin, endWork)
 	defer late.Stop()
@@ -222,8 +200,7 @@ func (s *Service) refuse(e *Endpoint, reply string, refused *schemas.Error) {
 	s.send(e, streams.Refusal(reply, refused), string(refused.Code))
 }
 
-// send answers beside the micro package, whose requests may not be answered from
-// another goroutine while it reads their outcome. Whoever gets no answer asks again.
+// send answers. Whoever gets no answer asks again.
 func (s *Service) send(e *Endpoint, msg *nats.Msg, outcome string) {
 	if err := s.cfg.Conn.PublishMsg(msg); err != nil {
 		s.log.Info("answer was not sent", "endpoint", e.Name, "bytes", len(msg.Data), "err", err)
