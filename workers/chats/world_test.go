@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,8 +21,8 @@ import (
 	"parley/streams"
 	"parley/streams/streamstest"
 	"parley/workers/chats"
-	"parley/workers/persist"
 	"parley/workers/store/sqlite"
+	"parley/workers/workerstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -50,22 +48,9 @@ func newWorldOn(t testing.TB, nodes int) *world {
 	env := streamstest.Start(t, streamstest.Options{NoSync: true, Administrator: true, Nodes: nodes, Settings: streams.Settings{Shards: 2}})
 	edge := env.Connect(t, streams.EdgeComponent)
 	return &world{
-		Env: env, t: t, store: openStore(t), log: streams.NewLog(env.JetStream, env.Layout),
+		Env: env, t: t, store: workerstest.OpenStore(t), log: streams.NewLog(env.JetStream, env.Layout),
 		edge: edge, edgeJS: streamstest.JetStream(t, edge),
 	}
-}
-
-func openStore(t testing.TB) *sqlite.Store {
-	t.Helper()
-	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "parley.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return s
 }
 
 // serve starts a service as a worker of its own, which answers when serve returns.
@@ -88,7 +73,7 @@ func (w *world) serve(change func(*chats.Config)) (stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	stop = run(w.t, service.Run)
+	stop = workerstest.Run(w.t, service.Run)
 	w.t.Cleanup(func() {
 		stop()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -99,50 +84,10 @@ func (w *world) serve(change func(*chats.Config)) (stop func()) {
 	return stop
 }
 
-// run runs until stop is called, or the test ends.
-func run(t testing.TB, run func(context.Context) error) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := run(ctx); err != nil {
-			t.Errorf("run: %v", err)
-		}
-	})
-	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
-	t.Cleanup(stop)
-	return stop
-}
-
 // persist stores what is in the log and what comes, until stop is called.
-func (w *world) persist() (stop func()) {
-	w.t.Helper()
-	js := streamstest.JetStream(w.t, w.Connect(w.t, streams.WorkerComponent))
-	p, err := persist.New(persist.Config{
-		JetStream: js, Log: streams.NewLog(js, w.Layout), Store: w.store,
-		WindowMin: 5 * time.Millisecond, WindowMax: 10 * time.Millisecond, PollWithin: 500 * time.Millisecond,
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return run(w.t, p.Run)
-}
+func (w *world) persist() (stop func()) { return workerstest.Persist(w.t, w.Env, w.store) }
 
-// persistAll stores all that is in the log, and nothing after.
-func (w *world) persistAll() {
-	w.t.Helper()
-	stop := w.persist()
-	defer stop()
-	for _, shard := range w.Layout.All() {
-		_, last, err := w.log.Bounds(w.t.Context(), shard)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		waitFor(w.t, "all is stored", func() bool {
-			committed, err := w.store.Committed(context.Background(), shard.Token)
-			return err == nil && (committed >= last || last < shard.FirstSeq())
-		})
-	}
-}
+func (w *world) persistAll() { workerstest.PersistAll(w.t, w.Env, w.store) }
 
 // expire empties the log, as its age limit does.
 func (w *world) expire() {
@@ -154,21 +99,6 @@ func (w *world) expire() {
 		}
 		if err != nil {
 			w.t.Fatal(err)
-		}
-	}
-}
-
-func waitFor(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(time.Minute)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("gave up waiting until %s", what)
 		}
 	}
 }
@@ -272,7 +202,7 @@ func (w *world) timeline(chat schemas.Chat) (events []schemas.StoredEvent) {
 		w.t.Fatal(err)
 	}
 	after := uint64(0)
-	waitFor(w.t, "a replica shows all", func() bool {
+	workerstest.WaitFor(w.t, "a replica shows all", func() bool {
 		page, _, err := w.log.After(w.t.Context(), chat, after, 1000, 1<<20)
 		if err != nil {
 			w.t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"parley/workers/persist"
+	"parley/workers/workerstest"
 )
 
 // BenchmarkPersist stores what waits in eight shards, over 1,000 chats: a store
@@ -21,13 +22,13 @@ func BenchmarkPersist(b *testing.B) {
 		cfg.WindowMin, cfg.WindowMax = 0, 0 // the defaults
 	})
 	for shard, last := range w.last {
-		waitFor(b, "all is stored", func() bool { return w.committed(shard) >= last })
+		workerstest.WaitFor(b, "all is stored", func() bool { return w.committed(shard) >= last })
 	}
 	elapsed := time.Since(started)
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/elapsed.Seconds(), "events/s")
 	b.ReportMetric((cpuTime(b)-before).Seconds()*1e6/float64(b.N), "cpu-µs/event")
-	waitFor(b, "the batches are counted", func() bool { return p.metric("events_total") >= float64(b.N) })
+	workerstest.WaitFor(b, "the batches are counted", func() bool { return p.metric("events_total") >= float64(b.N) })
 	b.ReportMetric(p.metric("events_total")/p.metric("batches_total"), "rows/batch")
 }
 

@@ -10,6 +10,7 @@ import (
 	"parley/streams/streamstest"
 	"parley/workers/dead"
 	"parley/workers/persist"
+	"parley/workers/workerstest"
 )
 
 // lose deletes the shard's stream, forgets what of it is not stored, and has it
@@ -95,7 +96,7 @@ func TestPausedOwnerOfALostShardHarmsNothing(t *testing.T) {
 	w.say(100, 5)
 	w.wantStored()
 	close(g.open)
-	waitFor(t, "the first knows that it is no owner", func() bool { return first.logs.lines("another owner went on") > 0 })
+	workerstest.WaitFor(t, "the first knows that it is no owner", func() bool { return first.logs.lines("another owner went on") > 0 })
 	w.say(100, 5)
 	w.wantStored()
 	if events := first.metric("events_total"); events != 0 {
@@ -136,7 +137,7 @@ func TestLettersOfALostShardAreReplayed(t *testing.T) {
 	w.sent[chatNo(0)] = nil
 	w.start(nil)
 	w.say(5, 1)
-	waitFor(t, "the chat goes on", func() bool { return w.committed(w.Layout.Shard(chatNo(0))) == w.last[w.Layout.Shard(chatNo(0))] })
+	workerstest.WaitFor(t, "the chat goes on", func() bool { return w.committed(w.Layout.Shard(chatNo(0))) == w.last[w.Layout.Shard(chatNo(0))] })
 	if rows := w.stored(chatNo(0)); len(rows) != 16 || rows[11].Prev != seq || rows[15].N != 15 {
 		t.Errorf("%d rows, want 16 that go on after %d", len(rows), seq)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +23,7 @@ import (
 	"parley/workers/persist"
 	"parley/workers/store"
 	"parley/workers/store/sqlite"
+	"parley/workers/workerstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -53,24 +53,11 @@ func newWorldOn(t testing.TB, env *streamstest.Env) *world {
 	return &world{
 		Env:   env,
 		t:     t,
-		store: openStore(t),
+		store: workerstest.OpenStore(t),
 		edge:  streamstest.JetStream(t, env.Connect(t, streams.EdgeComponent)),
 		sent:  make(map[schemas.Chat][]sent),
 		last:  make(map[streams.Shard]uint64),
 	}
-}
-
-func openStore(t testing.TB) *sqlite.Store {
-	t.Helper()
-	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "parley.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return s
 }
 
 func chatNo(i int) schemas.Chat {
@@ -160,15 +147,7 @@ func (w *world) start(change func(*persist.Config)) *persister {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := runner.Run(ctx); err != nil {
-			w.t.Errorf("run: %v", err)
-		}
-	})
-	p.stop = sync.OnceFunc(func() { cancel(); running.Wait() })
-	w.t.Cleanup(p.stop)
+	p.stop = workerstest.Run(w.t, runner.Run)
 	w.t.Cleanup(func() {
 		if w.t.Failed() {
 			w.t.Logf("persister:\n%s", p.logs)
@@ -202,22 +181,6 @@ func (p *persister) wantMetric(name string, want float64) {
 	}
 }
 
-// waitFor waits until ok says so: the events that it waits for come by themselves.
-func waitFor(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(time.Minute)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("gave up waiting until %s", what)
-		}
-	}
-}
-
 func (w *world) committed(shard streams.Shard) uint64 {
 	w.t.Helper()
 	seq, err := w.store.Committed(context.Background(), shard.Token)
@@ -232,7 +195,7 @@ func (w *world) committed(shard streams.Shard) uint64 {
 func (w *world) wantStored() {
 	w.t.Helper()
 	for shard, last := range w.last {
-		waitFor(w.t, fmt.Sprintf("shard %s is committed up to %d", shard.Token, last), func() bool { return w.committed(shard) >= last })
+		workerstest.WaitFor(w.t, fmt.Sprintf("shard %s is committed up to %d", shard.Token, last), func() bool { return w.committed(shard) >= last })
 		if got := w.committed(shard); got != last {
 			w.t.Errorf("shard %s is committed up to %d, beyond the last %d", shard.Token, got, last)
 		}
@@ -295,7 +258,7 @@ func allStored(t testing.TB, st *sqlite.Store, chat schemas.Chat) (all []store.E
 func (w *world) wantAcked() {
 	w.t.Helper()
 	for shard, last := range w.last {
-		waitFor(w.t, fmt.Sprintf("consumer of %s is acknowledged up to %d", shard.Stream(), last), func() bool {
+		workerstest.WaitFor(w.t, fmt.Sprintf("consumer of %s is acknowledged up to %d", shard.Stream(), last), func() bool {
 			consumer, err := w.JetStream.Consumer(context.Background(), shard.Stream(), streams.PersistConsumer)
 			if err != nil {
 				w.t.Fatal(err)

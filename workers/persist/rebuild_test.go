@@ -12,6 +12,7 @@ import (
 	"parley/streams/streamstest"
 	"parley/workers/persist"
 	"parley/workers/store"
+	"parley/workers/workerstest"
 )
 
 // rebuild rebuilds st from the world's log.
@@ -72,16 +73,16 @@ func TestRebuildIsRefusedWhileAWorkerOwnsAShard(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2)
 	p := w.start(nil)
-	waitFor(t, "the worker waits for its first event", func() bool {
+	workerstest.WaitFor(t, "the worker waits for its first event", func() bool {
 		consumer, err := w.JetStream.Consumer(t.Context(), w.Layout.At(1).Stream(), streams.PersistConsumer)
 		return err == nil && consumer.CachedInfo().NumWaiting > 0
 	})
 	short := func(c *persist.RebuildConfig) { c.OwnedWithin = time.Millisecond }
-	empty := openStore(t)
+	empty := workerstest.OpenStore(t)
 	// A pull of the worker may end just as it is looked at: then the next look finds it.
 	refused := func() {
 		t.Helper()
-		waitFor(t, "the rebuild is refused", func() bool {
+		workerstest.WaitFor(t, "the rebuild is refused", func() bool {
 			_, err := w.rebuild(empty, short)
 			return errors.Is(err, persist.ErrOwned) && strings.Contains(err.Error(), "stop all workers")
 		})

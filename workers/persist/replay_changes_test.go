@@ -12,6 +12,7 @@ import (
 	"parley/schemas"
 	"parley/workers/persist"
 	"parley/workers/store"
+	"parley/workers/workerstest"
 )
 
 func userNamed(name string) schemas.User {
@@ -56,7 +57,7 @@ func (w *world) startRefusing(refuses *atomic.Bool, ids ...string) *persister {
 func (w *world) waitCommitted() {
 	w.t.Helper()
 	for shard, last := range w.last {
-		waitFor(w.t, "all is stored or given up", func() bool { return w.committed(shard) == last })
+		workerstest.WaitFor(w.t, "all is stored or given up", func() bool { return w.committed(shard) == last })
 	}
 }
 

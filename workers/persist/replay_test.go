@@ -12,6 +12,7 @@ import (
 	"parley/workers/dead"
 	"parley/workers/persist"
 	"parley/workers/store"
+	"parley/workers/workerstest"
 )
 
 // letters are the letters of persist in the stream DEAD.
@@ -125,7 +126,7 @@ func TestReplayedEventsStandInTheirPlaceAndAreNotCounted(t *testing.T) {
 	start()
 	w.say(5, 1)
 	for shard, last := range w.last {
-		waitFor(t, "what was said since is stored", func() bool { return w.committed(shard) == last })
+		workerstest.WaitFor(t, "what was said since is stored", func() bool { return w.committed(shard) == last })
 	}
 	check()
 }
@@ -161,7 +162,7 @@ func TestReplayRefusesWhatIsStillPoison(t *testing.T) {
 	w.publish(chatNo(0), []byte(`{"type":7}`))
 	p := w.start(nil)
 	w.wantStored()
-	waitFor(t, "the letter is counted", func() bool { return p.metric("dead_letters_total") == 1 })
+	workerstest.WaitFor(t, "the letter is counted", func() bool { return p.metric("dead_letters_total") == 1 })
 	if err := dead.Bury(t.Context(), w.JetStream, dead.Letter{
 		Consumer: streams.PersistConsumer, Stream: "CHAT_9", Seq: 1,
 		Subject: "chat.9." + group.String() + ".timeline", Data: eventJSON("x"), Reason: "test",

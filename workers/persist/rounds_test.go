@@ -15,6 +15,7 @@ import (
 	"parley/workers/dead"
 	"parley/workers/persist"
 	"parley/workers/store"
+	"parley/workers/workerstest"
 )
 
 func TestEventsAreStoredInTheLogsOrder(t *testing.T) {
@@ -25,7 +26,7 @@ func TestEventsAreStoredInTheLogsOrder(t *testing.T) {
 	w.say(500, 10)
 	w.wantStored()
 	w.wantAcked()
-	waitFor(t, "all events are counted", func() bool { return p.metric("events_total") == 1000 })
+	workerstest.WaitFor(t, "all events are counted", func() bool { return p.metric("events_total") == 1000 })
 	p.wantMetric("takeovers_total", 2)
 	p.wantMetric("lost_total", 0)
 	p.stop()
@@ -132,7 +133,7 @@ func TestSequencesThatAreGoneAreSkippedAndCounted(t *testing.T) {
 	short("fifth")
 	w.say(20, 2)
 	for _, seq := range gone {
-		waitFor(t, fmt.Sprintf("%d is gone", seq), func() bool {
+		workerstest.WaitFor(t, fmt.Sprintf("%d is gone", seq), func() bool {
 			_, err := w.log().Sequence(context.Background(), w.Layout.At(0), seq)
 			return errors.Is(err, streams.ErrGone)
 		})
@@ -157,8 +158,8 @@ func TestPoisonGoesToDeadAndTheChatGoesOn(t *testing.T) {
 		cfg.JetStream = &faultyJetStream{JetStream: cfg.JetStream, refuseDead: &refuse}
 	})
 	// While DEAD cannot be written, nothing goes past the event.
-	waitFor(t, "DEAD was refused", func() bool { return p.logs.lines("write dead letter") > 0 })
-	waitFor(t, "what is before it is stored", func() bool { return w.committed(w.Layout.At(0)) > 0 })
+	workerstest.WaitFor(t, "DEAD was refused", func() bool { return p.logs.lines("write dead letter") > 0 })
+	workerstest.WaitFor(t, "what is before it is stored", func() bool { return w.committed(w.Layout.At(0)) > 0 })
 	if got := w.committed(w.Layout.At(0)); got != seq-1 {
 		t.Errorf("committed up to %d, want %d: before the poison", got, seq-1)
 	}
@@ -241,12 +242,12 @@ func TestStoreThatIsDownIsWaitedFor(t *testing.T) {
 	w.wantStored()
 	down.Store(true)
 	w.say(100, 5)
-	waitFor(t, "the store is seen as down", func() bool { return p.metric("store_up") == 0 })
-	waitFor(t, "the lag rises", func() bool { return p.metric("lag_seconds") > 0 })
+	workerstest.WaitFor(t, "the store is seen as down", func() bool { return p.metric("store_up") == 0 })
+	workerstest.WaitFor(t, "the lag rises", func() bool { return p.metric("lag_seconds") > 0 })
 	down.Store(false)
 	w.wantStored()
 	w.wantAcked()
-	waitFor(t, "the store is seen as up", func() bool { return p.metric("store_up") == 1 })
+	workerstest.WaitFor(t, "the store is seen as up", func() bool { return p.metric("store_up") == 1 })
 	if n := p.logs.lines("store does not serve"); n != 1 {
 		t.Errorf("the failure was logged %d times, want once", n)
 	}
@@ -259,7 +260,7 @@ func TestStopWithTheStoreDownEnds(t *testing.T) {
 	p := w.start(func(cfg *persist.Config) {
 		cfg.Store = &faultyStore{Store: cfg.Store, beforeCommit: func(context.Context, store.Batch) error { return store.ErrUnavailable }}
 	})
-	waitFor(t, "the store is seen as down", func() bool { return p.metric("store_up") == 0 })
+	workerstest.WaitFor(t, "the store is seen as down", func() bool { return p.metric("store_up") == 0 })
 	p.stop()
 	w.start(nil)
 	w.wantStored()
@@ -271,7 +272,7 @@ func TestStopAndStartUnderLoad(t *testing.T) {
 	for range 3 {
 		p := w.start(func(cfg *persist.Config) { cfg.BatchEventsMax = 100 })
 		w.say(700, 10)
-		waitFor(t, "something more is stored", func() bool { return p.metric("events_total") > 0 })
+		workerstest.WaitFor(t, "something more is stored", func() bool { return p.metric("events_total") > 0 })
 		p.stop()
 		w.say(300, 10)
 	}
@@ -289,7 +290,7 @@ func TestStoreOfAnotherLogIsRefused(t *testing.T) {
 	}
 	p := w.start(nil)
 	w.say(3, 1)
-	waitFor(t, "it is logged", func() bool { return p.logs.lines("the log ends at") > 0 })
+	workerstest.WaitFor(t, "it is logged", func() bool { return p.logs.lines("the log ends at") > 0 })
 	if got := w.committed(w.Layout.At(0)); got != ahead {
 		t.Errorf("committed is %d, want the %d as it was", got, ahead)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"parley/workers/persist"
 	"parley/workers/store"
+	"parley/workers/workerstest"
 )
 
 // An owner is paused with a full window: the next takes over once the pin is
@@ -43,7 +44,7 @@ func TestPausedOwnerHarmsNothing(t *testing.T) {
 			close(g.open)
 			w.say(500, 5)
 			w.wantStored()
-			waitFor(t, "the first knows that it is no owner", func() bool { return first.metric("pending") == 0 })
+			workerstest.WaitFor(t, "the first knows that it is no owner", func() bool { return first.metric("pending") == 0 })
 			w.say(500, 5)
 			w.wantStored()
 			w.wantAcked()
@@ -85,7 +86,7 @@ func TestPausedOwnerWakesAheadOfTheNext(t *testing.T) {
 	})
 	<-secondGate.reached // it has committed 300 and holds the next 300
 	close(firstGate.open)
-	waitFor(t, "the first has committed its window", func() bool { return first.metric("events_total") >= 2000 })
+	workerstest.WaitFor(t, "the first has committed its window", func() bool { return first.metric("events_total") >= 2000 })
 	close(secondGate.open)
 	w.say(500, 5)
 	w.wantStored()

@@ -14,6 +14,7 @@ import (
 	"parley/schemas"
 	"parley/workers/query"
 	"parley/workers/store"
+	"parley/workers/workerstest"
 )
 
 // newGroup is a world whose chat is a group: there anybody reacts.
@@ -261,7 +262,7 @@ func TestWhatDisappearsIsInNoPage(t *testing.T) {
 		t.Fatalf("at once: code %q, %d events, want 6", code, len(page.Events))
 	}
 	var page schemas.HistoryAnswer
-	waitFor(t, "four have disappeared", func() bool {
+	workerstest.WaitFor(t, "four have disappeared", func() bool {
 		page, _ = w.page(request)
 		return len(page.Events) == 2
 	})
@@ -280,7 +281,7 @@ func TestPageInMemoryForgetsWhatDisappears(t *testing.T) {
 	if page, code := w.page(request); code != "" || len(page.Events) != 2 {
 		t.Fatalf("at once: code %q, %d events, want 2", code, len(page.Events))
 	}
-	waitFor(t, "one has disappeared", func() bool {
+	workerstest.WaitFor(t, "one has disappeared", func() bool {
 		page, _ := w.page(request)
 		return len(page.Events) == 1
 	})

@@ -13,6 +13,7 @@ import (
 
 	"parley/schemas"
 	"parley/streams"
+	"parley/workers/workerstest"
 )
 
 var byText = gocmp.Options{
@@ -151,7 +152,7 @@ func persistSplits(w *world, splits []*split) {
 			last = max(last, s.said[len(s.said)-1].seq)
 		}
 	}
-	waitFor(w.t, "all is stored", func() bool {
+	workerstest.WaitFor(w.t, "all is stored", func() bool {
 		committed, err := w.store.Committed(context.Background(), w.Layout.At(0).Token)
 		return err == nil && committed >= last
 	})
@@ -190,7 +191,7 @@ func TestPagesShowWhatChangesMade(t *testing.T) {
 		s.readTimes()
 	}
 	gone := time.Now().Add(time.Second)
-	waitFor(t, "what is to disappear has", func() bool { return time.Now().After(gone) })
+	workerstest.WaitFor(t, "what is to disappear has", func() bool { return time.Now().After(gone) })
 	random := rand.New(rand.NewPCG(4, 4))
 	for _, s := range splits {
 		for range asks {

@@ -17,6 +17,7 @@ import (
 	"parley/streams"
 	"parley/workers/query"
 	"parley/workers/store"
+	"parley/workers/workerstest"
 )
 
 // Every range, of a chat that is stored wholly, in part and not at all.
@@ -357,7 +358,7 @@ func TestTooManyRequestsAreRefusedAtOnce(t *testing.T) {
 			t.Errorf("one of the four was refused with %s", code)
 		}
 	}
-	waitFor(t, "it serves again", func() bool {
+	workerstest.WaitFor(t, "it serves again", func() bool {
 		_, _, code := w.ask(fmt.Sprintf(`{"chat":%q,"after":0,"limit":3}`, w.chat))
 		return code == ""
 	})

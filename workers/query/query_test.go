@@ -1,12 +1,9 @@
 package query_test
 
 import (
-	"context"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,9 +18,9 @@ import (
 	"parley/schemas"
 	"parley/streams"
 	"parley/streams/streamstest"
-	"parley/workers/persist"
 	"parley/workers/query"
 	"parley/workers/store/sqlite"
+	"parley/workers/workerstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -53,7 +50,7 @@ func newWorld(t testing.TB, change func(*query.Config)) *world {
 	alice, _ := schemas.ParseUser("alice")
 	bob, _ := schemas.ParseUser("bob")
 	w := &world{
-		Env: env, t: t, store: openStore(t), edge: edge, edgeJS: streamstest.JetStream(t, edge),
+		Env: env, t: t, store: workerstest.OpenStore(t), edge: edge, edgeJS: streamstest.JetStream(t, edge),
 		metrics: prometheus.NewRegistry(), chat: schemas.DirectChat(alice, bob),
 	}
 	conn := env.Connect(t, streams.WorkerComponent)
@@ -68,81 +65,18 @@ func newWorld(t testing.TB, change func(*query.Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, service.Run)
-	waitFor(t, "the service answers", func() bool {
+	workerstest.Run(t, service.Run)
+	workerstest.WaitFor(t, "the service answers", func() bool {
 		_, err := edge.Request(streams.HistorySubject, []byte(`{}`), time.Second)
 		return err == nil
 	})
 	return w
 }
 
-func openStore(t testing.TB) *sqlite.Store {
-	t.Helper()
-	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "parley.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
+// persist stores what is in the log and what comes, until stop is called.
+func (w *world) persist() (stop func()) { return workerstest.Persist(w.t, w.Env, w.store) }
 
-// run runs until stop is called, or the test ends.
-func run(t testing.TB, run func(context.Context) error) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := run(ctx); err != nil {
-			t.Errorf("run: %v", err)
-		}
-	})
-	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
-	t.Cleanup(stop)
-	return stop
-}
-
-// persist stores what is said, until stop is called.
-func (w *world) persist() (stop func()) {
-	w.t.Helper()
-	js := streamstest.JetStream(w.t, w.Connect(w.t, streams.WorkerComponent))
-	p, err := persist.New(persist.Config{
-		JetStream: js, Log: streams.NewLog(js, w.Layout), Store: w.store,
-		WindowMin: 5 * time.Millisecond, WindowMax: 10 * time.Millisecond, PollWithin: 500 * time.Millisecond,
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return run(w.t, p.Run)
-}
-
-// persistAll stores all that was said, and no more.
-func (w *world) persistAll() {
-	w.t.Helper()
-	stop := w.persist()
-	defer stop()
-	last := w.sent[len(w.sent)-1].Seq
-	waitFor(w.t, "all is stored", func() bool {
-		head, _, err := w.store.Head(context.Background(), w.chat)
-		return err == nil && head.LastSeq == last
-	})
-}
-
-func waitFor(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(time.Minute)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("gave up waiting until %s", what)
-		}
-	}
-}
+func (w *world) persistAll() { workerstest.PersistAll(w.t, w.Env, w.store) }
 
 func (w *world) subject() string { return w.Layout.Shard(w.chat).Timeline(w.chat) }
 

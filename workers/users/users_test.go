@@ -3,7 +3,6 @@ package users_test
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +20,7 @@ import (
 	"parley/workers/store"
 	"parley/workers/store/sqlite"
 	"parley/workers/users"
+	"parley/workers/workerstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,14 +36,7 @@ type world struct {
 func newWorld(t testing.TB, change func(*users.Config)) *world {
 	t.Helper()
 	env := streamstest.Start(t, streamstest.Options{NoSync: true, NoProvision: true})
-	st, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "parley.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { st.Close() })
-	if err := st.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	st := workerstest.OpenStore(t)
 	started := make(chan struct{})
 	cfg := users.Config{Conn: env.NATS, Store: st, Started: func() { close(started) }}
 	if change != nil {
@@ -53,14 +46,7 @@ func newWorld(t testing.TB, change func(*users.Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := service.Run(ctx); err != nil {
-			t.Errorf("run: %v", err)
-		}
-	})
-	t.Cleanup(func() { stop(); running.Wait() })
+	workerstest.Run(t, service.Run)
 	<-started
 	return &world{Env: env, t: t, store: st, edge: env.Connect(t, streams.EdgeComponent)}
 }
