@@ -22,6 +22,7 @@ type metrics struct {
 	resyncs     prometheus.Counter
 	resumes     *prometheus.CounterVec // chats, by result: current, replayed, or a reset reason
 	histories   *prometheus.CounterVec // by result
+	asks        *prometheus.CounterVec // by frame, and result: ok or an error code
 	requests    *prometheus.CounterVec // over HTTP, by result: ok or an error code
 	overflows   prometheus.Counter
 	persistLag  *prometheus.GaugeVec // seconds, by shard
@@ -33,8 +34,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		reg.MustRegister(c)
 		return c
 	}
-	counters := func(name, help, label string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "parley", Subsystem: "edge", Name: name, Help: help}, []string{label})
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "parley", Subsystem: "edge", Name: name, Help: help}, labels)
 		reg.MustRegister(c)
 		return c
 	}
@@ -51,6 +52,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		resyncs:     counter("resyncs_total", "Sessions told to resync."),
 		resumes:     counters("resumes_total", "Chats of resumes, by result.", "result"),
 		histories:   counters("history_total", "History requests answered, by result: page or an error code.", "result"),
+		asks:        counters("asks_total", "Requests handed on to services, by frame and result: ok or an error code.", "frame", "result"),
 		requests:    counters("http_requests_total", "HTTP requests answered, by result: ok or an error code.", "result"),
 		overflows:   counter("live_overflows_total", "Times that a live channel was full and events were dropped."),
 		persistLag:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "parley", Subsystem: "edge", Name: "persist_lag_seconds", Help: "Age of the oldest event that is not yet persisted."}, []string{"shard"}),

@@ -120,11 +120,8 @@ func (e *Edge) handleAsk(ctx context.Context, s *session, frame schemas.Frame) *
 		if err != nil {
 			return nil, err
 		}
-		if frame.T == schemas.TCreate {
-			e.enterCreated(ctx, s.user, answer)
-		}
 		if changesGroups(frame.T) {
-			e.expectChange(s.user, answer)
+			e.expectChange(ctx, s.user, frame.T, answer)
 		}
 		return answerFrame(answerType(frame.T), frame.Ref, answer), nil
 	})
@@ -139,36 +136,37 @@ func changesGroups(t schemas.Type) bool {
 	return false
 }
 
-// expectChange awaits the echo of a change, as of a send: a leader that dies before
-// it tells of it would leave everybody as they were.
-func (e *Edge) expectChange(u *user, answer []byte) {
-	var done schemas.Done
-	if err := json.Unmarshal(answer, &done); err != nil {
+// expectChange has a change of a group, which u has asked for, take effect on this
+// edge: who made a group may talk there with the answer in its hands, and the echo
+// is awaited as of a send, since a leader that dies before it tells of the change
+// would leave everybody as they were.
+func (e *Edge) expectChange(ctx context.Context, u *user, t schemas.Type, answer []byte) {
+	var changed schemas.Done // as in [schemas.GroupCreated], the chat and the seq
+	if err := json.Unmarshal(answer, &changed); err != nil {
+		e.log.Error("decode answer", "subject", streams.AskSubject(t), "error", err)
 		return // the client is told what came
 	}
-	if a := e.audienceIn(u, done.Chat); a != nil {
-		a.expectEcho(done.Chat, done.Seq, e.now())
+	if t == schemas.TCreate {
+		e.enterCreated(ctx, u, changed.Chat)
+	}
+	if a := e.audienceIn(u, changed.Chat); a != nil {
+		a.expectEcho(changed.Chat, changed.Seq, e.now())
 	}
 }
 
-// enterCreated lets a user into the group that it has made: with the answer in its
-// hands it may talk there. The personal event that tells of it may come later.
-func (e *Edge) enterCreated(ctx context.Context, u *user, answer []byte) {
-	var created schemas.GroupCreated
-	if err := json.Unmarshal(answer, &created); err != nil {
-		e.log.Error("decode answer", "subject", streams.AskSubject(schemas.TCreate), "error", err)
+// enterCreated lets a user into the group that it has made. The personal event that
+// tells of it may come later.
+func (e *Edge) enterCreated(ctx context.Context, u *user, chat schemas.Chat) {
+	if _, refused := e.memberOf(u, chat); refused == nil {
 		return
 	}
-	if _, refused := e.memberOf(u, created.Chat); refused == nil {
-		return
-	}
-	m, refused := e.standing(ctx, created.Chat, u.name)
+	m, refused := e.standing(ctx, chat, u.name)
 	if refused != nil {
 		return // it has left since, or no worker answers any more
 	}
-	frame := schemas.ChatFrame{T: schemas.TChat, Chat: created.Chat, Change: schemas.ChatAdded, Seq: m.since}
+	frame := schemas.ChatFrame{T: schemas.TChat, Chat: chat, Change: schemas.ChatAdded, Seq: m.since}
 	if err := e.added(ctx, u, &schemas.Notice{ChatFrame: frame, Role: m.role, From: m.from}); err != nil && ctx.Err() == nil {
-		e.log.Warn("enter group", "user", u.name, "chat", created.Chat, "error", err)
+		e.log.Warn("enter group", "user", u.name, "chat", chat, "error", err)
 	}
 }
 
@@ -184,7 +182,13 @@ func (e *Edge) forward(ctx context.Context, by schemas.User, t schemas.Type, ask
 	} else {
 		request = append(request, '}')
 	}
-	return streams.Ask(ctx, e.conn, streams.AskSubject(t), request)
+	answer, refused := streams.Ask(ctx, e.conn, streams.AskSubject(t), request)
+	result := "ok"
+	if refused != nil {
+		result = string(refused.Code)
+	}
+	e.metrics.asks.WithLabelValues(string(t), result).Inc()
+	return answer, refused
 }
 
 // answerType is the frame that answers a request.
