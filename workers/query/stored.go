@@ -47,7 +47,7 @@ func (s *Service) stored(ctx context.Context, q *question, e *newestStored) (*st
 // readRange reads the events of q's range up to head.
 func (s *Service) readRange(ctx context.Context, q *question, head store.Head) (*stored, error) {
 	part := &stored{head: head}
-	r := store.Range{Forward: q.forward, After: q.after, Before: head.LastSeq + 1, Limit: q.limit}
+	r := store.Range{Forward: q.forward, After: q.after, Before: head.LastSeq + 1, Limit: q.limit, Head: &head}
 	if q.before > 0 {
 		r.Before = min(r.Before, q.before)
 	}

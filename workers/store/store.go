@@ -56,12 +56,15 @@ var (
 // Range asks for a page of a chat: with After the oldest above it, else the
 // newest below Before; Before 0 means no bound. Limit is in events and at least 1.
 // A page ends before the event that would take its JSON and bodies past
-// [schemas.PageBytesMax], but holds at least one event if there is one.
+// [schemas.PageBytesMax], but holds at least one event if there is one. Who has read
+// the chat's head before tells it, which can save the store a read: what came after
+// it may be left out then.
 type Range struct {
 	Before  uint64
 	After   uint64
 	Forward bool // read from After upwards; else from Before downwards
 	Limit   int
+	Head    *Head // nil: not known
 }
 
 // AnyKind is no kind of chat: where one is asked for, it leaves out none.

@@ -277,6 +277,21 @@ func TestOneReplicaIsNotEnough(t *testing.T) {
 	}
 }
 
+// observe has o see the requests that s makes.
+func observe(t *testing.T, s *Store, o interface {
+	gocql.QueryObserver
+	gocql.BatchObserver
+}) {
+	t.Helper()
+	cluster := s.cfg.cluster(s.cfg.Keyspace, s.cfg.Timeout, newLastConnect())
+	cluster.QueryObserver, cluster.BatchObserver = o, o
+	session, err := gocqlx.WrapSession(cluster.CreateSession())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.session.Swap(&session).Close()
+}
+
 // attempts counts the requests that the driver made.
 type attempts struct{ reads, writes, batches atomic.Int64 }
 
@@ -294,15 +309,8 @@ func (a *attempts) ObserveBatch(context.Context, gocql.ObservedBatch) { a.batche
 // still wanted; a read is, once.
 func TestWritesAreNotRepeated(t *testing.T) {
 	t.Parallel()
-	s := open(t)
-	seen := &attempts{}
-	cluster := s.cfg.cluster(s.cfg.Keyspace, s.cfg.Timeout, newLastConnect())
-	cluster.QueryObserver, cluster.BatchObserver = seen, seen
-	session, err := gocqlx.WrapSession(cluster.CreateSession())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.session.Swap(&session).Close()
+	s, seen := open(t), &attempts{}
+	observe(t, s, seen)
 	changeSchema(t, s, "ALTER KEYSPACE "+s.cfg.Keyspace+" WITH replication = {'class': 'NetworkTopologyStrategy', 'datacenter1': 3}")
 	seen.writes.Store(0)
 	l := storetest.NewTimeline("0", 1)

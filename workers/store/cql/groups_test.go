@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/gocql/gocql"
-	"github.com/scylladb/gocqlx/v2"
 
 	"parley/schemas"
 	"parley/workers/store"
@@ -56,24 +55,11 @@ func (r *requests) atOnce() (most int) {
 	return most
 }
 
-// observed is a store whose requests are seen.
-func observed(t *testing.T) (*Store, *requests) {
-	t.Helper()
-	s, seen := open(t), &requests{}
-	cluster := s.cfg.cluster(s.cfg.Keyspace, s.cfg.Timeout, newLastConnect())
-	cluster.QueryObserver, cluster.BatchObserver = seen, seen
-	session, err := gocqlx.WrapSession(cluster.CreateSession())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.session.Swap(&session).Close()
-	return s, seen
-}
-
 // TestChangesShareRequests: what an event does to one of its bucket goes with it.
 func TestChangesShareRequests(t *testing.T) {
 	t.Parallel()
-	s, seen := observed(t)
+	s, seen := open(t), &requests{}
+	observe(t, s, seen)
 	l := storetest.NewTimeline("0", 1<<40)
 	chat := storetest.DirectChat("alice", "bob")
 	target := l.Last() + 1
@@ -93,7 +79,8 @@ func TestChangesShareRequests(t *testing.T) {
 // TestLargeGroupKeepsToItsBound: a thousand users are a thousand partitions.
 func TestLargeGroupKeepsToItsBound(t *testing.T) {
 	t.Parallel()
-	s, seen := observed(t)
+	s, seen := open(t), &requests{}
+	observe(t, s, seen)
 	s.cfg.WritesMax = 8
 	l := storetest.NewTimeline("0", 1<<40)
 	var names []string

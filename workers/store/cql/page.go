@@ -35,9 +35,10 @@ const pageRows = 100
 // that there are further ones in its direction. A chat of which nothing is stored
 // has an empty page. It is two requests: where the range begins, and the bucket
 // that is there; one more for each further bucket that it touches, and forward one
-// for where the last of them is.
+// for where the last of them is. With a head it is one where the chat has one
+// bucket, or the range begins at the head, and forward always one less.
 func (s *Store) Page(ctx context.Context, chat schemas.Chat, rng store.Range) (events []store.Event, more bool, err error) {
-	p := page{store: s, chat: chat.String(), limit: max(rng.Limit, 1), forward: rng.Forward, from: math.MaxInt64}
+	p := page{store: s, chat: chat.String(), limit: max(rng.Limit, 1), forward: rng.Forward, head: rng.Head, from: math.MaxInt64}
 	switch {
 	case rng.Forward:
 		p.from = int64(min(rng.After, math.MaxInt64))
@@ -60,6 +61,7 @@ type page struct {
 	from    int64 // exclusive
 	forward bool
 	limit   int
+	head    *store.Head // may be nil
 
 	events []store.Event
 	bytes  int
@@ -70,7 +72,7 @@ type page struct {
 // does reads forward from its first bucket, and backward nothing. A bucket may be
 // empty between others, once its events have disappeared.
 func (p *page) read(ctx context.Context) error {
-	bucket, _, found, err := p.store.bucketBelow(ctx, p.chat, p.from)
+	bucket, found, err := p.first(ctx)
 	if err != nil || !found && !p.forward {
 		return err
 	}
@@ -84,12 +86,30 @@ func (p *page) read(ctx context.Context) error {
 		}
 		return err
 	}
-	last, _, _, err := p.store.bucketBelow(ctx, p.chat, math.MaxInt64)
+	last, err := p.last(ctx)
 	for bucket < last && !p.more && err == nil {
 		bucket++
 		err = p.readBucket(ctx, bucket)
 	}
 	return err
+}
+
+// first returns the bucket in which the range begins.
+func (p *page) first(ctx context.Context) (bucket int64, found bool, err error) {
+	if h := p.head; h != nil && (h.Bucket == 0 || p.from > int64(h.LastSeq)) {
+		return h.Bucket, true, nil
+	}
+	bucket, _, found, err = p.store.bucketBelow(ctx, p.chat, p.from)
+	return bucket, found, err
+}
+
+// last returns the chat's last bucket, as far as is known.
+func (p *page) last(ctx context.Context) (bucket int64, err error) {
+	if p.head != nil {
+		return p.head.Bucket, nil
+	}
+	bucket, _, _, err = p.store.bucketBelow(ctx, p.chat, math.MaxInt64)
+	return bucket, err
 }
 
 // bucketBelow returns the bucket of the last event below seq, and where it begins.

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"parley/deploy/cassandra/cassandratest"
+	"parley/schemas"
+	"parley/workers/store"
 	"parley/workers/store/storetest"
 )
 
@@ -154,4 +156,53 @@ func dump(t testing.TB, s *Store) string {
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
+}
+
+// TestPagesAreFewReads: whoever knows the head needs no look at where buckets begin,
+// but for the middle of a chat of several.
+func TestPagesAreFewReads(t *testing.T) {
+	t.Parallel()
+	s, seen := open(t), &attempts{}
+	observe(t, s, seen)
+	l := storetest.NewTimeline("0", 0)
+	l.BucketEvents = 10
+	short, long := storetest.DirectChat("alice", "bob"), storetest.DirectChat("alice", "carol")
+	say := func(chat schemas.Chat) {
+		if err := s.Commit(t.Context(), l.Batch(storetest.Message{Chat: chat})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, chat := range []schemas.Chat{short, long} {
+		for range 9 {
+			say(chat)
+		}
+	}
+	old := l.Heads()[long]
+	for range 15 { // to the middle of bucket 2
+		say(long)
+	}
+	ofShort, ofLong := l.Heads()[short], l.Heads()[long]
+	middle := l.Events[long][15].Seq
+	for _, page := range []struct {
+		what         string
+		chat         schemas.Chat
+		rng          store.Range
+		reads, count int
+	}{
+		{"newest, nothing known", short, store.Range{Limit: 5}, 2, 5},
+		{"newest", short, store.Range{Limit: 5, Head: &ofShort}, 1, 5},
+		{"older", short, store.Range{Before: ofShort.LastSeq, Limit: 5, Head: &ofShort}, 1, 5},
+		{"all upwards", short, store.Range{Forward: true, Limit: 50, Head: &ofShort}, 1, 9},
+		{"newest of several buckets", long, store.Range{Before: ofLong.LastSeq + 1, Limit: 3, Head: &ofLong}, 1, 3},
+		{"through two of them", long, store.Range{Before: ofLong.LastSeq + 1, Limit: 10, Head: &ofLong}, 2, 10},
+		{"the middle", long, store.Range{Before: middle, Limit: 2, Head: &ofLong}, 2, 2},
+		{"the end upwards", long, store.Range{Forward: true, After: middle, Limit: 50, Head: &ofLong}, 3, 8},
+		{"up to an old head", long, store.Range{Before: old.LastSeq + 1, Limit: 50, Head: &old}, 1, 9},
+	} {
+		seen.reads.Store(0)
+		events, _, err := s.Page(t.Context(), page.chat, page.rng)
+		if reads := int(seen.reads.Load()); err != nil || reads != page.reads || len(events) != page.count {
+			t.Errorf("%s: %d events by %d reads, %v, want %d by %d", page.what, len(events), reads, err, page.count, page.reads)
+		}
+	}
 }

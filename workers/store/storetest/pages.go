@@ -51,12 +51,15 @@ func wantPages(t *testing.T, s Store, l *Timeline, chat schemas.Chat, ranges ...
 	t.Helper()
 	for _, rng := range ranges {
 		want, wantMore := wantPage(l.Events[chat], rng)
-		got, more, err := s.Page(t.Context(), chat, rng)
-		if err != nil {
-			t.Fatalf("page %+v of %s: %v", rng, chat, err)
-		}
-		if diff := cmp.Diff(want, got, byName); diff != "" || more != wantMore {
-			t.Fatalf("page %+v of %s: more %t, want %t; -want +got:\n%s", rng, chat, more, wantMore, diff)
+		head := l.Heads()[chat]
+		for _, rng.Head = range []*store.Head{nil, &head} {
+			got, more, err := s.Page(t.Context(), chat, rng)
+			if err != nil {
+				t.Fatalf("page %+v of %s: %v", rng, chat, err)
+			}
+			if diff := cmp.Diff(want, got, byName); diff != "" || more != wantMore {
+				t.Fatalf("page %+v of %s: more %t, want %t; -want +got:\n%s", rng, chat, more, wantMore, diff)
+			}
 		}
 	}
 }
