@@ -278,11 +278,11 @@ func (e *Edge) checkBlocks(ctx context.Context, name schemas.User, chat schemas.
 	if !direct || a == b {
 		return nil
 	}
-	var answer schemas.BlocksAnswer
-	if err := e.ask(ctx, streams.BlocksSubject, schemas.Blocks{User: name}, &answer); err != nil {
+	var answer schemas.PrivacyAnswer
+	if err := e.ask(ctx, streams.PrivacySubject, schemas.Privacy{User: name}, &answer); err != nil {
 		return err
 	}
-	for _, other := range answer.Users {
+	for _, other := range answer.Blocks {
 		if chat.HasDirectMember(other) {
 			return blocked(chat)
 		}

@@ -137,7 +137,7 @@ func TestBlockThatComesWhileItsUserIsLoaded(t *testing.T) {
 	joining := r.connect(t, r.edge())
 	joining.hello(r.token(t, "bea"))
 	joined := receive(t, asked)
-	eventually(t, "blocks were asked", func() bool { return w.timesAsked(streams.BlocksSubject) == 1 })
+	eventually(t, "blocks were asked", func() bool { return w.timesAsked(streams.PrivacySubject) == 1 })
 	w.setBlocks("bea", "ann")
 	if err := w.conn.Publish(streams.Personal(authUser(t, "bea")), []byte(`{"t":"chat","chat":"direct.ann.bea","change":"blocked","hidden":true}`)); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestBlockThatComesWhileItsUserIsLoaded(t *testing.T) {
 		joining.say(sendFrame(joining.refs, fmt.Sprintf("n%d", joining.refs), "direct.ann.bea", "hi"))
 		return joining.answer(joining.refs).Code == schemas.Forbidden
 	})
-	if n := w.timesAsked(streams.BlocksSubject); n < 2 {
+	if n := w.timesAsked(streams.PrivacySubject); n < 2 {
 		t.Errorf("blocks were asked %d times", n)
 	}
 }

@@ -95,7 +95,7 @@ func (e *Edge) askUser(ctx context.Context, name schemas.User) (joined *schemas.
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	joined = &schemas.JoinedAnswer{}
-	var blocked schemas.BlocksAnswer
+	var blocked schemas.PrivacyAnswer
 	group, ctx := errgroup.WithContext(ctx)
 	ask := func(subject string, request, answer any) {
 		group.Go(func() error {
@@ -106,9 +106,9 @@ func (e *Edge) askUser(ctx context.Context, name schemas.User) (joined *schemas.
 		})
 	}
 	ask(streams.JoinedSubject, schemas.Joined{User: name}, joined)
-	ask(streams.BlocksSubject, schemas.Blocks{User: name}, &blocked)
+	ask(streams.PrivacySubject, schemas.Privacy{User: name}, &blocked)
 	err = group.Wait()
-	return joined, blocked.Users, err
+	return joined, blocked.Blocks, err
 }
 
 // ask has a service answer a request of the edge's own.

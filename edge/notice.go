@@ -70,12 +70,12 @@ func (e *Edge) loadBlocks(ctx context.Context, u *user) {
 	defer u.entering.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
-	var answer schemas.BlocksAnswer
-	if err := e.ask(ctx, streams.BlocksSubject, schemas.Blocks{User: u.name}, &answer); err != nil {
+	var answer schemas.PrivacyAnswer
+	if err := e.ask(ctx, streams.PrivacySubject, schemas.Privacy{User: u.name}, &answer); err != nil {
 		e.loadLater(u)
 		return
 	}
-	u.setBlocks(answer.Users)
+	u.setBlocks(answer.Blocks)
 }
 
 // added lets a user into a group: its sessions are told, sent the event by which it

@@ -55,8 +55,8 @@ func (w *standIn) serveAll() {
 		}
 		return answer
 	})
-	serve(w, streams.BlocksSubject, func(q schemas.Blocks) any {
-		return schemas.BlocksAnswer{Users: append([]schemas.User{}, w.blocks[q.User]...)}
+	serve(w, streams.PrivacySubject, func(q schemas.Privacy) any {
+		return schemas.PrivacyAnswer{Blocks: append([]schemas.User{}, w.blocks[q.User]...)}
 	})
 }
 

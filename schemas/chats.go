@@ -25,6 +25,8 @@ type ListChat struct {
 	Last    Item   `json:"last"`
 	Unread  uint64 `json:"unread"` // messages after the user's read mark
 	Read    uint64 `json:"read"`   // the read mark: the seq up to which the user has read
+	// The seq up to which a device of the user has it.
+	Delivered uint64 `json:"delivered"`
 	// Muted until then, or for good where there is no time.
 	Muted      bool      `json:"muted,omitzero"`
 	MutedUntil time.Time `json:"mutedUntil,omitzero"`
@@ -67,6 +69,14 @@ const (
 	ChatUnblocked  ChatChange = "unblocked"
 )
 
+// What notices tell edges alone.
+const (
+	// ChatRead: the user has read up to Seq, which others are not told.
+	ChatRead ChatChange = "read"
+	// ChatPrivacy: what the user lets others see has changed, whatever the chat.
+	ChatPrivacy ChatChange = "privacy"
+)
+
 // ChatFrame tells all sessions of a user what has changed of a chat for it.
 type ChatFrame struct {
 	T      Type       `json:"t" jsonschema:"enum=chat"`
@@ -86,6 +96,9 @@ type SetProfile struct {
 	Name   *string `json:"name,omitzero" jsonschema:"minLength=1,maxLength=128"`
 	Avatar *string `json:"avatar,omitzero"` // the id of a file; empty for none
 	Lang   *string `json:"lang,omitzero"`   // a language tag like pt-BR; empty for none
+	// Whether others are told what the user has read; without it, the user is not
+	// told what others have either.
+	ReadReceipts *bool `json:"readReceipts,omitzero"`
 }
 
 // Profile is what a user tells of itself.
@@ -94,6 +107,9 @@ type Profile struct {
 	Name   string `json:"name,omitzero"`
 	Avatar string `json:"avatar,omitzero"`
 	Lang   string `json:"lang,omitzero"`
+	// Told to the user alone: what it has chosen.
+	ReadReceipts *bool  `json:"readReceipts,omitzero"`
+	Status       Status `json:"status,omitzero" jsonschema:"enum=online,enum=away,enum=invisible"`
 }
 
 // ProfilesPage answers a profile request, in the order of the request; of who

@@ -40,6 +40,10 @@ func DecodeFrame(data []byte) (Frame, *Error) {
 		frame.History, err = decodeHistory(members)
 	case TTyping:
 		frame.Typing, err = decodeTyping(members)
+	case TDelivered, TRead:
+		frame.Mark, err = decodeMark(members)
+	case TPresence, TWatch, TUnwatch:
+		frame.Users, err = decodePresenceUsers(members)
 	default:
 		frame.Ask, err = decodeAsk(frame.T, members)
 	}
@@ -168,4 +172,26 @@ func decodeTyping(members []member) (*Typing, *Error) {
 		return nil, Errorf(Invalid, "chat is absent")
 	}
 	return &typing, nil
+}
+
+func decodeMark(members []member) (*Mark, *Error) {
+	var mark Mark
+	err := decodeFields(members, []field{{"chat", &mark.Chat}, {"seq", &mark.Seq}})
+	switch {
+	case err != nil:
+		return nil, err
+	case mark.Chat.IsZero():
+		return nil, Errorf(Invalid, "chat is absent")
+	case mark.Seq == 0:
+		return nil, Errorf(Invalid, "seq is absent or 0: it is that of an event of the chat")
+	}
+	return &mark, nil
+}
+
+func decodePresenceUsers(members []member) (*Users, *Error) {
+	var users Users
+	if err := decodeFields(members, []field{{"users", &users.Users}}); err != nil {
+		return nil, err
+	}
+	return &users, checkUsers(users.Users, PresenceUsersMax)
 }

@@ -62,6 +62,12 @@ func decodeRequest(t Type, members []member) (any, *Error) {
 		return decodeProfiles(members)
 	case TSetProfile:
 		return decodeSetProfile(members)
+	case TReceipts:
+		var ask Receipts
+		err := decodeFields(members, []field{{"chat", &ask.Chat}, {"cursor", &ask.Cursor}, {"limit", &ask.Limit}})
+		return &ask, checkPagingOf(ask.Chat, ask.Cursor, ask.Limit, err)
+	case TStatus:
+		return decodeSetStatus(members)
 	}
 	return nil, Errorf(BadFrame, "t %q is unknown", clip(string(t)))
 }
@@ -113,10 +119,21 @@ func decodeSetRole(members []member) (*SetRole, *Error) {
 func decodeMembers(members []member) (*Members, *Error) {
 	var list Members
 	err := decodeFields(members, []field{{"chat", &list.Chat}, {"cursor", &list.Cursor}, {"limit", &list.Limit}})
-	if err == nil && list.Chat.IsZero() {
-		err = Errorf(Invalid, "chat is absent")
+	return &list, checkPagingOf(list.Chat, list.Cursor, list.Limit, err)
+}
+
+func decodeSetStatus(members []member) (*SetStatus, *Error) {
+	var set SetStatus
+	if err := decodeFields(members, []field{{"status", &set.Status}}); err != nil {
+		return nil, err
 	}
-	return &list, checkPaging(list.Cursor, list.Limit, err)
+	switch set.Status {
+	case Online, Away, Invisible:
+		return &set, nil
+	case "":
+		return nil, Errorf(Invalid, "status is absent: it is %s, %s or %s", Online, Away, Invisible)
+	}
+	return nil, Errorf(Invalid, "status %q is none to choose: it is %s, %s or %s", clip(string(set.Status)), Online, Away, Invisible)
 }
 
 func decodeMute(members []member) (*Mute, *Error) {
@@ -158,12 +175,12 @@ var langTag = regexp.MustCompile(`^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$`)
 
 func decodeSetProfile(members []member) (*SetProfile, *Error) {
 	var set SetProfile
-	err := decodeFields(members, []field{{"name", &set.Name}, {"avatar", &set.Avatar}, {"lang", &set.Lang}})
+	err := decodeFields(members, []field{{"name", &set.Name}, {"avatar", &set.Avatar}, {"lang", &set.Lang}, {"readReceipts", &set.ReadReceipts}})
 	switch {
 	case err != nil:
 		return nil, err
-	case set.Name == nil && set.Avatar == nil && set.Lang == nil:
-		return nil, Errorf(Invalid, "nothing is set: name, avatar or lang")
+	case set.Name == nil && set.Avatar == nil && set.Lang == nil && set.ReadReceipts == nil:
+		return nil, Errorf(Invalid, "nothing is set: name, avatar, lang or readReceipts")
 	case set.Lang != nil && *set.Lang != "" && !langTag.MatchString(*set.Lang):
 		return nil, Errorf(Invalid, "lang %q is no language tag like pt-BR", clip(*set.Lang))
 	}
@@ -211,6 +228,14 @@ func checkOn(chat Chat, on *bool, err *Error) *Error {
 		return Errorf(Invalid, "on is absent: it is true or false")
 	}
 	return nil
+}
+
+// checkPagingOf is [checkPaging] of what belongs to a chat.
+func checkPagingOf(chat Chat, cursor string, limit *uint64, err *Error) *Error {
+	if err == nil && chat.IsZero() {
+		err = Errorf(Invalid, "chat is absent")
+	}
+	return checkPaging(cursor, limit, err)
 }
 
 func checkPaging(cursor string, limit *uint64, err *Error) *Error {

@@ -17,6 +17,12 @@ const (
 	TSend    Type = "send"
 	THistory Type = "history"
 	TTyping  Type = "typing" // and to a client
+
+	TDelivered Type = "delivered"
+	TRead      Type = "read"
+	TPresence  Type = "presence" // and to a client
+	TWatch     Type = "watch"
+	TUnwatch   Type = "unwatch"
 )
 
 // Frames from a client that a service answers: see [Ask].
@@ -35,6 +41,8 @@ const (
 	TBlock      Type = "block"
 	TProfile    Type = "profile"
 	TSetProfile Type = "profile.set"
+	TReceipts   Type = "receipts" // and to a client
+	TStatus     Type = "status"
 )
 
 // Frames to a client.
@@ -53,6 +61,7 @@ const (
 	TCreated  Type = "created"
 	TProfiles Type = "profiles"
 	TChat     Type = "chat"
+	TReceipt  Type = "receipt"
 )
 
 // Ref is the number by which a client finds the answer to its request: an
@@ -71,12 +80,14 @@ type Frame struct {
 	Send    *Send
 	History *History
 	Typing  *Typing
+	Mark    *Mark  // delivered and read
+	Users   *Users // presence, watch and unwatch
 	Ask     *Ask
 }
 
 // Ask is a request that the edge hands on to a service, which answers it: JSON is
 // one of [Create], [ChangeMembers], [Leave], [SetRole], [Rename], [Members],
-// [Chats], [Mute], [SetChat], [Block], [Profiles] and [SetProfile].
+// [Chats], [Mute], [SetChat], [Block], [Profiles], [SetProfile], [Receipts] and [SetStatus].
 type Ask struct {
 	JSON jsontext.Value
 }

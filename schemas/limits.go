@@ -73,8 +73,29 @@ const (
 	BadFramesMax = 10
 	// HelloWithin is how long a connection may stay without its hello.
 	HelloWithin = 5 * time.Second
-	// TypingEvery is the least time between two typing frames that are told on, per chat and user.
+	// TypingEvery is the least time between two typing frames that are told on, per
+	// chat and user; TypingFor is how long a receiver shows one.
 	TypingEvery = 3 * time.Second
+	TypingFor   = 6 * time.Second
+
+	// MarksEvery is the least time between two marks of a user in a chat that are told
+	// on: the highest is. ReceiptsEvery is that between two receipt frames of a chat
+	// to one session.
+	MarksEvery    = 200 * time.Millisecond
+	ReceiptsEvery = time.Second
+	// DeliveredMembersMax and ReadMembersMax are how many members a group may have in
+	// which others are told what was delivered, and what was read.
+	DeliveredMembersMax = 32
+	ReadMembersMax      = 256
+	// ReceiptsMax and ReceiptsDefault bound one page of receipts.
+	ReceiptsMax     = 1000
+	ReceiptsDefault = 256
+
+	// PresenceUsersMax is how many users one presence, watch or unwatch may name, and
+	// how many a session may watch.
+	PresenceUsersMax = 500
+	// AwayAfter is how long nothing but pings may come from a session until it is away.
+	AwayAfter = 30 * time.Minute
 )
 
 // Subprotocol is the WebSocket subprotocol that a client asks for.

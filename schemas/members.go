@@ -164,6 +164,8 @@ func (m *member) decode(into any) *Error {
 		**p = text
 	case *Role:
 		*p = Role(text)
+	case *Status:
+		*p = Status(text)
 	case *HistoryMode:
 		*p = HistoryMode(text)
 	case *time.Time:

@@ -46,6 +46,13 @@ func schemaTypes() map[string]any {
 		"client-block":       Block{},
 		"client-profile":     Profiles{},
 		"client-profile.set": SetProfile{},
+		"client-delivered":   Mark{},
+		"client-read":        Mark{},
+		"client-receipts":    Receipts{},
+		"client-presence":    Users{},
+		"client-watch":       Users{},
+		"client-unwatch":     Users{},
+		"client-status":      SetStatus{},
 
 		"server-welcome": Welcome{},
 		"server-resumed": Resumed{},
@@ -64,6 +71,9 @@ func schemaTypes() map[string]any {
 		"server-chats":    ChatsPage{},
 		"server-chat":     ChatFrame{},
 		"server-profiles": ProfilesPage{},
+		"server-receipt":  ReceiptFrame{},
+		"server-receipts": ReceiptsPage{},
+		"server-presence": PresenceFrame{},
 
 		"body-text":   TextBody{},
 		"body-image":  ImageBody{},
@@ -321,13 +331,14 @@ func TestEveryTypeHasItsSchema(t *testing.T) {
 	t.Parallel()
 	types := schemaTypes()
 	for _, frame := range []Type{THello, TRenew, TPing, TSend, THistory, TTyping, TCreate, TAdd, TRemove, TLeave, TRole, TRename,
-		TMembers, TChats, TMute, TPin, TArchive, TBlock, TProfile, TSetProfile} {
+		TMembers, TChats, TMute, TPin, TArchive, TBlock, TProfile, TSetProfile,
+		TDelivered, TRead, TReceipts, TPresence, TWatch, TUnwatch, TStatus} {
 		if types["client-"+string(frame)] == nil {
 			t.Errorf("client frame %s has no schema", frame)
 		}
 	}
 	for _, frame := range []Type{TWelcome, TResumed, TResync, TRenewed, TPong, TAck, TEvent, TPage, TTyping, TDone, TError,
-		TCreated, TMembers, TChats, TChat, TProfiles} {
+		TCreated, TMembers, TChats, TChat, TProfiles, TReceipt, TReceipts, TPresence} {
 		if types["server-"+string(frame)] == nil {
 			t.Errorf("server frame %s has no schema", frame)
 		}

@@ -1,6 +1,9 @@
 package schemas
 
-import "iter"
+import (
+	"iter"
+	"time"
+)
 
 // Requests of one part of Parley to another: the payloads of svc.>, as JSON. Those
 // of clients have the members of their frames, and by: see [DecodeBy].
@@ -61,14 +64,45 @@ type JoinedMember struct {
 	From  uint64 `json:"from"`
 }
 
-// Blocks asks the service users for those with whom a user does not talk.
-type Blocks struct {
+// Privacy asks the service users with whom a user does not talk, and what it lets
+// others see.
+type Privacy struct {
 	User User `json:"user"`
 }
 
-// BlocksAnswer has whom the user blocks and who blocks it.
-type BlocksAnswer struct {
-	Users []User `json:"users"`
+// PrivacyAnswer has it.
+type PrivacyAnswer struct {
+	Blocks     []User `json:"blocks"`              // whom the user blocks and who blocks it
+	HidesReads bool   `json:"hidesReads,omitzero"` // others are not told what it has read, nor it what they have
+	Status     Status `json:"status,omitzero"`     // that it has chosen: online, away or invisible
+}
+
+// StoredMark is the payload of chat.<shard>.<chat>.read.<user>, of the same with
+// delivered, and of user.<user>.read.<chat>.
+type StoredMark struct {
+	Seq     uint64 `json:"seq"`
+	Session ID     `json:"session"` // in which the user has got so far
+}
+
+// SessionPresence is the value of a session's key in the bucket presence.
+type SessionPresence struct {
+	Node   ID     `json:"node"`
+	Device ID     `json:"device,omitzero"`
+	Status Status `json:"status,omitzero"` // away or invisible; else online
+}
+
+// PresenceAnswer answers the service presence's query about [Users].
+type PresenceAnswer struct {
+	Users map[User]Presence `json:"users"`
+	AsOf  time.Time         `json:"asOf"` // as in [PresenceChange]
+}
+
+// PresenceChange is the payload of presence.<user>.
+type PresenceChange struct {
+	Presence `json:",embed"`
+	// When the last change of the bucket was stored that is in it. Of two that differ
+	// the later is true: workers may be behind each other.
+	AsOf time.Time `json:"asOf"`
 }
 
 // Notice is a personal event, on user.<user>: something of a chat has changed for the user.
@@ -77,7 +111,8 @@ type Notice struct {
 	// Where the change is [ChatAdded]: the member's role, and where what it may read begins.
 	Role Role   `json:"role,omitzero"`
 	From uint64 `json:"from,omitzero"`
-	// Hidden notices are for edges alone: whether two users talk by now.
+	// Hidden notices are for edges alone: whether two users talk by now, what a user
+	// lets others see, and what it has read where that is told to nobody else.
 	Hidden bool `json:"hidden,omitzero"`
 }
 

@@ -25,14 +25,17 @@ const (
 	JoinedSubject   = "svc.chats.joined"
 	StandingSubject = "svc.chats.standing"
 
-	UsersService  = "users"
-	BlocksSubject = "svc.users.blocks"
+	UsersService   = "users"
+	PrivacySubject = "svc.users.privacy"
+
+	PresenceService = "presence"
+	PresenceSubject = "svc.presence.query"
 )
 
 // AskSubject is where a service answers a client's request of type t.
 func AskSubject(t schemas.Type) string {
 	switch t {
-	case schemas.TBlock, schemas.TProfile, schemas.TSetProfile:
+	case schemas.TBlock, schemas.TProfile, schemas.TSetProfile, schemas.TStatus:
 		return "svc." + UsersService + "." + string(t)
 	default:
 		return "svc." + ChatsService + "." + string(t)

@@ -71,7 +71,7 @@ func New(cfg Config) (*Service, error) {
 			{Name: "profile", Subject: streams.AskSubject(schemas.TProfile), Description: "what users tell of themselves", Answer: s.profiles},
 			{Name: "profile-set", Subject: streams.AskSubject(schemas.TSetProfile), Description: "change the own profile", Answer: s.setProfile},
 			{Name: "block", Subject: streams.AskSubject(schemas.TBlock), Description: "keep a user away, or not any more", Answer: s.block},
-			{Name: "blocks", Subject: streams.BlocksSubject, Description: "with whom a user does not talk", Answer: s.blocks},
+			{Name: "privacy", Subject: streams.PrivacySubject, Description: "with whom a user does not talk, and what it lets others see", Answer: s.privacy},
 		},
 	})
 	return s, err
@@ -175,8 +175,8 @@ func (s *Service) tell(user schemas.User, notice schemas.Notice) {
 	}
 }
 
-func (s *Service) blocks(ctx context.Context, request []byte) (any, *schemas.Error) {
-	var ask schemas.Blocks
+func (s *Service) privacy(ctx context.Context, request []byte) (any, *schemas.Error) {
+	var ask schemas.Privacy
 	if err := json.Unmarshal(request, &ask); err != nil || ask.User.IsZero() {
 		return nil, schemas.Errorf(schemas.Invalid, "the request is not {user}")
 	}
@@ -184,5 +184,5 @@ func (s *Service) blocks(ctx context.Context, request []byte) (any, *schemas.Err
 	if err != nil {
 		return nil, s.unavailable("read blocks", err)
 	}
-	return schemas.BlocksAnswer{Users: append([]schemas.User{}, users...)}, nil
+	return schemas.PrivacyAnswer{Blocks: append([]schemas.User{}, users...)}, nil
 }

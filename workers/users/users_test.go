@@ -141,12 +141,12 @@ func TestBlocksAreToldToBoth(t *testing.T) {
 			t.Errorf("%d frames are sent", frames)
 		}
 		for _, user := range []string{"alice", "bob"} {
-			var answer schemas.BlocksAnswer
-			if err := json.Unmarshal([]byte(w.done(streams.BlocksSubject, fmt.Sprintf(`{"user":%q}`, user))), &answer); err != nil {
+			var answer schemas.PrivacyAnswer
+			if err := json.Unmarshal([]byte(w.done(streams.PrivacySubject, fmt.Sprintf(`{"user":%q}`, user))), &answer); err != nil {
 				t.Fatal(err)
 			}
 			var stored []string
-			for _, other := range answer.Users {
+			for _, other := range answer.Blocks {
 				stored = append(stored, other.String())
 			}
 			if diff := cmp.Diff(stored, heard[user]); diff != "" || (len(stored) > 0) != want {
@@ -170,7 +170,7 @@ func TestRequestsAreChecked(t *testing.T) {
 		block:                 {``, `{"by":"alice","user":"alice","on":true}`, `{"by":"alice","user":"bob"}`, `{"by":"alice","on":true}`, `{"user":"bob","on":true}`},
 		profile:               {`{"by":"alice"}`, `{"by":"alice","users":[]}`, `{"by":"alice","users":[` + many + `]}`, `{"by":"alice","users":["a b"]}`},
 		setProfile:            {`{"by":"alice"}`, `{"by":"alice","name":""}`, `{"by":"alice","name":"a\nb"}`, `{"by":"alice","lang":"?"}`, `{"by":"alice","avatar":"a b"}`},
-		streams.BlocksSubject: {``, `{}`, `{"user":""}`},
+		streams.PrivacySubject: {``, `{}`, `{"user":""}`},
 	} {
 		for _, request := range requests {
 			if _, code := w.ask(subject, request); code != schemas.Invalid {
@@ -215,7 +215,7 @@ func TestAStoreThatIsAway(t *testing.T) {
 		block:                 `{"by":"alice","user":"bob","on":true}`,
 		profile:               `{"by":"alice","users":["bob"]}`,
 		setProfile:            `{"by":"alice","name":"A"}`,
-		streams.BlocksSubject: `{"user":"alice"}`,
+		streams.PrivacySubject: `{"user":"alice"}`,
 	} {
 		if _, code := w.ask(subject, request); code != schemas.Unavailable {
 			t.Errorf("%s: %q", subject, code)
