@@ -29,8 +29,21 @@ const (
 	deadMaxBytes = 256 << 20
 	// presenceMaxBytes is room for 300,000 sessions; the next ones are not shown as online.
 	presenceMaxBytes = 128 << 20
-	// presenceMarkerTTL is how long the bucket tells that a session has expired.
-	presenceMarkerTTL = 5 * time.Minute
+	// PresenceMarkerTTL is how long the bucket tells that a session has ended. Who
+	// watches it hears of that at once, and who did not watch finds the key gone.
+	PresenceMarkerTTL = 5 * time.Second
+	// receiptsMaxAge and receiptsMaxBytes bound the marks that are not stored yet, some
+	// 500,000. When they are full the oldest go: a later mark says more.
+	receiptsMaxAge   = 24 * time.Hour
+	receiptsMaxBytes = 128 << 20
+)
+
+// The consumer receipts: see workers/receipts.
+const (
+	// ReceiptsAckPending bounds the marks that workers hold, or wait with.
+	ReceiptsAckPending = 16_384
+	// ReceiptsAckWait is how long a worker may hold a mark before another gets it.
+	ReceiptsAckWait = 30 * time.Second
 )
 
 // The consumer persist: see workers/persist.
@@ -124,11 +137,16 @@ func (s Settings) withDefaults() Settings {
 
 // declaredStreams are all streams and buckets of Parley.
 func declaredStreams(layout Layout, s Settings) []jetstream.StreamConfig {
-	streams := []jetstream.StreamConfig{deadStream(s), presenceStream(s)}
+	streams := append([]jetstream.StreamConfig{deadStream(s)}, memoryStreams(s)...)
 	for _, shard := range layout.All() {
 		streams = append(streams, chatStream(layout, shard, s))
 	}
 	return streams
+}
+
+// memoryStreams are those that a NATS server loses when it ends: see [ProvisionMemory].
+func memoryStreams(s Settings) []jetstream.StreamConfig {
+	return []jetstream.StreamConfig{receiptsStream(s), presenceStream(s)}
 }
 
 // chatStream is the log of a shard's chats. When its bytes are full it refuses
@@ -173,14 +191,33 @@ func deadStream(s Settings) jetstream.StreamConfig {
 	}
 }
 
+// receiptsStream has the marks that are not stored yet. A mark is no promise:
+// clients send theirs again, so memory will do. Only what the others in a chat are
+// told of is republished.
+func receiptsStream(s Settings) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        ReceiptsStream,
+		Description: "how far users have got in chats",
+		Subjects:    MarkPatterns(),
+		Storage:     jetstream.MemoryStorage,
+		Retention:   jetstream.InterestPolicy,
+		Discard:     jetstream.DiscardOld,
+		MaxAge:      receiptsMaxAge,
+		MaxBytes:    receiptsMaxBytes,
+		Duplicates:  defaultDuplicates,
+		Replicas:    s.Replicas,
+		RePublish:   &jetstream.RePublish{Source: "chat.*.>", Destination: "live.>"},
+	}
+}
+
 // presenceStream is the key-value bucket presence, as js.CreateKeyValue would
 // make it. Its keys carry their own TTL; it is rebuilt within one after a loss,
 // so it is kept in memory.
 func presenceStream(s Settings) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:                   "KV_" + PresenceBucket,
+		Name:                   PresenceStream,
 		Description:            "sessions, by <user>.<session>",
-		Subjects:               []string{"$KV." + PresenceBucket + ".>"},
+		Subjects:               []string{presencePrefix + ">"},
 		Storage:                jetstream.MemoryStorage,
 		Retention:              jetstream.LimitsPolicy,
 		Discard:                jetstream.DiscardNew,
@@ -192,17 +229,47 @@ func presenceStream(s Settings) jetstream.StreamConfig {
 		AllowRollup:            true,
 		DenyDelete:             true,
 		AllowMsgTTL:            true,
-		SubjectDeleteMarkerTTL: presenceMarkerTTL,
+		SubjectDeleteMarkerTTL: PresenceMarkerTTL,
 	}
 }
 
-// declaredConsumers are the durable consumers of each chat stream.
-func declaredConsumers(s Settings) []jetstream.ConsumerConfig {
-	consumers := []jetstream.ConsumerConfig{persistConsumer()}
-	for _, name := range s.Services {
-		consumers = append(consumers, serviceConsumer(name))
+// consumer is a durable consumer and the stream that it is of.
+type consumer struct {
+	stream string
+	config jetstream.ConsumerConfig
+}
+
+// declaredConsumers are all durable consumers of Parley.
+func declaredConsumers(layout Layout, s Settings) []consumer {
+	consumers := memoryConsumers()
+	for _, shard := range layout.All() {
+		consumers = append(consumers, consumer{shard.Stream(), persistConsumer()})
+		for _, name := range s.Services {
+			consumers = append(consumers, consumer{shard.Stream(), serviceConsumer(name)})
+		}
 	}
 	return consumers
+}
+
+// memoryConsumers are those of [memoryStreams].
+func memoryConsumers() []consumer {
+	return []consumer{{ReceiptsStream, receiptsConsumer()}}
+}
+
+// receiptsConsumer is shared by all workers: the order of marks does not matter.
+func receiptsConsumer() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:       ReceiptsConsumer,
+		Description:   "marks, on their way into the permanent store",
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		ReplayPolicy:  jetstream.ReplayInstantPolicy,
+		AckWait:       ReceiptsAckWait,
+		MaxDeliver:    -1,
+		MaxAckPending: ReceiptsAckPending,
+		MaxWaiting:    maxWaiting,
+		MemoryStorage: true,
+	}
 }
 
 // persistConsumer acknowledges by prefix and redelivers for ever: whether an

@@ -41,7 +41,11 @@ func rights(t *testing.T, layout streams.Layout) []right {
 		// The log.
 		{shard.Timeline(direct), only(edge), only(operator, service)},
 		{shard.Timeline(group), only(edge, worker), only(operator, service)},
-		{"chat." + shard.Token + ".direct.alice.bob.read.alice", nil, only(operator, service)},
+		{shard.Mark(direct, streams.MarkRead, alice), only(edge), only(operator, service)},
+		{shard.Mark(group, streams.MarkDelivered, alice), only(edge), only(operator, service)},
+		{streams.PrivateRead(alice, direct), only(edge), only(operator)},
+		{streams.PrivateRead(alice, group), only(edge), only(operator)},
+		{"chat." + shard.Token + ".direct.alice.bob.typing.alice", nil, only(operator, service)},
 		{"chat." + shard.Token + ".anything", nil, only(operator, service)},
 		{"chat.>", nil, only(operator, service)},
 		// Live.
@@ -54,6 +58,9 @@ func rights(t *testing.T, layout streams.Layout) []right {
 		{streams.LiveOfUser(alice)[1], nil, only(edge, operator, service)},
 		{streams.LiveOfGroup(group), nil, only(edge, operator, service)},
 		{streams.Personal(alice), only(worker), only(edge, operator)},
+		{streams.PresenceOf(alice), only(worker), only(edge, operator, service)},
+		{streams.PresenceAgain, only(worker), only(edge, operator)},
+		{"presence.alice.phone", nil, nil},
 		// Dead letters and presence.
 		{streams.Dead(streams.PersistConsumer, shard.Timeline(direct)), only(worker), only(operator)},
 		{"$KV.presence." + streams.PresenceKey(alice, node), only(edge), only(operator)},
@@ -62,6 +69,9 @@ func rights(t *testing.T, layout streams.Layout) []right {
 		// Services.
 		{streams.HistorySubject, only(edge, operator), only(worker, operator)},
 		{streams.JoinedSubject, only(edge, operator), only(worker, operator)},
+		{streams.PresenceSubject, only(edge, operator), only(worker, operator)},
+		{"$JS.ACK." + streams.ReceiptsStream + ".receipts.1.2.3.4.5", only(worker), nil},
+		{"$JS.API.CONSUMER.MSG.NEXT." + streams.ReceiptsStream + ".receipts", only(worker), nil},
 		{streams.AskSubject(schemas.TSetProfile), only(edge, operator), only(worker, operator)},
 		{streams.NodeSubject(node, "drain"), only(operator), only(edge, operator)},
 		{"$SRV.PING", only(operator), only(edge, worker, operator)},

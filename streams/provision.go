@@ -92,11 +92,9 @@ func (p *provisioner) once(ctx context.Context) (Layout, error) {
 			return Layout{}, err
 		}
 	}
-	for _, shard := range layout.All() {
-		for _, cfg := range declaredConsumers(settings) {
-			if err := p.ensureConsumer(ctx, shard.Stream(), cfg); err != nil {
-				return Layout{}, err
-			}
+	for _, c := range declaredConsumers(layout, settings) {
+		if err := p.ensureConsumer(ctx, c.stream, c.config); err != nil {
+			return Layout{}, err
 		}
 	}
 	layout.replicasMin, layout.replicasMax = settings.Replicas, settings.Replicas
@@ -111,19 +109,17 @@ func (p *provisioner) check(ctx context.Context, existing streamInfos, layout La
 			faults = append(faults, p.checkStream(ctx, want, info))
 		}
 	}
-	for _, shard := range layout.All() {
-		if existing[shard.Stream()] == nil {
+	for _, want := range declaredConsumers(layout, settings) {
+		if existing[want.stream] == nil {
 			continue
 		}
-		for _, want := range declaredConsumers(settings) {
-			consumer, err := p.consumer(ctx, shard.Stream(), want.Durable)
-			switch {
-			case errors.Is(err, jetstream.ErrConsumerNotFound):
-			case err != nil:
-				faults = append(faults, fmt.Errorf("look at consumer %s of %s: %w", want.Durable, shard.Stream(), err))
-			default:
-				faults = append(faults, checkConsumer(shard.Stream(), want, consumer.CachedInfo().Config))
-			}
+		have, err := p.consumer(ctx, want.stream, want.config.Durable)
+		switch {
+		case errors.Is(err, jetstream.ErrConsumerNotFound):
+		case err != nil:
+			faults = append(faults, fmt.Errorf("look at consumer %s of %s: %w", want.config.Durable, want.stream, err))
+		default:
+			faults = append(faults, checkConsumer(want.stream, want.config, have.CachedInfo().Config))
 		}
 	}
 	return errors.Join(faults...)

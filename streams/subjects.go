@@ -9,11 +9,16 @@ import (
 // Names of streams and buckets beside the chat streams, which [Shard.Stream] names.
 const (
 	DeadStream     = "DEAD"
+	ReceiptsStream = "RECEIPTS"
 	PresenceBucket = "presence"
+	PresenceStream = "KV_" + PresenceBucket
 )
 
 // Names of durable consumers.
-const PersistConsumer = "persist"
+const (
+	PersistConsumer  = "persist"
+	ReceiptsConsumer = "receipts"
+)
 
 // Names of micro services and the subjects of their endpoints; those of clients'
 // requests [AskSubject] tells.
@@ -82,6 +87,57 @@ func (s Shard) TimelinePatterns() []string {
 	}
 }
 
+// Mark is the subject of a watermark of which the others in a chat are told.
+func (s Shard) Mark(chat schemas.Chat, kind MarkKind, user schemas.User) string {
+	return "chat." + s.Token + "." + chat.String() + "." + string(kind) + "." + user.String()
+}
+
+// MarkKind tells what a watermark is of.
+type MarkKind string
+
+const (
+	MarkRead      MarkKind = "read"
+	MarkDelivered MarkKind = "delivered"
+)
+
+// PrivateRead is the subject of a read mark of which nobody else is told.
+func PrivateRead(user schemas.User, chat schemas.Chat) string {
+	return PersonalPrefix + user.String() + privateRead + chat.String()
+}
+
+const privateRead = "." + string(MarkRead) + "."
+
+// MarkPatterns are the subjects that the stream RECEIPTS stores.
+func MarkPatterns() []string {
+	patterns := []string{PersonalPrefix + "*" + privateRead + ">"}
+	for _, kind := range []MarkKind{MarkRead, MarkDelivered} {
+		patterns = append(patterns, "chat.*.direct.*.*."+string(kind)+".*", "chat.*.group.*."+string(kind)+".*")
+	}
+	return patterns
+}
+
+// ParseMark takes the subject of a mark apart, whatever the shard. Told says
+// whether it is one of [Shard.Mark].
+func ParseMark(subject string) (chat schemas.Chat, kind MarkKind, user schemas.User, told, ok bool) {
+	if rest, private := strings.CutPrefix(subject, PersonalPrefix); private {
+		name, of, found := strings.Cut(rest, privateRead)
+		if !found {
+			return chat, "", user, false, false
+		}
+		user, userErr := schemas.ParseUser(name)
+		chat, chatErr := schemas.ParseChat(of)
+		return chat, MarkRead, user, false, userErr == nil && chatErr == nil
+	}
+	rest, ok := strings.CutPrefix(subject, "chat.")
+	if !ok {
+		return chat, "", user, false, false
+	}
+	_, rest, _ = strings.Cut(rest, ".")
+	chat, last, user, ok := parseMember(rest)
+	kind = MarkKind(last)
+	return chat, kind, user, true, ok && (kind == MarkRead || kind == MarkDelivered)
+}
+
 // LiveTimeline is where a chat's stored events are republished, and where hints go.
 func LiveTimeline(chat schemas.Chat) string { return "live." + chat.String() + timelineSuffix }
 
@@ -109,12 +165,14 @@ func Personal(user schemas.User) string { return PersonalPrefix + user.String() 
 type LiveKind string
 
 const (
-	LiveIsTimeline LiveKind = "timeline"
-	LiveIsTyping   LiveKind = "typing"
+	LiveIsTimeline  LiveKind = "timeline"
+	LiveIsTyping    LiveKind = "typing"
+	LiveIsRead               = LiveKind(MarkRead)
+	LiveIsDelivered          = LiveKind(MarkDelivered)
 )
 
-// ParseLive takes a live subject apart. User is the member that types; it is
-// zero for a timeline.
+// ParseLive takes a live subject apart. User is the member that types or has got so
+// far; it is zero for a timeline.
 func ParseLive(subject string) (chat schemas.Chat, kind LiveKind, user schemas.User, ok bool) {
 	rest, ok := strings.CutPrefix(subject, "live.")
 	if !ok {
@@ -124,20 +182,28 @@ func ParseLive(subject string) (chat schemas.Chat, kind LiveKind, user schemas.U
 		chat, err := schemas.ParseChat(name)
 		return chat, LiveIsTimeline, user, err == nil
 	}
-	name, member, ok := cutLast(rest, ".")
+	chat, last, user, ok := parseMember(rest)
+	kind = LiveKind(last)
+	switch kind {
+	case LiveIsTyping, LiveIsRead, LiveIsDelivered:
+		return chat, kind, user, ok
+	}
+	return chat, "", user, false
+}
+
+// parseMember takes apart what begins with a chat and ends with a kind and a member.
+func parseMember(rest string) (chat schemas.Chat, kind string, user schemas.User, ok bool) {
+	rest, member, ok := cutLast(rest, ".")
 	if !ok {
 		return chat, "", user, false
 	}
-	name, ok = strings.CutSuffix(name, "."+string(LiveIsTyping))
+	name, kind, ok := cutLast(rest, ".")
 	if !ok {
 		return chat, "", user, false
 	}
-	chat, err := schemas.ParseChat(name)
-	if err != nil {
-		return chat, "", user, false
-	}
-	user, err = schemas.ParseUser(member)
-	return chat, LiveIsTyping, user, err == nil
+	chat, chatErr := schemas.ParseChat(name)
+	user, userErr := schemas.ParseUser(member)
+	return chat, kind, user, chatErr == nil && userErr == nil
 }
 
 // Dead is the subject under which a consumer gives up on an event of a chat subject.
@@ -150,6 +216,41 @@ const DeadPattern = "dead.>"
 func PresenceKey(user schemas.User, session schemas.ID) string {
 	return user.String() + "." + session.String()
 }
+
+// PresenceSubjectOf is the subject of a session's key in the bucket's stream.
+func PresenceSubjectOf(user schemas.User, session schemas.ID) string {
+	return presencePrefix + PresenceKey(user, session)
+}
+
+// PresenceOfUser is the pattern of the keys of all sessions of a user.
+func PresenceOfUser(user schemas.User) string { return presencePrefix + user.String() + ".*" }
+
+// ParsePresence takes the subject of a session's key apart.
+func ParsePresence(subject string) (user schemas.User, session schemas.ID, ok bool) {
+	key, ok := strings.CutPrefix(subject, presencePrefix)
+	if !ok {
+		return user, session, false
+	}
+	name, id, ok := strings.Cut(key, ".")
+	if !ok {
+		return user, session, false
+	}
+	user, userErr := schemas.ParseUser(name)
+	session, idErr := schemas.ParseID(id)
+	return user, session, userErr == nil && idErr == nil
+}
+
+const presencePrefix = "$KV." + PresenceBucket + "."
+
+// PresenceOf is where changes of a user's presence are told.
+func PresenceOf(user schemas.User) string { return PresencePrefix + user.String() }
+
+const (
+	PresencePrefix = "presence."
+	// PresenceAgain is where a worker tells that it has begun: what changed before, it
+	// may not have told.
+	PresenceAgain = "presence"
+)
 
 // NodeService is the name of a node's micro service; its endpoints are [NodeSubject].
 func NodeService(node schemas.ID) string { return "edge-" + node.String() }

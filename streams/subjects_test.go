@@ -102,7 +102,10 @@ func TestNoConstructorBuildsAWildcardOrAnExtraToken(t *testing.T) {
 		wantPlain(t, streams.LiveTimeline(chat), 1+n+1)
 		wantPlain(t, streams.LiveTyping(chat, user), 1+n+2)
 		wantPlain(t, streams.Dead(streams.PersistConsumer, shard.Timeline(chat)), 2+2+n+1)
+		wantPlain(t, shard.Mark(chat, streams.MarkDelivered, user), 2+n+2)
+		wantPlain(t, streams.PrivateRead(user, chat), 3+n)
 		wantPlain(t, streams.PresenceKey(user, id), 2)
+		wantPlain(t, streams.PresenceOf(user), 2)
 		wantPlain(t, streams.NodeService(id), 1)
 		wantPlain(t, streams.NodeSubject(id, "drain"), 3)
 	})
@@ -159,19 +162,46 @@ func TestSubjectsAreReadBackAsTheyWereBuilt(t *testing.T) {
 		if got, kind, from, ok := streams.ParseLive(streams.LiveTyping(chat, user)); !ok || got != chat || kind != streams.LiveIsTyping || from != user {
 			t.Errorf("read %v, %v, %v, %v from %s typing in %s", got, kind, from, ok, user, chat)
 		}
+		for _, kind := range []streams.MarkKind{streams.MarkRead, streams.MarkDelivered} {
+			subject := shard.Mark(chat, kind, user)
+			if got, of, by, told, ok := streams.ParseMark(subject); !ok || got != chat || of != kind || by != user || !told {
+				t.Errorf("read %v, %v, %v, %v, %v from %q", got, of, by, told, ok, subject)
+			}
+			live := strings.Replace(subject, "chat."+shard.Token, "live", 1)
+			if got, of, by, ok := streams.ParseLive(live); !ok || got != chat || of != streams.LiveKind(kind) || by != user {
+				t.Errorf("read %v, %v, %v, %v from %q", got, of, by, ok, live)
+			}
+		}
+		private := streams.PrivateRead(user, chat)
+		if got, kind, by, told, ok := streams.ParseMark(private); !ok || got != chat || kind != streams.MarkRead || by != user || told {
+			t.Errorf("read %v, %v, %v, %v, %v from %q", got, kind, by, told, ok, private)
+		}
+		session := drawID(t, "session")
+		if by, of, ok := streams.ParsePresence(streams.PresenceSubjectOf(user, session)); !ok || by != user || of != session {
+			t.Errorf("read %v, %v, %v from the key of %s", by, of, ok, user)
+		}
 	})
 }
 
 // Whatever subject comes, what is read from it builds that subject again.
 func TestReadingASubjectInventsNothing(t *testing.T) {
 	t.Parallel()
-	parts := rapid.SampledFrom([]string{"live", "chat", "direct", "group", "a", "b", "timeline", "typing", "0", "", "*", ">"})
+	parts := rapid.SampledFrom([]string{"live", "chat", "direct", "group", "a", "b", "timeline", "typing", "read", "delivered", "user", "0", "", "*", ">"})
 	rapid.Check(t, func(t *rapid.T) {
 		subject := strings.Join(rapid.SliceOfN(parts, 1, 8).Draw(t, "tokens"), ".")
 		if chat, kind, user, ok := streams.ParseLive(subject); ok {
 			built := streams.LiveTimeline(chat)
-			if kind == streams.LiveIsTyping {
-				built = streams.LiveTyping(chat, user)
+			if kind != streams.LiveIsTimeline {
+				built = "live." + chat.String() + "." + string(kind) + "." + user.String()
+			}
+			if built != subject {
+				t.Errorf("%q was read as %q", subject, built)
+			}
+		}
+		if chat, kind, user, told, ok := streams.ParseMark(subject); ok {
+			built := streams.PrivateRead(user, chat)
+			if told {
+				built = streams.Shard{Token: strings.Split(subject, ".")[1]}.Mark(chat, kind, user)
 			}
 			if built != subject {
 				t.Errorf("%q was read as %q", subject, built)
