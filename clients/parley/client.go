@@ -36,11 +36,14 @@ type Client struct {
 	opts   Options
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
-	done   chan struct{} // closed when both loops have ended
+	done   chan struct{} // closed when all loops have ended
 	slots  chan struct{} // one per request in flight: its capacity is requestsMax
 
-	inbox inbox    // from the connection's read loop to dispatchLoop
-	chats timeline // what is held
+	inbox   inbox    // from the connection's read loop to dispatchLoop
+	chats   timeline // what is held
+	marks   marks    // what is told as delivered and read
+	watched watched
+	typists typists // dispatchLoop's own
 
 	// writing is held while a frame is written, and over all that is said again
 	// on a new connection: what is said later then also comes later.
@@ -51,7 +54,8 @@ type Client struct {
 	welcome schemas.Welcome
 	pending map[uint64]*request // by ref, at most requestsMax
 	lastRef uint64
-	err     error // why the client ended
+	typed   map[schemas.Chat]time.Time // when Typing last said so
+	err     error                      // why the client ended
 
 	sessions atomic.Int64
 }
@@ -63,15 +67,7 @@ func Dial(ctx context.Context, opts Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{
-		opts:    opts,
-		done:    make(chan struct{}),
-		slots:   make(chan struct{}, requestsMax),
-		pending: map[uint64]*request{},
-	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.inbox.signal = make(chan struct{}, 1)
-	c.chats.init(opts.Resume)
+	c := newClient(opts)
 	s := &sessions{client: c}
 	conn, err := s.next(ctx)
 	if err != nil {
@@ -80,12 +76,33 @@ func Dial(ctx context.Context, opts Options) (*Client, error) {
 	}
 	go func() {
 		defer close(c.done)
-		var dispatching sync.WaitGroup
-		dispatching.Go(c.dispatchLoop)
+		var loops sync.WaitGroup
+		ctx, stop := context.WithCancel(c.ctx)
+		loops.Go(c.dispatchLoop)
+		loops.Go(func() { c.marksLoop(ctx) })
+		loops.Go(func() { c.watchLoop(ctx) })
 		c.end(s.runLoop(conn))
-		dispatching.Wait()
+		stop()
+		loops.Wait()
 	}()
 	return c, nil
+}
+
+func newClient(opts Options) *Client {
+	c := &Client{
+		opts:    opts,
+		done:    make(chan struct{}),
+		slots:   make(chan struct{}, requestsMax),
+		pending: map[uint64]*request{},
+		typed:   map[schemas.Chat]time.Time{},
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.inbox.signal = make(chan struct{}, 1)
+	c.chats.init(opts.Resume)
+	c.marks.init()
+	c.watched.init()
+	c.typists.init()
+	return c
 }
 
 // end fails what is still waiting for an answer.

@@ -200,7 +200,7 @@ func TestEventsAreTakenOnceAndInOrder(t *testing.T) {
 func TestGapIsMendedBeforeTheEvent(t *testing.T) {
 	t.Parallel()
 	rec := newRecorder(t)
-	_, conn := newScriptServer(t).dial(Options{OnEvent: rec.event, Resume: map[schemas.Chat]uint64{directAB: 44}}, fmt.Sprintf(helloAt, 44))
+	_, conn := newScriptServer(t).dial(Options{OnEvent: rec.event, NoDelivered: true, Resume: map[schemas.Chat]uint64{directAB: 44}}, fmt.Sprintf(helloAt, 44))
 	conn.sayEvent(50, 47, "bob", "f")
 	conn.want(`{"t":"history","ref":1,"chat":"direct.alice.bob","after":44,"limit":200}`)
 	conn.sayEvent(51, 50, "bob", "g") // waits behind the gap
@@ -219,7 +219,7 @@ func TestResetAndResyncReadOn(t *testing.T) {
 	t.Parallel()
 	rec := newRecorder(t)
 	resume := map[schemas.Chat]uint64{directAB: 44, mustChat("direct.alice.carl"): 9}
-	opts := Options{OnEvent: rec.event, Resume: resume, OnResumed: func(schemas.Resumed) { rec.said <- "resumed" }}
+	opts := Options{OnEvent: rec.event, NoDelivered: true, Resume: resume, OnResumed: func(schemas.Resumed) { rec.said <- "resumed" }}
 	client, conn := newScriptServer(t).dial(opts, `{"t":"hello","token":"T","resume":{"direct.alice.bob":44,"direct.alice.carl":9}}`)
 	conn.say(`{"t":"resumed","chats":0,"reset":[{"chat":"direct.alice.bob","reason":"gap"},{"chat":"direct.alice.carl","reason":"ahead"}]}`)
 	conn.want(`{"t":"history","ref":1,"chat":"direct.alice.bob","after":44,"limit":200}`)
@@ -288,7 +288,7 @@ func TestUnansweredIsSaidAgainAfterALoss(t *testing.T) {
 	t.Parallel()
 	server := newScriptServer(t)
 	rec := newRecorder(t)
-	client, conn := server.dial(Options{OnEvent: rec.event, Reconnect: true}, helloEmpty)
+	client, conn := server.dial(Options{OnEvent: rec.event, NoDelivered: true, Reconnect: true}, helloEmpty)
 	conn.sayEvent(7, 0, "bob", "x")
 	rec.want("7 x")
 	acked, a := start(t, client, "acked"), start(t, client, "a")
@@ -441,7 +441,7 @@ func TestCallbackMaySend(t *testing.T) {
 		_, err := client.Send(context.Background(), directAB, mustID(t, "echo"), Text("hi"))
 		acked <- err
 	}
-	client, conn := server.dial(Options{OnEvent: onEvent}, helloEmpty)
+	client, conn := server.dial(Options{OnEvent: onEvent, NoDelivered: true}, helloEmpty)
 	clients <- client
 	conn.sayEvent(7, 0, "bob", "x")
 	conn.want(sendJSON(1, "echo", ""))

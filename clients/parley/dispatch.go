@@ -16,8 +16,8 @@ const repairTries = 5
 // dispatchLoop applies what came, in order, and calls back.
 func (c *Client) dispatchLoop() {
 	for {
-		items := c.inbox.next(c.ctx)
-		if len(items) == 0 {
+		items, isOpen := c.inbox.next(c.ctx, c.typists.timer.C)
+		if !isOpen {
 			return
 		}
 		for _, it := range items {
@@ -25,6 +25,9 @@ func (c *Client) dispatchLoop() {
 				return
 			}
 			c.dispatch(it)
+		}
+		for _, who := range c.typists.over(time.Now()) {
+			c.opts.OnTyping(who.chat, who.user, false)
 		}
 	}
 }
@@ -35,16 +38,22 @@ func (c *Client) dispatch(it item) {
 		c.takeLive(it.event)
 	case it.chat != nil:
 		c.takeChat(it.chat)
-	case it.typing != nil:
-		if c.opts.OnTyping != nil {
-			c.opts.OnTyping(it.typing.Chat, it.typing.User)
+	case it.receipt != nil:
+		if c.opts.OnReceipt != nil {
+			c.opts.OnReceipt(*it.receipt)
 		}
+	case it.presence != nil:
+		c.takePresence(it.presence)
+	case it.typing != nil:
+		c.takeTyping(typist{it.typing.Chat, it.typing.User})
 	case it.resumed != nil:
 		c.takeResumed(it.resumed)
 	case it.resync:
 		for _, chat := range c.chats.byActivity() {
 			c.readOn(chat)
 		}
+		c.marks.again()
+		c.watched.again()
 	case it.welcome != nil:
 		if c.opts.OnWelcome != nil {
 			c.opts.OnWelcome(*it.welcome)
@@ -62,9 +71,35 @@ func (c *Client) takeLive(live *schemas.LiveEvent) {
 	c.deliver(Event{live.Chat, live.Seq, live.Prev, live.Time, live.Event})
 }
 
+// deliver hands an event that is new to the caller, and tells that it was delivered.
 func (c *Client) deliver(ev Event) {
-	if c.chats.take(eventName{ev.Chat, ev.From, ev.ID}, ev.Seq) && c.opts.OnEvent != nil {
-		c.opts.OnEvent(ev)
+	if !c.chats.take(eventName{ev.Chat, ev.From, ev.ID}, ev.Seq) {
+		return
+	}
+	if ev.Type == schemas.Message && c.typists.end(typist{ev.Chat, ev.From}) {
+		c.opts.OnTyping(ev.Chat, ev.From, false)
+	}
+	if c.opts.OnEvent == nil {
+		return
+	}
+	c.opts.OnEvent(ev)
+	// A message of the user itself has moved its marks already.
+	isOwn := ev.Type == schemas.Message && ev.From == c.Session().User
+	if !c.opts.NoDelivered && !isOwn {
+		c.Delivered(ev.Chat, ev.Seq)
+	}
+}
+
+func (c *Client) takePresence(frame *schemas.PresenceFrame) {
+	users := c.watched.has(frame.Users) // a change may cross an unwatch
+	if len(users) > 0 && c.opts.OnPresence != nil {
+		c.opts.OnPresence(users)
+	}
+}
+
+func (c *Client) takeTyping(who typist) {
+	if c.opts.OnTyping != nil && c.typists.begin(who, time.Now()) {
+		c.opts.OnTyping(who.chat, who.user, true)
 	}
 }
 
@@ -75,7 +110,7 @@ func (c *Client) takeChat(frame *schemas.ChatFrame) {
 	case schemas.ChatAdded:
 		c.chats.begin(frame.Chat, frame.Seq)
 	case schemas.ChatRemoved:
-		c.chats.forget(frame.Chat)
+		c.forget(frame.Chat)
 	}
 	if c.opts.OnChat != nil {
 		c.opts.OnChat(*frame)
@@ -96,7 +131,7 @@ func (c *Client) takeResumed(resumed *schemas.Resumed) {
 			left = append(left, reset.Chat)
 		case schemas.ResetNotMember, schemas.ResetAhead:
 			// Ahead: the server lost what is held here. Its next event is taken as it comes.
-			c.chats.forget(reset.Chat)
+			c.forget(reset.Chat)
 		}
 	}
 	for _, chat := range left {
@@ -105,6 +140,12 @@ func (c *Client) takeResumed(resumed *schemas.Resumed) {
 	if c.opts.OnResumed != nil {
 		c.opts.OnResumed(*resumed)
 	}
+}
+
+// forget lets go of a chat that is not the user's any more, or is another one by now.
+func (c *Client) forget(chat schemas.Chat) {
+	c.chats.forget(chat)
+	c.marks.forget(chat)
 }
 
 // readOn takes all events of chat after the highest that is held.
@@ -117,7 +158,7 @@ func (c *Client) mend(chat schemas.Chat, after, below uint64) {
 	for {
 		page, err := c.historyAgain(schemas.History{Chat: chat, After: &after, Limit: new(int64(schemas.PageEventsMax))})
 		if isNotMember(err) {
-			c.chats.forget(chat)
+			c.forget(chat)
 			return
 		}
 		if err != nil {
@@ -153,15 +194,19 @@ func (c *Client) historyAgain(ask schemas.History) (page schemas.Page, err error
 		if err == nil || !errors.As(err, &refusal) || isNotMember(err) {
 			return page, err
 		}
-		wait := time.Second
-		if refusal.RetryAfter > 0 {
-			wait = seconds(refusal.RetryAfter)
-		}
-		if err := c.sleep(c.ctx, wait); err != nil {
+		if err := c.sleep(c.ctx, refusalWait(refusal)); err != nil {
 			return page, err
 		}
 	}
 	return page, err
+}
+
+// refusalWait is how long to wait before what was refused is asked for again.
+func refusalWait(refusal *schemas.Error) time.Duration {
+	if refusal.RetryAfter > 0 {
+		return seconds(refusal.RetryAfter)
+	}
+	return time.Second
 }
 
 func isNotMember(err error) bool {

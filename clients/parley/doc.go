@@ -41,6 +41,21 @@
 // Events come one by one, as they were said. What edits, deletes, reactions and
 // pins have made of a message stands in the items of [Client.History].
 //
+// How far one has got is told as marks that only rise; each session is told them again,
+// since the server makes no promise about one. So are the users who are watched:
+//
+//	→ {"t":"delivered","chat":"direct.alice.bob","seq":53}   OnEvent was given what is up to 53; at most each 200 ms
+//	→ {"t":"read","chat":"direct.alice.bob","seq":53}        says that it was delivered, too
+//	→ {"t":"watch","ref":3,"users":["bob"]}
+//	← {"t":"presence","ref":3,"users":{"bob":{"status":"online"}}}
+//	← {"t":"receipt","chat":"direct.alice.bob","marks":[{"user":"bob","read":53}]}
+//	← {"t":"presence","users":{"bob":{"status":"away"}}}
+//	  the connection breaks
+//	→ {"t":"hello",…}
+//	← {"t":"welcome",…}
+//	→ {"t":"read","chat":"direct.alice.bob","seq":53}
+//	→ {"t":"watch","ref":4,"users":["bob"]}
+//
 // A close tells when to come back:
 //
 //	4008 too slow            at once; resuming loses nothing

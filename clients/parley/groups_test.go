@@ -64,6 +64,24 @@ func TestRequestsAreWrittenAsTheProtocolHasThem(t *testing.T) {
 			return uint64(len(profiles[0].Name)), err
 		}, 3},
 		{`"t":"profile.set","ref":1,"name":"Alice"}`, done, noSeq(func(ctx context.Context) error { return client.SetProfile(ctx, schemas.SetProfile{Name: &name}) }), 0},
+		{`"t":"profile.set","ref":1,"readReceipts":false}`, done, noSeq(func(ctx context.Context) error {
+			return client.SetProfile(ctx, schemas.SetProfile{ReadReceipts: new(false)})
+		}), 0},
+		{`"t":"status","ref":1,"status":"invisible"}`, done, noSeq(func(ctx context.Context) error { return client.SetStatus(ctx, schemas.Invisible) }), 0},
+		{`"t":"receipts","ref":1,"chat":"group.team","limit":5}`, `{"t":"receipts","ref":1,"chat":"group.team","receipts":[{"user":"alice","delivered":9,"read":9},{"user":"bob","delivered":7,"read":0}]}`,
+			func(ctx context.Context) (uint64, error) {
+				page, err := client.Receipts(ctx, schemas.Receipts{Chat: team, Limit: new(uint64(5))})
+				return page.Receipts[0].Read + page.Receipts[1].Delivered, err
+			}, 16},
+		{`"t":"presence","ref":1,"users":["bob"]}`, `{"t":"presence","ref":1,"users":{"bob":{"status":"away"}}}`, func(ctx context.Context) (uint64, error) {
+			users, err := client.Presence(ctx, bob)
+			return uint64(len(users[bob].Status)), err
+		}, 4},
+		{`"t":"watch","ref":1,"users":["bob"]}`, `{"t":"presence","ref":1,"users":{"bob":{"status":"offline","lastSeen":"2026-11-24T03:00:00Z"}}}`, func(ctx context.Context) (uint64, error) {
+			users, err := client.Watch(ctx, bob)
+			return uint64(users[bob].LastSeen.Hour()), err
+		}, 3},
+		{`"t":"unwatch","ref":1,"users":["bob"]}`, `{"t":"done","ref":1}`, noSeq(func(ctx context.Context) error { return client.Unwatch(ctx, bob) }), 0},
 		{`"t":"history","ref":1,"chat":"group.team","raw":true}`, `{"t":"page","ref":1,"chat":"group.team","more":false,"events":[{"seq":64,"prev":60,"time":"2026-11-24T03:00:00Z","n":4,
 			"event":{"type":"message","id":"m","from":"bob","body":{}},"edited":66,"reactions":[{"emoji":"👍","count":1,"users":["bob"]}],"former":[{"seq":64,"time":"2026-11-24T03:00:00Z","body":{}}]}]}`,
 			func(ctx context.Context) (uint64, error) {
@@ -132,7 +150,7 @@ func TestChatIsHeldFromItsAddingToItsRemoving(t *testing.T) {
 	t.Parallel()
 	server := newScriptServer(t)
 	rec := newRecorder(t)
-	opts := Options{OnEvent: rec.event, Reconnect: true, OnChat: func(f schemas.ChatFrame) { rec.said <- f.Chat.String() + " " + string(f.Change) }}
+	opts := Options{OnEvent: rec.event, NoDelivered: true, Reconnect: true, OnChat: func(f schemas.ChatFrame) { rec.said <- f.Chat.String() + " " + string(f.Change) }}
 	client, conn := server.dial(opts, helloEmpty)
 	conn.say(`{"t":"chat","chat":"group.team","change":"added","seq":60}`)
 	rec.want("group.team added")

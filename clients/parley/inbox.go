@@ -17,14 +17,16 @@ const inboxBytesMax = 32 << 20
 
 // item is what dispatchLoop takes next; one of the pointers is set, or resync.
 type item struct {
-	bytes   int
-	event   *schemas.LiveEvent
-	chat    *schemas.ChatFrame
-	typing  *schemas.TypingFrame
-	resumed *schemas.Resumed
-	welcome *schemas.Welcome
-	lost    *loss
-	resync  bool
+	bytes    int
+	event    *schemas.LiveEvent
+	chat     *schemas.ChatFrame
+	typing   *schemas.TypingFrame
+	receipt  *schemas.ReceiptFrame
+	presence *schemas.PresenceFrame
+	resumed  *schemas.Resumed
+	welcome  *schemas.Welcome
+	lost     *loss
+	resync   bool
 }
 
 type loss struct {
@@ -43,6 +45,12 @@ func decodeItem(t schemas.Type, data []byte) (it item, err error) {
 	case schemas.TTyping:
 		it.typing = &schemas.TypingFrame{}
 		err = json.Unmarshal(data, it.typing)
+	case schemas.TReceipt:
+		it.receipt = &schemas.ReceiptFrame{}
+		err = json.Unmarshal(data, it.receipt)
+	case schemas.TPresence:
+		it.presence = &schemas.PresenceFrame{}
+		err = json.Unmarshal(data, it.presence)
 	case schemas.TResumed:
 		it.resumed = &schemas.Resumed{}
 		err = json.Unmarshal(data, it.resumed)
@@ -101,20 +109,26 @@ func (q *inbox) wake() {
 	}
 }
 
-// next waits for the oldest items and takes all of them; none: the queue is closed or ctx ended.
-func (q *inbox) next(ctx context.Context) []item {
+// next waits for the oldest items and takes all of them: none where tick came first.
+// isOpen is false where the queue is closed and empty, or ctx ended.
+func (q *inbox) next(ctx context.Context, tick <-chan time.Time) (items []item, isOpen bool) {
 	for {
 		q.mu.Lock()
 		items, closed := q.items, q.closed
 		q.items, q.bytes = nil, 0
 		q.mu.Unlock()
-		if len(items) > 0 || closed {
-			return items
+		if len(items) > 0 {
+			return items, true
+		}
+		if closed {
+			return nil, false
 		}
 		select {
 		case <-q.signal:
+		case <-tick:
+			return nil, true
 		case <-ctx.Done():
-			return nil
+			return nil, false
 		}
 	}
 }

@@ -26,12 +26,23 @@ type Options struct {
 	// gave it. default: nothing is held
 	Resume map[schemas.Chat]uint64
 
-	OnEvent   func(Event)                         // default: events are only counted
-	OnChat    func(schemas.ChatFrame)             // the user came into a chat, went out, muted it…; default: not told
-	OnTyping  func(schemas.Chat, schemas.User)    // default: not told
-	OnWelcome func(schemas.Welcome)               // each session begins; default: not told
-	OnResumed func(schemas.Resumed)               // its resume is through, resets included; default: not told
-	OnLost    func(err error, wait time.Duration) // a connection ended, the next try comes after wait; default: not told
+	OnEvent func(Event)             // default: events are only counted
+	OnChat  func(schemas.ChatFrame) // the user came into a chat, went out, muted it…; default: not told
+	// OnTyping is told that a user begins to type, and that it ended: by its message, or
+	// when nothing was heard of it for 6 s. default: not told
+	OnTyping func(chat schemas.Chat, user schemas.User, on bool)
+	// OnReceipt is told how far others of a chat have got, and the user itself in its
+	// other sessions; see [StatusOf]. default: not told
+	OnReceipt func(schemas.ReceiptFrame)
+	// OnPresence is told of users that are watched, see [Client.Watch]. default: not told
+	OnPresence func(map[schemas.User]schemas.Presence)
+	OnWelcome  func(schemas.Welcome)               // each session begins; default: not told
+	OnResumed  func(schemas.Resumed)               // its resume is through, resets included; default: not told
+	OnLost     func(err error, wait time.Duration) // a connection ended, the next try comes after wait; default: not told
+
+	// NoDelivered leaves it to the caller to call [Client.Delivered].
+	// default: it is called with each event that OnEvent has returned from
+	NoDelivered bool
 
 	// Reconnect connects again after a loss, also in Dial, and says a send
 	// again that a server refused with retryAfter. default: the first loss is the end

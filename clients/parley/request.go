@@ -46,11 +46,6 @@ type askFrame[Ask any] struct {
 	Ask Ask          `json:",embed"`
 }
 
-type typingFrame struct {
-	T schemas.Type `json:"t"`
-	schemas.Typing
-}
-
 // ask says a request and waits for its answer, over reconnects too: what is said
 // again may have been done the first time. Of these requests only Leave shows it:
 // who has left is no member any more.
@@ -72,17 +67,6 @@ func (c *Client) History(ctx context.Context, what schemas.History) (schemas.Pag
 func (c *Client) Renew(ctx context.Context) (time.Time, error) {
 	renewed, err := ask[schemas.Renewed](ctx, c, schemas.TRenew, schemas.Renew{Token: c.opts.Token()})
 	return renewed.Expires, err
-}
-
-// Typing tells the others of chat that the user is typing; nobody answers.
-func (c *Client) Typing(chat schemas.Chat) error {
-	c.mu.Lock()
-	conn := c.conn
-	c.mu.Unlock()
-	if conn == nil {
-		return ErrDisconnected
-	}
-	return c.write(conn, typingFrame{schemas.TTyping, schemas.Typing{Chat: chat}})
 }
 
 // start registers r and says it if there is a connection; if not, sayAgain will.
@@ -165,7 +149,8 @@ func (c *Client) take(ref uint64) *request {
 }
 
 // sayAgain makes conn the connection of requests to come, after it has said
-// there all that is unanswered, in the order of the first saying.
+// there all that is unanswered, in the order of the first saying. Marks and what is
+// watched follow: the server knows nothing of an earlier session.
 func (c *Client) sayAgain(conn *websocket.Conn) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -175,6 +160,10 @@ func (c *Client) sayAgain(conn *websocket.Conn) {
 		return
 	}
 	c.conn = conn
+	c.marks.again()
+	if c.sessions.Load() > 1 { // in the first one Watch says it
+		c.watched.again()
+	}
 	unanswered := make([]*request, 0, len(c.pending))
 	for _, r := range c.pending {
 		unanswered = append(unanswered, r)

@@ -277,7 +277,7 @@ func (c *Client) handleFrame(data []byte, cause **schemas.Error) error {
 	queued := true
 	switch head.T {
 	case schemas.TAck, schemas.TPage, schemas.TRenewed, schemas.TDone, schemas.TPong,
-		schemas.TCreated, schemas.TMembers, schemas.TChats, schemas.TProfiles:
+		schemas.TCreated, schemas.TMembers, schemas.TChats, schemas.TProfiles, schemas.TReceipts:
 		c.resolve(head.Ref, data, nil)
 	case schemas.TError:
 		refusal := decodeError(data)
@@ -287,7 +287,9 @@ func (c *Client) handleFrame(data []byte, cause **schemas.Error) error {
 			break
 		}
 		c.resolve(head.Ref, data, refusal)
-	case schemas.TEvent, schemas.TChat, schemas.TTyping, schemas.TResumed, schemas.TResync:
+	case schemas.TEvent, schemas.TChat, schemas.TTyping, schemas.TReceipt, schemas.TPresence, schemas.TResumed, schemas.TResync:
+		// A presence that answers is a change as well: it has its place among the others.
+		c.resolve(head.Ref, data, nil)
 		it, err := decodeItem(head.T, data)
 		if err != nil {
 			return err
