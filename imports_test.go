@@ -35,6 +35,8 @@ var mayImport = map[string][]string{
 	"workers/workerstest":             {"streams", "streams/streamstest", "workers/persist", "workers/store/sqlite"},
 	"workers/chats":                   {"schemas", "streams", "workers/service", "workers/store"},
 	"workers/users":                   {"schemas", "streams", "workers/service", "workers/store"},
+	"workers/receipts":                {"schemas", "streams", "workers/store"},
+	"workers/presence":                {"schemas", "streams", "workers/service"},
 	"clients/parley":                  {"schemas"},
 	"clients/web":                     {"schemas"},
 	"clients/web/webtest":             {"schemas"},

@@ -3,42 +3,32 @@ package main
 import (
 	"context"
 	"fmt"
-	"iter"
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"time"
 
-	"parley/schemas"
-	"parley/workers/store"
+	"parley/workers/chats"
+	"parley/workers/check"
+	"parley/workers/persist"
+	"parley/workers/presence"
+	"parley/workers/query"
+	"parley/workers/receipts"
 	"parley/workers/store/cql"
 	"parley/workers/store/sqlite"
+	"parley/workers/users"
 )
 
 // permanentStore is all that the commands ask of a store: storetest says how it behaves.
 type permanentStore interface {
-	Committed(ctx context.Context, shard string) (uint64, error)
-	Head(ctx context.Context, chat schemas.Chat) (head store.Head, ok bool, err error)
-	Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Head, error)
-	Page(ctx context.Context, chat schemas.Chat, rng store.Range) (events []store.Event, more bool, err error)
-	Commit(ctx context.Context, b store.Batch) error
-	Shards(ctx context.Context) (map[string]uint64, error)
-	Chats(ctx context.Context) iter.Seq2[store.ChatHead, error]
-
-	Events(ctx context.Context, chat schemas.Chat, seqs []uint64) ([]store.Event, error)
-	Edits(ctx context.Context, chat schemas.Chat, of []store.Event) ([]store.Edit, error)
-	Reactions(ctx context.Context, chat schemas.Chat, of []store.Event) (map[uint64][]store.Reactions, error)
-	Reacted(ctx context.Context, chat schemas.Chat, bucket int64, target uint64, emoji string, user schemas.User) (bool, error)
-	Members(ctx context.Context, chat schemas.Chat, after schemas.User, limit int) ([]store.Member, error)
-	UserChats(ctx context.Context, user schemas.User, kind schemas.ChatKind, limit int) ([]store.UserChat, error)
-	Summaries(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Summary, error)
-
-	Settings(ctx context.Context, user schemas.User) (map[schemas.Chat]store.Setting, error)
-	Set(ctx context.Context, user schemas.User, setting store.Setting, kind store.SettingKind, at time.Time) error
-	Profiles(ctx context.Context, users []schemas.User) (map[schemas.User]store.Profile, error)
-	SetProfile(ctx context.Context, user schemas.User, set schemas.SetProfile, at time.Time) error
-	Blocks(ctx context.Context, user schemas.User) ([]schemas.User, error)
-	SetBlock(ctx context.Context, user, blocked schemas.User, on bool, at time.Time) error
+	persist.Store
+	persist.RebuildStore
+	persist.ReplayStore
+	receipts.Store
+	presence.Store
+	query.Store
+	chats.Store
+	users.Store
+	check.Store
 
 	Migrate(ctx context.Context) error
 	CheckSchema(ctx context.Context) error

@@ -4,12 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"parley/edge"
-	"parley/streams"
-	"parley/workers/chats"
-	"parley/workers/persist"
-	"parley/workers/query"
-	"parley/workers/users"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,12 +12,21 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/edge"
+	"parley/streams"
+	"parley/workers/chats"
+	"parley/workers/persist"
+	"parley/workers/presence"
+	"parley/workers/query"
+	"parley/workers/receipts"
+	"parley/workers/users"
 )
 
 // workerCommand runs workers.
 type workerCommand struct {
 	Admin string   `help:"Address for operators: health, metrics, profiles. Never public." default:"127.0.0.1:8082"`
-	Only  []string `help:"Workers to run, of persist, query, chats and users; without it, all." enum:"persist,query,chats,users"`
+	Only  []string `help:"Workers to run, of persist, receipts, presence, query, chats and users; without it, all." enum:"persist,receipts,presence,query,chats,users"`
 	natsFlags
 	storeFlag
 	Replicas int `help:"Replicas that the chat streams must have, or it does not start; 0: whatever they have." default:"0"`
@@ -51,7 +54,7 @@ func (c *workerCommand) Run(p *process) error {
 
 // workers are the consumers and services of one process.
 type workers struct {
-	only     []string // of persist, query, chats and users; empty: all
+	only     []string // of persist, receipts, presence, query, chats and users; empty: all
 	nats     streams.ConnectConfig
 	replicas int // that the chat streams must have; 0: whatever they have
 	store    permanentStore
@@ -94,8 +97,15 @@ func (w *workers) run(p *process, started func()) error {
 		}
 		runs = append(runs, persister.Run)
 	}
+	if w.runs("receipts") {
+		worker, err := receipts.New(receipts.Config{Conn: conn, JetStream: js, Log: log, Store: w.store, Logger: p.log, Registerer: w.metrics})
+		if err != nil {
+			return err
+		}
+		runs = append(runs, worker.Run)
+	}
 	var answering latches
-	services, err := w.services(p, conn, log, &answering)
+	services, err := w.services(p, js, log, &answering)
 	if err != nil {
 		return err
 	}
@@ -125,7 +135,16 @@ func (w *workers) run(p *process, started func()) error {
 }
 
 // services are the micro services that answer questions and write nothing to the log.
-func (w *workers) services(p *process, conn *nats.Conn, log *streams.Log, answering *latches) (runs []func(context.Context) error, err error) {
+func (w *workers) services(p *process, js jetstream.JetStream, log *streams.Log, answering *latches) (runs []func(context.Context) error, err error) {
+	conn := js.Conn()
+	if w.runs("presence") {
+		worker, err := presence.New(presence.Config{Conn: conn, JetStream: js, Log: log, Store: w.store,
+			Logger: p.log, Registerer: w.metrics, Version: edge.Version, Started: answering.add()})
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, worker.Run)
+	}
 	if w.runs("query") {
 		service, err := query.New(query.Config{Conn: conn, Log: log, Store: w.store,
 			Logger: p.log, Registerer: w.metrics, Version: edge.Version, Started: answering.add()})

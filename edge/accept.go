@@ -193,7 +193,9 @@ func (e *Edge) newSession(conn *websocket.Conn, identity Identity, hello *schema
 	}
 	s.heardAt.Store(now.Unix())
 	s.expiresAt.Store(identity.Expires.Unix())
+	s.usedAt.Store(now.Unix())
 	s.out.pingAt = now.Add(e.cfg.Heartbeat).Unix()
+	s.out.shownAt = now.Add(presenceTTL(e.cfg.Heartbeat) / refreshesPerTTL).Unix()
 	for chat := range hello.Resume {
 		if s.out.gates == nil {
 			s.out.gates = make(map[schemas.Chat]*gate, len(hello.Resume))
@@ -216,7 +218,8 @@ func (e *Edge) serve(s *session) {
 		s.stopResume()
 	}
 	s.user.live.leave(s)
-	e.presence.leave(s)
+	e.unwatchAll(s)
+	e.presence.enter(s) // as gone
 	e.endConnection(s.conn)
 }
 

@@ -16,8 +16,7 @@ type audience struct {
 
 	sessions []*session // guarded by live.mu; replaced, never changed in place; those of a fan-out loop together
 
-	// The live loop's own.
-	cursors map[schemas.Chat]cursor
+	cursors map[schemas.Chat]cursor // the live loop's; it changes them under live.mu
 }
 
 // cursor is how far an audience has been sent a chat.
@@ -30,6 +29,8 @@ type cursor struct {
 }
 
 func (a *audience) setCursor(chat schemas.Chat, c cursor) {
+	a.live.mu.Lock()
+	defer a.live.mu.Unlock()
 	if a.cursors == nil {
 		a.cursors = make(map[schemas.Chat]cursor)
 	}
@@ -42,6 +43,15 @@ func (a *audience) setCursor(chat schemas.Chat, c cursor) {
 		}
 	}
 	a.cursors[chat] = c
+}
+
+// sentUpTo returns the seq up to which the audience has been sent a chat; ok is false
+// where that is not known.
+func (a *audience) sentUpTo(chat schemas.Chat) (seq uint64, ok bool) {
+	a.live.mu.Lock()
+	defer a.live.mu.Unlock()
+	c, known := a.cursors[chat]
+	return c.last, known && !c.fresh
 }
 
 // everySession returns the sessions as they are now.

@@ -57,6 +57,7 @@ type Config struct {
 	AddressRate    float64               // handshakes a second and address; negative: no limit; default: 20
 	TrustedProxies []netip.Prefix        // whose X-Forwarded-For names the client; default: none
 	Heartbeat      time.Duration         // between pings; default: 30 s
+	AwayAfter      time.Duration         // without a frame but ping, until a session is away; default: 30 min
 	DrainSpread    time.Duration         // over which clients are told to come back elsewhere; default: 5 s
 	Page           http.Handler          // serves what is not /v1/ on the public port; default: 404
 
@@ -112,6 +113,9 @@ func (c *Config) setDefaults() {
 	if c.Heartbeat == 0 {
 		c.Heartbeat = 30 * time.Second
 	}
+	if c.AwayAfter == 0 {
+		c.AwayAfter = schemas.AwayAfter
+	}
 	if c.DrainSpread == 0 {
 		c.DrainSpread = 5 * time.Second
 	}
@@ -151,6 +155,8 @@ type Edge struct {
 	reads     *limits[schemas.User] // HTTP requests that only read
 	hintLimit *rate.Limiter
 	loads     loadList
+	marks     marks
+	again     chan struct{}                // holds one while all presence that is watched is to be asked again
 	shards    []atomic.Pointer[shardState] // by index
 
 	// Shared.
@@ -181,12 +187,13 @@ func New(ctx context.Context, cfg Config) (*Edge, error) {
 		reads:      newLimits[schemas.User](cfg.UserRate, cfg.UserBurst),
 		hintLimit:  rate.NewLimiter(hintsPerSecond, hintsPerSecond),
 		drainAsked: make(chan struct{}),
+		again:      make(chan struct{}, 1),
 	}
 	e.askDrain = sync.OnceFunc(func() { close(e.drainAsked) })
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.metrics = newMetrics(cfg.Metrics)
 	for i := range runtime.GOMAXPROCS(0) {
-		e.loops = append(e.loops, newFanoutLoop(i, e.metrics, cfg.Heartbeat, func(s *session) { e.presence.enter(s) }, e.now))
+		e.loops = append(e.loops, newFanoutLoop(i, e.metrics, cfg.Heartbeat, cfg.AwayAfter, func(s *session) { e.presence.enter(s) }, e.now))
 	}
 	for range e.loops {
 		e.lives = append(e.lives, newLiveLoop(e))
@@ -241,6 +248,9 @@ func (e *Edge) connect(ctx context.Context) (err error) {
 	e.logReader = streams.NewLog(e.js, layout)
 	e.presence = newPresence(e.conn, e.cfg.Node, e.cfg.Heartbeat)
 	e.flusher = newFlusher(e.conn)
+	if _, err = e.conn.Subscribe(streams.PresenceAgain, func(*nats.Msg) { e.askAgain() }); err != nil {
+		return fmt.Errorf("subscribe %q: %w", streams.PresenceAgain, err)
+	}
 	if e.publisher, err = streams.NewPublisher(e.conn); err != nil {
 		return err
 	}
@@ -264,6 +274,8 @@ func (e *Edge) Run(ctx context.Context) error {
 	services.Go(func() { e.presence.run(e.ctx) })
 	services.Go(func() { e.watchLogLoop(e.ctx) })
 	services.Go(func() { e.loadLoop(e.ctx) })
+	services.Go(func() { e.marksLoop(e.ctx) })
+	services.Go(func() { e.watchLoop(e.ctx) })
 	services.Go(func() { e.logReader.FollowLoop(e.ctx, e.log) })
 	node, err := e.startNodeService()
 
@@ -328,6 +340,7 @@ func (e *Edge) handler() http.Handler {
 func (e *Edge) natsIsBack() {
 	e.natsAwaySince.Store(0)
 	e.repairAll()
+	e.showAll()
 }
 
 // overflowed is told that NATS dropped messages of a live channel. Which loop's
@@ -340,5 +353,17 @@ func (e *Edge) overflowed(*nats.Subscription) {
 func (e *Edge) repairAll() {
 	for _, v := range e.lives {
 		v.askRepair()
+	}
+	e.askAgain()
+}
+
+// showAll has the keys of all sessions written again: they may have ended meanwhile.
+func (e *Edge) showAll() {
+	for _, l := range e.loops {
+		l.push(item{do: func(l *fanoutLoop) {
+			for _, s := range l.sessions {
+				l.show(s)
+			}
+		}})
 	}
 }

@@ -19,7 +19,8 @@ type fanoutLoop struct {
 	number    int // place in the edge's list of loops
 	metrics   *metrics
 	heartbeat time.Duration
-	onPing    func(*session)
+	awayAfter time.Duration
+	show      func(*session) // writes its key in the bucket presence
 	now       func() time.Time
 
 	mu      sync.Mutex
@@ -69,8 +70,8 @@ const (
 	restMax                = 5 * time.Millisecond
 )
 
-func newFanoutLoop(number int, m *metrics, heartbeat time.Duration, onPing func(*session), now func() time.Time) *fanoutLoop {
-	l := &fanoutLoop{number: number, metrics: m, heartbeat: heartbeat, onPing: onPing, now: now, wake: make(chan struct{}, 1)}
+func newFanoutLoop(number int, m *metrics, heartbeat, awayAfter time.Duration, show func(*session), now func() time.Time) *fanoutLoop {
+	l := &fanoutLoop{number: number, metrics: m, heartbeat: heartbeat, awayAfter: awayAfter, show: show, now: now, wake: make(chan struct{}, 1)}
 	l.room.L = &l.mu
 	l.write.init()
 	return l
@@ -381,6 +382,7 @@ func (l *fanoutLoop) closeSession(s *session, code schemas.CloseCode, reason str
 	}
 	l.append(s, closeFrame(code, reason))
 	o.closed = true
+	s.returns.Store(code == schemas.CloseSlow || code == schemas.CloseDraining)
 	l.metrics.closed(code)
 	if o.writing {
 		// The helper may hold its frame for long: shorten its time.
@@ -398,10 +400,15 @@ func (l *fanoutLoop) abandon(s *session) {
 	l.signalRoom(s)
 }
 
-// sweepOnce pings, and closes what is silent or expired.
+// sweepOnce pings, closes what is silent or expired, and keeps the rest shown.
 func (l *fanoutLoop) sweepOnce() {
 	now := l.now().Unix()
+	refresh := max(int64(presenceTTL(l.heartbeat).Seconds()/refreshesPerTTL), 1)
 	for _, s := range l.sessions {
+		if l.goesAway(s, now) || now >= s.out.shownAt {
+			s.out.shownAt = now + refresh
+			l.show(s)
+		}
 		switch {
 		case s.closing.Load():
 		case now >= s.expiresAt.Load():
@@ -413,9 +420,13 @@ func (l *fanoutLoop) sweepOnce() {
 		case now >= s.out.pingAt:
 			s.out.pingAt = now + int64(l.heartbeat.Seconds())
 			l.append(s, pingFrame)
-			l.onPing(s)
 		}
 	}
+}
+
+// goesAway tells whether a session was used so long ago that it is away from now on.
+func (l *fanoutLoop) goesAway(s *session, now int64) bool {
+	return now-s.usedAt.Load() >= int64(l.awayAfter.Seconds()) && s.away.CompareAndSwap(false, true)
 }
 
 // silent tells whether nothing was heard of a session for 2.5 heartbeats: with

@@ -28,6 +28,7 @@ type group struct {
 	sub     *nats.Subscription
 	holds   int                     // members here, and who is about to be one: without any it ends
 	members map[schemas.User]member // here alone
+	count   uint64                  // of all members; 0: not known
 	changes []groupChange           // by rising seq
 	known   uint64                  // changes has all of those after this seq
 }
@@ -250,6 +251,7 @@ func (g *group) remember(change groupChange) (out []*user) {
 		g.changes = slices.Delete(g.changes, 0, 1)
 	}
 	g.changes = append(g.changes, change)
+	g.count = change.event.Count
 	for name, role := range change.event.Roles() {
 		m, here := g.members[name]
 		if !here || change.seq < m.since { // it came in by a later event, of which it was told before
@@ -267,7 +269,7 @@ func (g *group) remember(change groupChange) (out []*user) {
 func (g *group) reload(missed uint64) {
 	g.live.mu.Lock()
 	defer g.live.mu.Unlock()
-	g.changes, g.known = nil, missed
+	g.changes, g.known, g.count = nil, missed, 0
 	for _, m := range g.members {
 		g.live.edge.loadLater(m.user)
 	}

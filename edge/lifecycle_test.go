@@ -300,7 +300,7 @@ func TestSessionsOfALoopStandTogether(t *testing.T) {
 // TestCursorsAreBounded forgets chats past the bound, and none that is being healed.
 func TestCursorsAreBounded(t *testing.T) {
 	t.Parallel()
-	u := &user{}
+	u := &user{audience: audience{live: &liveLoop{}}}
 	healing := testChat(t, "direct.ann.healing")
 	u.setCursor(healing, cursor{last: 1, healing: true})
 	for i := range 2 * cursorsMax {

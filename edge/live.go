@@ -32,15 +32,18 @@ type liveLoop struct {
 	calls   chan func()   // run by the loop: results of heals
 	repairs chan struct{} // holds one while a repair is asked for
 
-	mu     sync.Mutex
-	users  map[string]*user
-	groups map[string]*group // by the chat's name
+	mu      sync.Mutex
+	users   map[string]*user
+	groups  map[string]*group   // by the chat's name
+	watched map[string]*watched // by the user's name
 
 	// The loop's own.
 	batches [][]item // by fan-out loop
 	batched int
 	echoes  echoWatch
 	heals   int // in flight
+	// receipts are those of the last second, and what waits of them.
+	receipts map[receiptsOf]*receipts
 	// repairing and repairAgain: one repair at a time, and what was asked meanwhile is one more.
 	repairing, repairAgain bool
 }
@@ -53,7 +56,10 @@ func newLiveLoop(e *Edge) *liveLoop {
 		repairs: make(chan struct{}, 1),
 		users:   make(map[string]*user),
 		groups:  make(map[string]*group),
+		watched: make(map[string]*watched),
 		batches: make([][]item, len(e.loops)),
+
+		receipts: make(map[receiptsOf]*receipts),
 	}
 }
 
@@ -158,6 +164,7 @@ func (v *liveLoop) run(ctx context.Context) {
 			v.repair()
 		case <-echoes.C:
 			v.checkEchoes(v.edge.now())
+			v.checkReceipts(v.edge.now())
 		case <-ctx.Done():
 			return
 		}
@@ -180,6 +187,10 @@ func (v *liveLoop) handleMessage(m *nats.Msg) {
 		v.handleNotice(name, m.Data)
 		return
 	}
+	if name, ok := strings.CutPrefix(m.Sub.Subject, streams.PresencePrefix); ok {
+		v.handleChange(name, m.Data)
+		return
+	}
 	a := v.audienceOf(m.Sub.Subject)
 	if a == nil {
 		return // its last session has just left
@@ -197,8 +208,12 @@ func (v *liveLoop) handleMessage(m *nats.Msg) {
 		}
 		v.handleStored(a, chat, stored, m.Data)
 	case streams.LiveIsTyping:
-		others := slices.DeleteFunc(slices.Clone(a.everySession()), func(s *session) bool { return s.user.name == from })
+		others := slices.DeleteFunc(slices.Clone(a.everySession()), func(s *session) bool {
+			return s.user.name == from || s.user.getPrivacy().blocks(from)
+		})
 		v.deliverTo(others, item{frame: jsonFrame(schemas.TypingFrame{T: schemas.TTyping, Chat: chat, User: from})})
+	case streams.LiveIsRead, streams.LiveIsDelivered:
+		v.handleReceipt(a, chat, kind, from, m.Data)
 	}
 }
 
@@ -227,7 +242,7 @@ func (v *liveLoop) handleStored(a *audience, chat schemas.Chat, stored streams.S
 		// Told before; notes to oneself come twice.
 	case c.healing:
 		c.seen = max(c.seen, stored.Seq)
-		a.cursors[chat] = c
+		a.setCursor(chat, c)
 	case stored.Hint:
 		if !known {
 			c.last = stored.Seq - 1

@@ -73,9 +73,9 @@ func (e *Edge) loadUser(ctx context.Context, u *user, again bool) {
 	defer u.entering.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, loadWithin)
 	defer cancel()
-	joined, blocks, err := e.askUser(ctx, u.name)
+	joined, told, err := e.askUser(ctx, u.name)
 	if err == nil {
-		u.setBlocks(blocks)
+		e.setPrivacy(u, privacyOf(told))
 		err = e.enterGroups(ctx, u, joined, again)
 	}
 	switch {
@@ -91,11 +91,10 @@ func (e *Edge) loadUser(ctx context.Context, u *user, again bool) {
 }
 
 // askUser asks for what a connecting user is in: two requests, side by side.
-func (e *Edge) askUser(ctx context.Context, name schemas.User) (joined *schemas.JoinedAnswer, blocks []schemas.User, err error) {
+func (e *Edge) askUser(ctx context.Context, name schemas.User) (joined *schemas.JoinedAnswer, privacy *schemas.PrivacyAnswer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
-	joined = &schemas.JoinedAnswer{}
-	var blocked schemas.PrivacyAnswer
+	joined, privacy = &schemas.JoinedAnswer{}, &schemas.PrivacyAnswer{}
 	group, ctx := errgroup.WithContext(ctx)
 	ask := func(subject string, request, answer any) {
 		group.Go(func() error {
@@ -106,9 +105,9 @@ func (e *Edge) askUser(ctx context.Context, name schemas.User) (joined *schemas.
 		})
 	}
 	ask(streams.JoinedSubject, schemas.Joined{User: name}, joined)
-	ask(streams.PrivacySubject, schemas.Privacy{User: name}, &blocked)
+	ask(streams.PrivacySubject, schemas.Privacy{User: name}, privacy)
 	err = group.Wait()
-	return joined, blocked.Blocks, err
+	return joined, privacy, err
 }
 
 // ask has a service answer a request of the edge's own.

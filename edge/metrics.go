@@ -23,6 +23,7 @@ type metrics struct {
 	resumes     *prometheus.CounterVec // chats, by result: current, replayed, or a reset reason
 	histories   *prometheus.CounterVec // by result
 	asks        *prometheus.CounterVec // by frame, and result: ok or an error code
+	marks       *prometheus.CounterVec // told, by kind: read or delivered
 	requests    *prometheus.CounterVec // over HTTP, by result: ok or an error code
 	overflows   prometheus.Counter
 	persistLag  *prometheus.GaugeVec // seconds, by shard
@@ -53,6 +54,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		resumes:     counters("resumes_total", "Chats of resumes, by result.", "result"),
 		histories:   counters("history_total", "History requests answered, by result: page or an error code.", "result"),
 		asks:        counters("asks_total", "Requests handed on to services, by frame and result: ok or an error code.", "frame", "result"),
+		marks:       counters("marks_total", "Watermarks published, by kind: read or delivered.", "kind"),
 		requests:    counters("http_requests_total", "HTTP requests answered, by result: ok or an error code.", "result"),
 		overflows:   counter("live_overflows_total", "Times that a live channel was full and events were dropped."),
 		persistLag:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "parley", Subsystem: "edge", Name: "persist_lag_seconds", Help: "Age of the oldest event that is not yet persisted."}, []string{"shard"}),

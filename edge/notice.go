@@ -7,7 +7,6 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"parley/schemas"
-	"parley/streams"
 )
 
 const (
@@ -54,28 +53,17 @@ func (v *liveLoop) handleNotice(name string, data []byte) {
 			}
 		})
 		return
-	case schemas.ChatBlocked, schemas.ChatUnblocked:
+	case schemas.ChatBlocked, schemas.ChatUnblocked, schemas.ChatPrivacy:
 		if notice.Hidden {
-			v.edge.tasks.Go(func() { v.edge.loadBlocks(v.edge.ctx, u) })
+			v.edge.tasks.Go(func() { v.edge.loadPrivacy(v.edge.ctx, u) })
 		}
+	case schemas.ChatRead:
+		marks := []schemas.ReceiptMark{{User: u.name, Read: notice.Seq}}
+		v.deliver(&u.audience, item{frame: jsonFrame(schemas.ReceiptFrame{T: schemas.TReceipt, Chat: notice.Chat, Marks: marks})})
 	}
 	if !notice.Hidden {
 		v.deliver(&u.audience, item{frame: jsonFrame(notice.ChatFrame)})
 	}
-}
-
-// loadBlocks asks with whom a user does not talk, after word that it has changed.
-func (e *Edge) loadBlocks(ctx context.Context, u *user) {
-	u.entering.Lock()
-	defer u.entering.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	var answer schemas.PrivacyAnswer
-	if err := e.ask(ctx, streams.PrivacySubject, schemas.Privacy{User: u.name}, &answer); err != nil {
-		e.loadLater(u)
-		return
-	}
-	u.setBlocks(answer.Blocks)
 }
 
 // added lets a user into a group: its sessions are told, sent the event by which it

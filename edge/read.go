@@ -72,6 +72,11 @@ func (e *Edge) readOnce(ctx context.Context, s *session) error {
 		e.refuse(s, frame, bad)
 		return nil
 	}
+	switch frame.T {
+	case schemas.TPing, schemas.TDelivered, schemas.TRenew: // clients say them by themselves
+	default:
+		s.used(readAt)
+	}
 	e.dispatch(ctx, s, frame, readAt)
 	return nil
 }
@@ -86,6 +91,14 @@ func (e *Edge) dispatch(ctx context.Context, s *session, frame schemas.Frame, re
 		err = e.handleHistory(ctx, s, frame.Ref, frame.History)
 	case schemas.TTyping:
 		err = e.handleTyping(s, frame.Ref, frame.Typing)
+	case schemas.TDelivered, schemas.TRead:
+		err = e.handleMark(s, frame)
+	case schemas.TPresence:
+		err = e.handlePresence(ctx, s, frame)
+	case schemas.TWatch:
+		err = e.handleWatch(ctx, s, frame)
+	case schemas.TUnwatch:
+		err = e.handleUnwatch(s, frame)
 	case schemas.TRenew:
 		err = e.handleRenew(s, frame.Ref, frame.Renew)
 	case schemas.TPing:

@@ -36,7 +36,8 @@ func (e *Edge) handleHistory(ctx context.Context, s *session, ref schemas.Ref, h
 }
 
 // request runs what asks a worker beside the read loop, and answers with its frame
-// or its error. A session has at most requestsMax of them in flight.
+// or its error; without either it has answered itself. A session has at most
+// requestsMax of them in flight.
 func (e *Edge) request(s *session, ref schemas.Ref, run func() (wireFrame, *schemas.Error)) *schemas.Error {
 	if s.requests.Add(1) > requestsMax {
 		s.requests.Add(-1)
@@ -47,6 +48,10 @@ func (e *Edge) request(s *session, ref schemas.Ref, run func() (wireFrame, *sche
 		if err != nil {
 			s.requests.Add(-1)
 			s.push(errorFrame(ref, "", err))
+			return
+		}
+		if frame == nil {
+			s.requests.Add(-1)
 			return
 		}
 		s.pushPage(frame)
@@ -120,8 +125,11 @@ func (e *Edge) handleAsk(ctx context.Context, s *session, frame schemas.Frame) *
 		if err != nil {
 			return nil, err
 		}
-		if changesGroups(frame.T) {
+		switch {
+		case changesGroups(frame.T):
 			e.expectChange(ctx, s.user, frame.T, answer)
+		case frame.T == schemas.TStatus, frame.T == schemas.TSetProfile:
+			e.loadPrivacy(ctx, s.user) // in force here with the answer; other edges have word of it
 		}
 		return answerFrame(answerType(frame.T), frame.Ref, answer), nil
 	})
@@ -196,7 +204,7 @@ func answerType(request schemas.Type) schemas.Type {
 	switch request {
 	case schemas.TCreate:
 		return schemas.TCreated
-	case schemas.TMembers, schemas.TChats:
+	case schemas.TMembers, schemas.TChats, schemas.TReceipts:
 		return request
 	case schemas.TProfile:
 		return schemas.TProfiles

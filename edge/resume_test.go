@@ -353,7 +353,7 @@ func TestResumeWaitsForWhatIsKnownToExist(t *testing.T) {
 func TestEventBeforeTheWelcomeIsNotLost(t *testing.T) {
 	t.Parallel()
 	chat := testChat(t, "direct.ann.bea")
-	l := newFanoutLoop(0, newMetrics(prometheus.NewRegistry()), time.Minute, func(*session) {}, time.Now)
+	l := newFanoutLoop(0, newMetrics(prometheus.NewRegistry()), time.Minute, time.Hour, func(*session) {}, time.Now)
 	s := &session{loop: l, out: outbox{gates: map[schemas.Chat]*gate{chat: {held: true}}}}
 	l.push(item{frame: resyncFrame, chat: chat, seq: 7, to: []*session{s}})
 	l.passOnce()

@@ -27,9 +27,14 @@ type session struct {
 	// Shared.
 	heardAt   atomic.Int64 // unix seconds of the last frame from the client
 	expiresAt atomic.Int64 // unix seconds at which the token's time is over
+	usedAt    atomic.Int64 // unix seconds of the last one that was more than a sign of life
+	away      atomic.Bool  // that was long ago
 	gone      atomic.Bool  // it has left: no group takes it in any more
+	returns   atomic.Bool  // it was told to come back at once
 	closing   atomic.Bool  // a close frame is on its way: what the client still sends is dropped
 	requests  atomic.Int32 // to workers, until their answer is in the outbox; at most requestsMax
+
+	watching watching // whose presence it is told
 
 	// The read loop's.
 	badFrames []time.Time // of the last minute, at most BadFramesMax
@@ -50,6 +55,7 @@ type outbox struct {
 	writing  bool                   // a helper goroutine is writing: the loop must not
 	index    int                    // place in the loop's list of sessions
 	pingAt   int64                  // unix seconds of the next ping
+	shownAt  int64                  // unix seconds at which its key in the bucket presence is written again
 	gates    map[schemas.Chat]*gate // chats whose live events are held or filtered; nil for most
 	room     chan struct{}          // closed when nothing waits any more; the resume's, nil for most
 }

@@ -22,7 +22,7 @@ type sink struct {
 
 func newSink(t testing.TB, sessions int) *sink {
 	t.Helper()
-	k := &sink{loop: newFanoutLoop(0, newMetrics(prometheus.NewRegistry()), time.Minute, func(*session) {}, time.Now)}
+	k := &sink{loop: newFanoutLoop(0, newMetrics(prometheus.NewRegistry()), time.Minute, time.Hour, func(*session) {}, time.Now)}
 	upgraded := make(chan *websocket.Conn, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		upgrader := websocket.Upgrader{ReadBufferSize: readBufferBytes, WriteBufferPool: new(sync.Pool)}

@@ -28,12 +28,14 @@ type user struct {
 
 	mu       sync.Mutex
 	typingAt map[schemas.Chat]time.Time
-	groups   map[*group]struct{}       // that it is a member of; as what, the groups tell
-	ended    bool                      // its last session has left: it comes into no group any more
-	blocks   map[schemas.User]struct{} // whom it blocks, or who blocks it
-	unknown  bool                      // no worker has told the groups and blocks yet
+	groups   map[*group]struct{} // that it is a member of; as what, the groups tell
+	ended    bool                // its last session has left: it comes into no group any more
+	privacy  privacy
+	unknown  bool        // no worker has told the groups and the privacy yet
+	looks    []markAsked // marks whose chat's end is to be looked up; at most looksMax
+	looking  bool        // somebody does
 
-	entering sync.Mutex   // held while its groups or blocks are loaded, or a group is entered
+	entering sync.Mutex   // held while its groups or its privacy are loaded, or a group is entered
 	words    atomic.Int32 // groups that it is being let into; at most wordsMax
 }
 
@@ -76,6 +78,16 @@ func (u *user) leaveGroup(g *group) {
 	delete(u.groups, g)
 }
 
+// isReady tells whether the user's first session has come to its welcome.
+func (u *user) isReady() bool {
+	select {
+	case <-u.ready:
+		return true
+	default:
+		return false
+	}
+}
+
 func (u *user) isUnknown() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -88,18 +100,6 @@ func (u *user) setUnknown(unknown bool) {
 	u.unknown = unknown
 }
 
-func (u *user) setBlocks(blocks []schemas.User) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.blocks = nil
-	for _, other := range blocks {
-		if u.blocks == nil {
-			u.blocks = make(map[schemas.User]struct{}, len(blocks))
-		}
-		u.blocks[other] = struct{}{}
-	}
-}
-
 // blocksIn tells whether the two of a direct chat do not talk.
 func (u *user) blocksIn(chat schemas.Chat) bool {
 	a, b, direct := chat.Users()
@@ -109,10 +109,7 @@ func (u *user) blocksIn(chat schemas.Chat) bool {
 	if a == u.name {
 		a = b
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	_, blocked := u.blocks[a]
-	return blocked
+	return u.getPrivacy().blocks(a)
 }
 
 func (u *user) mayType(chat schemas.Chat, now time.Time) bool {

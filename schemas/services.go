@@ -54,6 +54,7 @@ type Standing struct {
 // StandingAnswer has those of the users who are in the group.
 type StandingAnswer struct {
 	Members []JoinedMember `json:"members"`
+	Count   uint64         `json:"count"` // members that the group has; 0: there is no such group
 }
 
 // JoinedMember is what one user is in the group that was asked for.

@@ -1,0 +1,146 @@
+package edge
+
+import (
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"parley/schemas"
+	"parley/streams"
+)
+
+// receiptsMax bounds the chats of a live loop in which marks were told within
+// [schemas.ReceiptsEvery], or are to be. Past it a mark is not told live.
+const receiptsMax = 1 << 16
+
+// receiptsOf are an audience's, of one chat.
+type receiptsOf struct {
+	audience *audience
+	chat     schemas.Chat
+}
+
+// receipts are marks on their way to the sessions of an audience, which are sent at
+// most one frame in [schemas.ReceiptsEvery].
+type receipts struct {
+	marks  []receivedMark // at most schemas.ReadMembersMax
+	toldAt time.Time
+}
+
+// receivedMark is how far a user has got, since the last frame.
+type receivedMark struct {
+	schemas.ReceiptMark
+	session schemas.ID
+}
+
+func (r *receipts) add(from schemas.User, kind streams.LiveKind, stored schemas.StoredMark) {
+	at := 0
+	for at < len(r.marks) && r.marks[at].User != from {
+		at++
+	}
+	if at == len(r.marks) {
+		if at == schemas.ReadMembersMax {
+			return
+		}
+		r.marks = append(r.marks, receivedMark{ReceiptMark: schemas.ReceiptMark{User: from}})
+	}
+	m := &r.marks[at]
+	if kind == streams.LiveIsRead {
+		m.Read = max(m.Read, stored.Seq)
+	} else {
+		m.Delivered = max(m.Delivered, stored.Seq)
+	}
+	m.session = stored.Session
+}
+
+// handleReceipt takes a mark of a member of the audience's chat. The first is told at
+// once; what follows gathers.
+func (v *liveLoop) handleReceipt(a *audience, chat schemas.Chat, kind streams.LiveKind, from schemas.User, data []byte) {
+	var stored schemas.StoredMark
+	if err := json.Unmarshal(data, &stored); err != nil {
+		v.edge.log.Warn("mark cannot be read", "chat", chat, "user", from, "error", err)
+		return
+	}
+	of := receiptsOf{a, chat}
+	r := v.receipts[of]
+	if r == nil {
+		if len(v.receipts) >= receiptsMax {
+			return
+		}
+		r = &receipts{}
+		v.receipts[of] = r
+	}
+	r.add(from, kind, stored)
+	if now := v.edge.now(); now.Sub(r.toldAt) >= schemas.ReceiptsEvery {
+		v.tellReceipts(of, r, now)
+	}
+}
+
+// checkReceipts tells what has gathered long enough, and forgets the chats of which
+// nothing did.
+func (v *liveLoop) checkReceipts(now time.Time) {
+	for of, r := range v.receipts {
+		switch {
+		case now.Sub(r.toldAt) < schemas.ReceiptsEvery:
+		case len(r.marks) == 0:
+			delete(v.receipts, of)
+		default:
+			v.tellReceipts(of, r, now)
+		}
+	}
+}
+
+// tellReceipts sends the sessions of an audience what has gathered. Most are sent all
+// of it, in one frame that they share.
+func (v *liveLoop) tellReceipts(of receiptsOf, r *receipts, now time.Time) {
+	var whole []*session
+	for _, s := range of.audience.everySession() {
+		marks, all := s.seen(r.marks)
+		switch {
+		case all:
+			whole = append(whole, s)
+		case len(marks) > 0:
+			v.deliverTo([]*session{s}, item{frame: receiptFrame(of.chat, marks)})
+		}
+	}
+	if len(whole) > 0 {
+		marks := make([]schemas.ReceiptMark, len(r.marks))
+		for i := range r.marks {
+			marks[i] = r.marks[i].ReceiptMark
+		}
+		v.deliverTo(whole, item{frame: receiptFrame(of.chat, marks)})
+	}
+	r.marks, r.toldAt = r.marks[:0], now
+}
+
+func receiptFrame(chat schemas.Chat, marks []schemas.ReceiptMark) wireFrame {
+	return jsonFrame(schemas.ReceiptFrame{T: schemas.TReceipt, Chat: chat, Marks: marks})
+}
+
+// seen returns those of the marks that a session is told: not those that came from
+// itself, none of users with whom its user does not talk, and of others no more than
+// what was delivered where its user hides what it has read. All tells that it is
+// told every one as it is; then marks is nil.
+func (s *session) seen(received []receivedMark) (marks []schemas.ReceiptMark, all bool) {
+	private := s.user.getPrivacy()
+	all = len(received) > 1 || received[0].session != s.id
+	for i := range received {
+		m := &received[i]
+		if own := m.User == s.user.name; !own && (private.blocks(m.User) || private.hidesReads && m.Read > 0) {
+			all = false
+		}
+	}
+	if all {
+		return nil, true
+	}
+	for i := range received {
+		m := received[i]
+		switch {
+		case m.session == s.id, private.blocks(m.User):
+			continue
+		case private.hidesReads && m.User != s.user.name:
+			m.Delivered, m.Read = max(m.Delivered, m.Read), 0
+		}
+		marks = append(marks, m.ReceiptMark)
+	}
+	return marks, false
+}

@@ -1,0 +1,267 @@
+package presence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"parley/schemas"
+	"parley/streams"
+)
+
+const (
+	pullMessages  = 1024
+	pullExpiry    = 30 * time.Second
+	pullHeartbeat = 3 * time.Second // without one for twice that, the watch begins anew
+	checkEvery    = 500 * time.Millisecond
+	watchAgainMax = 2 * time.Second
+)
+
+// watchLoop watches the bucket until ctx ends. What is known stays known while it
+// cannot.
+func (w *Worker) watchLoop(ctx context.Context) {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 50*time.Millisecond, watchAgainMax
+	for ctx.Err() == nil {
+		err := w.watchOnce(ctx, wait.Reset)
+		if ctx.Err() != nil {
+			return
+		}
+		w.log.Warn("presence is not followed for now", "err", err)
+		w.graceUntil = time.Time{} // set when the watch is back
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			w.provision(ctx)
+		}
+		select {
+		case <-time.After(wait.NextBackOff()):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// provision makes the bucket anew, which a NATS server has lost that came back.
+func (w *Worker) provision(ctx context.Context) {
+	if err := streams.ProvisionMemory(ctx, w.cfg.JetStream, w.cfg.Log.Layout()); err != nil {
+		w.log.Warn("make the bucket anew", "err", err)
+		return
+	}
+	w.log.Info("the bucket was lost and is made anew")
+	w.graceUntil = w.cfg.Now().Add(remadeGrace)
+}
+
+// watchOnce reads the bucket as it is, and follows it until something fails. It calls
+// begun when it was read.
+func (w *Worker) watchOnce(ctx context.Context, begun func()) error {
+	consumer, keys, err := w.bucket.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	msgs, err := consumer.Messages(jetstream.PullMaxMessages(pullMessages), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
+	if err != nil {
+		return fmt.Errorf("follow %s: %w", streams.PresenceStream, err)
+	}
+	read := make(chan jetstream.Msg, pullMessages)
+	failed := make(chan error, 1)
+	go func() {
+		defer close(read)
+		for {
+			msg, err := msgs.Next()
+			if err != nil {
+				failed <- err
+				return
+			}
+			read <- msg
+		}
+	}()
+	defer func() {
+		msgs.Stop()
+		for range read { // until its goroutine has ended
+		}
+	}()
+	check := time.NewTicker(checkEvery)
+	defer check.Stop()
+	w.roster.reached(consumer.CachedInfo().TimeStamp)
+	catching, quiet := true, keys == 0
+	for {
+		if catching && quiet {
+			catching = false
+			begun()
+			w.begun()
+		}
+		select {
+		case msg, ok := <-read:
+			if !ok {
+				return fmt.Errorf("follow %s: %w", streams.PresenceStream, <-failed)
+			}
+			if left := w.take(msg); left == 0 {
+				quiet = true
+			}
+		case <-check.C:
+			quiet = len(read) == 0 // the last of the keys may have ended before it was read
+			if !catching {
+				w.lookForDue(ctx)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if !catching && len(read) == 0 {
+			w.confirmEnded(ctx)
+		}
+	}
+}
+
+// begun follows when the bucket was read as it is: after an interruption, edges are
+// given the time to write what has lapsed meanwhile.
+func (w *Worker) begun() {
+	select {
+	case <-w.watching:
+		if grace := w.cfg.Now().Add(w.cfg.Grace); grace.After(w.graceUntil) {
+			w.graceUntil = grace
+		}
+		w.log.Info("presence is followed again")
+	default:
+		close(w.watching)
+	}
+}
+
+// take applies one message of the bucket, and returns how many are left to read.
+func (w *Worker) take(msg jetstream.Msg) (left uint64) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		w.log.Warn("message of the bucket has no place there", "subject", msg.Subject(), "err", err)
+		return 0
+	}
+	key, ok := streams.ParseSession(msg.Subject(), msg.Headers(), msg.Data(), meta.Sequence.Stream, meta.Timestamp)
+	w.roster.reached(meta.Timestamp)
+	switch {
+	case !ok:
+		w.log.Warn("key of the bucket is not a session's", "subject", msg.Subject())
+	case !key.Ended:
+		w.put(key)
+	case key.Expired:
+		w.roster.lapse(key.User, key.Session, w.cfg.Now())
+	default:
+		c, changed, last := w.roster.end(key.User, key.Session, key.Stored)
+		if changed {
+			w.tell(c)
+		}
+		if last {
+			w.ended[key.User] = struct{}{}
+		}
+	}
+	return meta.NumPending
+}
+
+// put takes a key that lives. Of one that was written before now its time has begun.
+func (w *Worker) put(key streams.SessionKey) {
+	now := w.cfg.Now()
+	until := key.Stored.Add(key.TTL)
+	if most := now.Add(key.TTL); until.After(most) { // the clocks differ
+		until = most
+	}
+	if c, changed := w.roster.put(key, until); changed {
+		w.tell(c)
+	}
+}
+
+// confirmEnded asks the bucket for other sessions of those whose last known one was
+// ended, and tells who has none.
+func (w *Worker) confirmEnded(ctx context.Context) {
+	if len(w.ended) == 0 {
+		return
+	}
+	users := slices.Collect(maps.Keys(w.ended))
+	if err := w.bucket.Sessions(ctx, users, w.putDoubtful); err != nil {
+		w.log.Warn("look for other sessions", "users", len(users), "err", err)
+		return // at the next check again
+	}
+	clear(w.ended)
+	asOf := w.roster.readUpTo()
+	for _, user := range users {
+		if c, changed := w.roster.settle(user, asOf); changed {
+			w.tell(c)
+		}
+	}
+}
+
+// putDoubtful takes a key that a replica has and the watch has not brought: it is put
+// where the watch has missed it, and looked for again soon, since the replica may be behind.
+func (w *Worker) putDoubtful(key streams.SessionKey) {
+	if key.Ended || w.roster.has(key.User, key.Session) {
+		return
+	}
+	w.metrics.repairs.Inc()
+	if c, changed := w.roster.put(key, w.cfg.Now().Add(doubtFor-lapseAfter)); changed {
+		w.tell(c)
+	}
+}
+
+// lookForDue ends the sessions whose time is over and whose keys the bucket has not.
+func (w *Worker) lookForDue(ctx context.Context) {
+	now := w.cfg.Now()
+	if now.Before(w.graceUntil) {
+		return
+	}
+	due := w.roster.due(now)
+	if len(due) == 0 {
+		return
+	}
+	users := slices.Collect(maps.Keys(due))
+	live := make(map[schemas.ID]struct{})
+	err := w.bucket.Sessions(ctx, users, func(key streams.SessionKey) {
+		if !key.Ended {
+			live[key.Session] = struct{}{}
+			w.put(key)
+		}
+	})
+	if err != nil {
+		w.log.Warn("look for sessions whose time is over", "users", len(users), "err", err)
+		return
+	}
+	asOf := w.roster.readUpTo()
+	for user, sessions := range due {
+		for _, id := range sessions {
+			if _, ok := live[id]; ok {
+				continue
+			}
+			c, changed, last := w.roster.end(user, id, asOf)
+			if last { // the bucket was asked just now
+				c, changed = w.roster.settle(user, asOf)
+			}
+			if changed {
+				w.tell(c)
+			}
+		}
+	}
+}
+
+// tell publishes a change, and has it kept when the user was seen: when it goes, and
+// when it comes, so that something is known where nobody sees it go.
+func (w *Worker) tell(c change) {
+	select {
+	case <-w.watching:
+	default:
+		return // edges ask for all of it when this worker has begun
+	}
+	asOf := w.roster.readUpTo()
+	seen := c.LastSeen
+	if seen.IsZero() {
+		seen = asOf.UTC().Truncate(time.Microsecond)
+	}
+	w.seen.note(c.user, seen)
+	w.metrics.changes.WithLabelValues(string(c.Status)).Inc()
+	data, err := json.Marshal(schemas.PresenceChange{Presence: c.Presence, AsOf: asOf})
+	if err == nil {
+		err = w.cfg.Conn.Publish(streams.PresenceOf(c.user), data)
+	}
+	if err != nil {
+		w.log.Warn("a change of presence was not told", "user", c.user, "err", err) // edges ask in a while
+	}
+}
