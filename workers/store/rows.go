@@ -70,6 +70,8 @@ type UserChat struct {
 	From  uint64
 	Read  uint64 // the read mark
 	ReadN uint64 // messages up to it
+	// Delivered is what a device of the user has; what was read may be beyond it.
+	Delivered uint64
 }
 
 // Head is a row of table chats: what the fold of a chat's log needs to go on.

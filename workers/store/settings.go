@@ -26,10 +26,13 @@ const (
 	ArchivedSetting SettingKind = "archived"
 )
 
-// Profile is a row of table users. Each field has a stamp of its own, a time.
+// Profile is a row of table users, but for when the user was seen last. Each field
+// has a stamp of its own, a time.
 type Profile struct {
 	User               schemas.User
 	Name, Avatar, Lang string
+	HidesReads         bool           // others are not told what it has read
+	Status             schemas.Status // that it has chosen; empty: none
 }
 
 // ValidateSetting returns [ErrBatch] for what can never be set.
@@ -51,6 +54,26 @@ func ValidateUser(user schemas.User, at time.Time) error {
 		return fmt.Errorf("%w: it names no user", ErrBatch)
 	}
 	return stampFault(at)
+}
+
+// ValidateStatus returns [ErrBatch] for a status that can never be set.
+func ValidateStatus(user schemas.User, status schemas.Status, at time.Time) error {
+	switch status {
+	case schemas.Online, schemas.Away, schemas.Invisible:
+		return ValidateUser(user, at)
+	}
+	return fmt.Errorf("%w: there is no status %q to choose", ErrBatch, status)
+}
+
+// ValidateSeen returns [ErrBatch] where one of the users can never have been seen
+// at its time.
+func ValidateSeen(seen map[schemas.User]time.Time) error {
+	for user, at := range seen {
+		if err := ValidateUser(user, at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ValidateBlock returns [ErrBatch] for a block that can never be set.

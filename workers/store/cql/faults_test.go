@@ -12,6 +12,7 @@ import (
 
 	"parley/deploy/cassandra"
 	"parley/deploy/cassandra/cassandratest"
+	"parley/schemas"
 	"parley/workers/store"
 	"parley/workers/store/storetest"
 
@@ -265,11 +266,18 @@ func TestOneReplicaIsNotEnough(t *testing.T) {
 	_, _, head := s.Head(t.Context(), chat)
 	_, _, page := s.Page(t.Context(), chat, store.Range{Limit: 1})
 	_, shards := s.Shards(t.Context())
+	alice := storetest.User("alice")
+	_, receipts := s.Receipts(t.Context(), chat, []schemas.User{alice})
+	_, seen := s.Seen(t.Context(), []schemas.User{alice})
 	for call, err := range map[string]error{
 		"Committed": committed, "Head": head, "Page": page, "Shards": shards,
 		"Commit of one event": s.Commit(t.Context(), l.Batch(storetest.Message{Chat: chat})),
 		"Commit of a batch":   s.Commit(t.Context(), l.Batch(storetest.Message{Chat: chat}, storetest.Message{Chat: chat})),
 		"Commit of a shard":   s.Commit(t.Context(), store.Batch{Shard: "0", Committed: 100}),
+		"Mark":                s.Mark(t.Context(), []store.Mark{{Chat: chat, User: alice, Delivered: 1}}),
+		"Receipts":            receipts,
+		"SetSeen":             s.SetSeen(t.Context(), map[schemas.User]time.Time{alice: storetest.Start}),
+		"Seen":                seen,
 	} {
 		if !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%s: %v, want ErrUnavailable", call, err)

@@ -121,8 +121,8 @@ func (s *Store) Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.Ch
 const keysPerRead = 32
 
 // eachOf calls fn with the row of each key that there is, one after the other, in
-// no order. It reads up to [Config.ReadsMax] times [keysPerRead] of them at once.
-func eachOf[Key fmt.Stringer, Row any](ctx context.Context, s *Store, keys []Key, fn func(*Row) error, text string) error {
+// no order. The keys are the last value of the statement. It reads up to [Config.ReadsMax] times [keysPerRead] of them at once.
+func eachOf[Key fmt.Stringer, Row any](ctx context.Context, s *Store, keys []Key, fn func(*Row) error, text string, values ...any) error {
 	var mu sync.Mutex // of fn
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(s.cfg.ReadsMax)
@@ -136,7 +136,7 @@ func eachOf[Key fmt.Stringer, Row any](ctx context.Context, s *Store, keys []Key
 				mu.Lock()
 				defer mu.Unlock()
 				return true, fn(row)
-			}, text, names)
+			}, text, append(slices.Clone(values), names)...)
 		})
 	}
 	if err := group.Wait(); err != nil {

@@ -10,7 +10,7 @@ import (
 
 const (
 	selectMembers   = "SELECT user, role, since, visible FROM members_by_chat WHERE chat = ? AND user > ? LIMIT ?"
-	selectUserChats = "SELECT chat, role, since, visible, read, read_n FROM chats_by_user WHERE user = ? AND chat >= ? AND chat < ?"
+	selectUserChats = "SELECT chat, role, since, visible, read, read_n, delivered FROM chats_by_user WHERE user = ? AND chat >= ? AND chat < ?"
 )
 
 // listRows bounds what one request brings of rows that are small.
@@ -64,8 +64,8 @@ func (s *Store) Members(ctx context.Context, chat schemas.Chat, after schemas.Us
 // UserChats returns up to limit chats of a kind that user is in, or of any, by rising name.
 func (s *Store) UserChats(ctx context.Context, user schemas.User, kind schemas.ChatKind, limit int) (chats []store.UserChat, err error) {
 	type chatRow struct {
-		Chat, Role                  string
-		Since, Visible, Read, ReadN int64
+		Chat, Role                             string
+		Since, Visible, Read, ReadN, Delivered int64
 	}
 	if limit <= 0 {
 		return nil, ctx.Err()
@@ -78,7 +78,7 @@ func (s *Store) UserChats(ctx context.Context, user schemas.User, kind schemas.C
 		}
 		if role := schemas.Role(row.Role); role.In() {
 			chats = append(chats, store.UserChat{Chat: chat, Role: role, Since: uint64(row.Since), From: uint64(row.Visible),
-				Read: uint64(row.Read), ReadN: uint64(row.ReadN)})
+				Read: uint64(row.Read), ReadN: uint64(row.ReadN), Delivered: uint64(row.Delivered)})
 		}
 		return len(chats) < limit, nil
 	}, selectUserChats, user.String(), first, beyond)

@@ -22,10 +22,12 @@ func TestShippedMigrations(t *testing.T) {
 		cassandraProduct: {
 			"0001_timeline.cql": "e51651a228923e9cdb9ba6817ec12a1a", "0002_options.cql": "08792cdce9297831ad2b495dcb8ce750",
 			"0003_groups.cql": "27dd26bd6afe3132a81fee11ac95d4bc", "0004_group_options.cql": "4b73b39b6214ab19cd3fc2d4c54756e1",
+			"0005_receipts.cql": "26dd475a57f36b64d2b5c7123d20e0dc", "0006_receipt_options.cql": "973aa8f95b985bc7cc986777c0afb1f1",
 		},
 		scyllaProduct: {
 			"0001_timeline.cql": "e51651a228923e9cdb9ba6817ec12a1a", "0002_options.cql": "18cb2f0d9dcd92eedd0242f107dd46d6",
 			"0003_groups.cql": "27dd26bd6afe3132a81fee11ac95d4bc", "0004_group_options.cql": "1d58a6a2b29b93ff70b54ff780469567",
+			"0005_receipts.cql": "26dd475a57f36b64d2b5c7123d20e0dc", "0006_receipt_options.cql": "4ab42e60ba287d75a310f5627e4fc6fa",
 		},
 	} {
 		files, err := migrationsOf(schemas.CQLMigrations, p)
@@ -118,12 +120,12 @@ func TestSchemaOfAnotherVersion(t *testing.T) {
 		want   error
 	}{
 		"the same":       {func(migrations) {}, nil},
-		"a newer binary": {func(m migrations) { m["0005_next.cql"] = []byte("CREATE TABLE next (k int PRIMARY KEY);") }, store.ErrSchemaOlder},
-		"an older one":   {func(m migrations) { delete(m, "0004_group_options.cql") }, store.ErrSchemaNewer},
+		"a newer binary": {func(m migrations) { m["0007_next.cql"] = []byte("CREATE TABLE next (k int PRIMARY KEY);") }, store.ErrSchemaOlder},
+		"an older one":   {func(m migrations) { delete(m, "0006_receipt_options.cql") }, store.ErrSchemaNewer},
 		"another text":   {func(m migrations) { m["0001_timeline.cql"] = append(m["0001_timeline.cql"], ' ') }, store.ErrSchemaChanged},
 		"another name": {func(m migrations) {
-			m["0004_other.cql"] = m["0004_group_options.cql"]
-			delete(m, "0004_group_options.cql")
+			m["0006_other.cql"] = m["0006_receipt_options.cql"]
+			delete(m, "0006_receipt_options.cql")
 		}, store.ErrSchemaChanged},
 	} {
 		if err := compare(applied, files(t, c.change)); !errors.Is(err, c.want) {
@@ -139,12 +141,12 @@ func TestSchemaOfAnotherVersion(t *testing.T) {
 func TestNewerSchemaIsRefused(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	insert := "INSERT INTO gocqlx_migrate (name, checksum, done) VALUES ('0005_next.cql', 'x', 1)"
+	insert := "INSERT INTO gocqlx_migrate (name, checksum, done) VALUES ('0007_next.cql', 'x', 1)"
 	if err := s.session.Load().ExecStmt(insert); err != nil {
 		t.Fatal(err)
 	}
 	for name, call := range map[string]func(context.Context) error{"CheckSchema": s.CheckSchema, "Migrate": s.Migrate} {
-		if err := call(t.Context()); !errors.Is(err, store.ErrSchemaNewer) || !strings.Contains(err.Error(), "0005_next.cql") {
+		if err := call(t.Context()); !errors.Is(err, store.ErrSchemaNewer) || !strings.Contains(err.Error(), "0007_next.cql") {
 			t.Errorf("%s: %v, want ErrSchemaNewer", name, err)
 		}
 	}
@@ -154,8 +156,10 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 func TestLastMigrationInPart(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	changeSchema(t, s, "UPDATE gocqlx_migrate SET done = 2 WHERE name = '0004_group_options.cql'")
-	if err := s.CheckSchema(t.Context()); !errors.Is(err, store.ErrSchemaOlder) || !strings.Contains(err.Error(), "0004_group_options.cql") {
+	changeSchema(t, s, "DELETE FROM gocqlx_migrate WHERE name = '0006_receipt_options.cql'")
+	changeSchema(t, s, "UPDATE gocqlx_migrate SET done = 2 WHERE name = '0005_receipts.cql'")
+	changeSchema(t, s, "ALTER TABLE users DROP (reads_hidden, status, last_seen)")
+	if err := s.CheckSchema(t.Context()); !errors.Is(err, store.ErrSchemaOlder) || !strings.Contains(err.Error(), "0005_receipts.cql") {
 		t.Errorf("CheckSchema: %v, want ErrSchemaOlder", err)
 	}
 	if err := s.Migrate(t.Context()); err != nil {
@@ -173,26 +177,41 @@ func TestInterruptedMigrationGoesOn(t *testing.T) {
 	s := open(t)
 	for name, left := range map[string][]string{
 		"in the first file, tables to be made": {
-			"DELETE FROM gocqlx_migrate WHERE name IN ('0002_options.cql', '0003_groups.cql', '0004_group_options.cql')",
+			"DELETE FROM gocqlx_migrate WHERE name IN ('0002_options.cql', '0003_groups.cql', '0004_group_options.cql', '0005_receipts.cql', '0006_receipt_options.cql')",
 			"UPDATE gocqlx_migrate SET done = 3 WHERE name = '0001_timeline.cql'",
 			"DROP TABLE chats_by_user",
 			"DROP TABLE shards",
+			"ALTER TABLE users DROP (reads_hidden, status, last_seen)",
 			"ALTER TABLE events DROP (expires, edited, body, deleted, pinned)",
 			"ALTER TABLE chats DROP (name, members, history, disappearing, last_event, last_cut, last_prev, last_expires)",
 		},
 		"after columns that were not recorded": {
-			"DELETE FROM gocqlx_migrate WHERE name IN ('0003_groups.cql', '0004_group_options.cql')",
+			"DELETE FROM gocqlx_migrate WHERE name IN ('0003_groups.cql', '0004_group_options.cql', '0005_receipts.cql', '0006_receipt_options.cql')",
 			"ALTER TABLE chats DROP (name, members, history, disappearing, last_event, last_cut, last_prev, last_expires)",
-			"ALTER TABLE chats_by_user DROP (visible, read, read_n)",
+			"ALTER TABLE chats_by_user DROP (visible, read, read_n, delivered)",
+			"ALTER TABLE users DROP (reads_hidden, status, last_seen)",
 		},
 		"after more of them": {
-			"DELETE FROM gocqlx_migrate WHERE name = '0004_group_options.cql'",
+			"DELETE FROM gocqlx_migrate WHERE name IN ('0004_group_options.cql', '0005_receipts.cql', '0006_receipt_options.cql')",
 			"UPDATE gocqlx_migrate SET done = 2 WHERE name = '0003_groups.cql'",
+			"ALTER TABLE chats_by_user DROP delivered",
+			"ALTER TABLE users DROP (reads_hidden, status, last_seen)",
 			"DROP TABLE blocks",
 		},
 		"after a table that was not recorded": {
-			"DELETE FROM gocqlx_migrate WHERE name = '0004_group_options.cql'",
+			"DELETE FROM gocqlx_migrate WHERE name IN ('0004_group_options.cql', '0005_receipts.cql', '0006_receipt_options.cql')",
 			"UPDATE gocqlx_migrate SET done = 3 WHERE name = '0003_groups.cql'",
+			"ALTER TABLE chats_by_user DROP delivered",
+			"ALTER TABLE users DROP (reads_hidden, status, last_seen)",
+		},
+		"after one column that was not recorded": {
+			"DELETE FROM gocqlx_migrate WHERE name = '0006_receipt_options.cql'",
+			"UPDATE gocqlx_migrate SET done = 1 WHERE name = '0005_receipts.cql'",
+			"ALTER TABLE users DROP (reads_hidden, status, last_seen)",
+		},
+		"after the last columns, which were not recorded": {
+			"DELETE FROM gocqlx_migrate WHERE name = '0006_receipt_options.cql'",
+			"UPDATE gocqlx_migrate SET done = 2 WHERE name = '0005_receipts.cql'",
 		},
 	} {
 		for _, statement := range left {
@@ -218,7 +237,7 @@ func TestMigrationWaitsForTheLock(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	session := s.session.Load()
-	if err := session.ExecStmt("DELETE FROM gocqlx_migrate WHERE name = '0004_group_options.cql'"); err != nil {
+	if err := session.ExecStmt("DELETE FROM gocqlx_migrate WHERE name = '0006_receipt_options.cql'"); err != nil {
 		t.Fatal(err)
 	}
 	unlock, err := s.lock(t.Context(), session)

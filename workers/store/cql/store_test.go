@@ -131,14 +131,16 @@ var columns = map[string]string{
 	"buckets": "chat, first_seq, bucket, writetime(bucket)",
 	"chats": `chat, kind, created, last_seq, last_n, last_time, bucket, bucket_events, bucket_bytes, name, members, history,
 		disappearing, last_event, last_cut, last_prev, last_expires, writetime(last_seq), writetime(last_event)`,
-	"chats_by_user":   "user, chat, role, since, visible, read, read_n, writetime(role), writetime(since), writetime(read)",
+	"chats_by_user":   "user, chat, role, since, visible, read, read_n, delivered, writetime(role), writetime(since), writetime(read), writetime(delivered)",
 	"shards":          "shard, committed, writetime(committed)",
 	"members_by_chat": "chat, user, role, since, visible, writetime(role), writetime(since)",
 	"edits":           "chat, bucket, target, seq, time, body, writetime(time), writetime(body)",
 	"reactions":       "chat, bucket, target, emoji, user, is_on, seq, writetime(seq)",
 	"settings":        "user, chat, muted, muted_until, pinned, archived, writetime(muted), writetime(pinned), writetime(archived)",
-	"users":           "user, name, avatar, lang, writetime(name), writetime(avatar), writetime(lang)",
-	"blocks":          "user, other, blocks, blocked_by, writetime(blocks), writetime(blocked_by)",
+	"users": `user, name, avatar, lang, reads_hidden, status, last_seen,
+		writetime(name), writetime(avatar), writetime(lang), writetime(reads_hidden), writetime(status), writetime(last_seen)`,
+	"receipts": "chat, user, delivered, read, writetime(delivered), writetime(read)",
+	"blocks":   "user, other, blocks, blocked_by, writetime(blocks), writetime(blocked_by)",
 }
 
 // dump returns every row of every table, sorted.

@@ -11,23 +11,31 @@ import (
 )
 
 const (
-	insertName      = "INSERT INTO users (user, name) VALUES (?, ?) USING TIMESTAMP ?"
-	insertAvatar    = "INSERT INTO users (user, avatar) VALUES (?, ?) USING TIMESTAMP ?"
-	insertLang      = "INSERT INTO users (user, lang) VALUES (?, ?) USING TIMESTAMP ?"
-	insertBlocks    = "INSERT INTO blocks (user, other, blocks) VALUES (?, ?, ?) USING TIMESTAMP ?"
-	insertBlockedBy = "INSERT INTO blocks (user, other, blocked_by) VALUES (?, ?, ?) USING TIMESTAMP ?"
+	insertName        = "INSERT INTO users (user, name) VALUES (?, ?) USING TIMESTAMP ?"
+	insertAvatar      = "INSERT INTO users (user, avatar) VALUES (?, ?) USING TIMESTAMP ?"
+	insertLang        = "INSERT INTO users (user, lang) VALUES (?, ?) USING TIMESTAMP ?"
+	insertReadsHidden = "INSERT INTO users (user, reads_hidden) VALUES (?, ?) USING TIMESTAMP ?"
+	insertStatus      = "INSERT INTO users (user, status) VALUES (?, ?) USING TIMESTAMP ?"
+	insertBlocks      = "INSERT INTO blocks (user, other, blocks) VALUES (?, ?, ?) USING TIMESTAMP ?"
+	insertBlockedBy   = "INSERT INTO blocks (user, other, blocked_by) VALUES (?, ?, ?) USING TIMESTAMP ?"
 
-	selectProfiles = "SELECT user, name, avatar, lang FROM users WHERE user IN ?"
+	selectProfiles = "SELECT user, name, avatar, lang, reads_hidden, status FROM users WHERE user IN ?"
 	selectBlocks   = "SELECT other, blocks, blocked_by FROM blocks WHERE user = ?"
 )
 
-// Profiles returns the profiles of those users who have set anything of theirs.
+// Profiles returns the profiles of those users who have set anything of theirs. Of
+// who was only seen there may be an empty one.
 func (s *Store) Profiles(ctx context.Context, users []schemas.User) (map[schemas.User]store.Profile, error) {
-	type profileRow struct{ User, Name, Avatar, Lang string }
+	type profileRow struct {
+		User, Name, Avatar, Lang string
+		ReadsHidden              bool
+		Status                   string
+	}
 	profiles := make(map[schemas.User]store.Profile, len(users))
 	err := eachOf(ctx, s, users, func(row *profileRow) error {
 		user, err := schemas.ParseUser(row.User)
-		profiles[user] = store.Profile{User: user, Name: row.Name, Avatar: row.Avatar, Lang: row.Lang}
+		profiles[user] = store.Profile{User: user, Name: row.Name, Avatar: row.Avatar, Lang: row.Lang,
+			HidesReads: row.ReadsHidden, Status: schemas.Status(row.Status)}
 		return err
 	}, selectProfiles)
 	if err != nil {
@@ -55,10 +63,23 @@ func (s *Store) SetProfile(ctx context.Context, user schemas.User, set schemas.S
 		}
 		all = append(all, statement{text: field.text, values: []any{user.String(), *field.value, at.UnixMicro()}})
 	}
+	if set.ReadReceipts != nil {
+		all = append(all, statement{text: insertReadsHidden, values: []any{user.String(), !*set.ReadReceipts, at.UnixMicro()}})
+	}
 	if len(all) == 0 {
 		return ctx.Err()
 	}
 	return classify(ctx, fmt.Sprintf("set profile of %s", user), s.writeAll(ctx, all))
+}
+
+// SetStatus stores what a user chooses to be shown as. Of two times at which it was
+// set, the later wins.
+func (s *Store) SetStatus(ctx context.Context, user schemas.User, status schemas.Status, at time.Time) error {
+	if err := store.ValidateStatus(user, status, at); err != nil {
+		return fmt.Errorf("set status of %s: %w", user, err)
+	}
+	err := s.write(ctx, insertStatus, user.String(), string(status), at.UnixMicro())
+	return classify(ctx, fmt.Sprintf("set status of %s", user), err)
 }
 
 // Blocks returns whom user blocks and who blocks it, once each, by rising name,

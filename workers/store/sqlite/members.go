@@ -30,7 +30,7 @@ const (
 
 	selectMembers = `SELECT user, role, since, visible FROM members_by_chat
 		WHERE chat = ? AND user > ? ORDER BY user LIMIT ?`
-	selectUserChats = `SELECT chat, role, since, visible, read, read_n FROM chats_by_user
+	selectUserChats = `SELECT chat, role, since, visible, read, read_n, delivered FROM chats_by_user
 		WHERE user = ? AND chat >= ? AND chat < ? AND role IN ('owner', 'admin', 'member') ORDER BY chat LIMIT ?`
 )
 
@@ -100,7 +100,7 @@ func (r *Reader) UserChats(ctx context.Context, user schemas.User, kind schemas.
 				return fmt.Errorf("read a row of chats_by_user: %w", err)
 			}
 			chats = append(chats, store.UserChat{Chat: chat, Role: schemas.Role(text(row[1])), Since: uint64(integer(row[2])),
-				From: uint64(integer(row[3])), Read: uint64(integer(row[4])), ReadN: uint64(integer(row[5]))})
+				From: uint64(integer(row[3])), Read: uint64(integer(row[4])), ReadN: uint64(integer(row[5])), Delivered: uint64(integer(row[6]))})
 			return nil
 		}, user.String(), first, beyond, int64(max(limit, 0)))
 	})

@@ -29,6 +29,7 @@ func TestShippedMigrations(t *testing.T) {
 	want := []string{
 		"0001_timeline.sql 1f4d6b605c4ac19e40d591217be2e4fca6e9377819e7b58794c14784b309ef1e",
 		"0002_groups.sql f5fb406d2f93ed077cb9b1f71a6aad6400633a72a8691dcfac51dd354aee7ff7",
+		"0003_receipts.sql 5ac0dc7e1b269a460582533b2d64ad9937dfa946d4c1f29c2d16e25997b5f030",
 	}
 	var got []string
 	for _, m := range shippedMigrations(t) {

@@ -41,6 +41,8 @@ func TestReadsSeek(t *testing.T) {
 		"summaries":     {selectSummaries, []driver.Value{"[]"}},
 		"settings":      {selectSettings, []driver.Value{"u", int64(1)}},
 		"profiles":      {selectProfiles, []driver.Value{"[]"}},
+		"receipts":      {selectReceipts, []driver.Value{"c", "[]"}},
+		"seen":          {selectSeen, []driver.Value{"[]"}},
 		"blocks":        {selectBlocks, []driver.Value{"u", int64(1)}},
 	} {
 		for line := range strings.Lines(planOf(t, s, c.statement, c.values...)) {

@@ -21,13 +21,14 @@ var stampsOf = map[string]map[string]string{
 	"buckets": {"stamp": "first_seq"},
 	"chats": {"stamp": `kind created last_seq last_n last_time bucket bucket_events bucket_bytes name members history disappearing
 		last_event last_cut last_prev last_expires`},
-	"chats_by_user":   {"stamp": "role", "since": "visible", "read": "read_n"},
+	"chats_by_user":   {"stamp": "role", "since": "visible", "read": "read_n", "delivered": ""},
 	"shards":          {"committed": ""},
 	"members_by_chat": {"stamp": "role", "since": "visible"},
 	"edits":           {"stamp": "time expires body"},
 	"reactions":       {"seq": "is_on expires"},
 	"settings":        {"muted_stamp": "muted muted_until", "pinned_stamp": "pinned", "archived_stamp": "archived"},
-	"users":           {"name_stamp": "name", "avatar_stamp": "avatar", "lang_stamp": "lang"},
+	"users":           {"name_stamp": "name", "avatar_stamp": "avatar", "lang_stamp": "lang", "reads_hidden_stamp": "reads_hidden", "status_stamp": "status", "last_seen": ""},
+	"receipts":        {"delivered": "", "read": ""},
 	"blocks":          {"blocks_stamp": "blocks", "blocked_by_stamp": "blocked_by"},
 }
 
@@ -148,6 +149,9 @@ func TestUnstampedIsFound(t *testing.T) {
 		strings.Replace(insertUserRole, "role = excluded.role", "role = excluded.role, since = excluded.since", 1),
 		strings.Replace(editEvent, "AND ?4 >= edited", "", 1),
 		strings.Replace(blankEvent, "AND ?4 >= stamp", "OR ?4 >= stamp", 1),
+		strings.Replace(insertRead, "WHERE excluded.read >= receipts.read", "", 1),
+		strings.Replace(insertDelivered, ">= receipts.delivered", ">= receipts.read", 1),
+		strings.Replace(insertSeen, ">=", "<", 1),
 		sweepEvents + " OR TRUE",
 	} {
 		if bad, _ := unstamped(text); len(bad) == 0 {

@@ -54,7 +54,7 @@ func dump(t testing.TB, s *Store) string {
 	var out strings.Builder
 	err := s.read(t.Context(), "dump", func(c *conn) error {
 		for _, table := range []string{"events", "buckets", "chats", "chats_by_user", "shards", "members_by_chat",
-			"edits", "reactions", "settings", "users", "blocks"} {
+			"edits", "reactions", "settings", "users", "blocks", "receipts"} {
 			err := c.query("SELECT * FROM "+table, func(row []driver.Value) error {
 				fmt.Fprintf(&out, "%s %q\n", table, row)
 				return nil

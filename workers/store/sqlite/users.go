@@ -20,6 +20,12 @@ const (
 	insertLang = `INSERT INTO users (user, lang_stamp, lang) VALUES (?, ?, ?)
 		ON CONFLICT (user) DO UPDATE SET lang_stamp = excluded.lang_stamp, lang = excluded.lang
 		WHERE excluded.lang_stamp >= users.lang_stamp`
+	insertReadsHidden = `INSERT INTO users (user, reads_hidden_stamp, reads_hidden) VALUES (?, ?, ?)
+		ON CONFLICT (user) DO UPDATE SET reads_hidden_stamp = excluded.reads_hidden_stamp, reads_hidden = excluded.reads_hidden
+		WHERE excluded.reads_hidden_stamp >= users.reads_hidden_stamp`
+	insertStatus = `INSERT INTO users (user, status_stamp, status) VALUES (?, ?, ?)
+		ON CONFLICT (user) DO UPDATE SET status_stamp = excluded.status_stamp, status = excluded.status
+		WHERE excluded.status_stamp >= users.status_stamp`
 
 	insertBlocks = `INSERT INTO blocks (user, other, blocks_stamp, blocks) VALUES (?, ?, ?, ?)
 		ON CONFLICT (user, other) DO UPDATE SET blocks_stamp = excluded.blocks_stamp, blocks = excluded.blocks
@@ -28,11 +34,12 @@ const (
 		ON CONFLICT (user, other) DO UPDATE SET blocked_by_stamp = excluded.blocked_by_stamp, blocked_by = excluded.blocked_by
 		WHERE excluded.blocked_by_stamp >= blocks.blocked_by_stamp`
 
-	selectProfiles = "SELECT user, name, avatar, lang FROM users WHERE user IN (SELECT value FROM json_each(?))"
+	selectProfiles = "SELECT user, name, avatar, lang, reads_hidden, status FROM users WHERE user IN (SELECT value FROM json_each(?))"
 	selectBlocks   = "SELECT other FROM blocks WHERE user = ? AND (blocks = 1 OR blocked_by = 1) ORDER BY other LIMIT ?"
 )
 
-// Profiles returns the profiles of those users who have set anything of theirs.
+// Profiles returns the profiles of those users who have set anything of theirs. Of
+// who was only seen there may be an empty one.
 func (r *Reader) Profiles(ctx context.Context, users []schemas.User) (map[schemas.User]store.Profile, error) {
 	profiles := make(map[schemas.User]store.Profile, len(users))
 	if len(users) == 0 {
@@ -44,7 +51,8 @@ func (r *Reader) Profiles(ctx context.Context, users []schemas.User) (map[schema
 			if err != nil {
 				return fmt.Errorf("read a row of users: %w", err)
 			}
-			profiles[user] = store.Profile{User: user, Name: text(row[1]), Avatar: text(row[2]), Lang: text(row[3])}
+			profiles[user] = store.Profile{User: user, Name: text(row[1]), Avatar: text(row[2]), Lang: text(row[3]),
+				HidesReads: integer(row[4]) != 0, Status: schemas.Status(text(row[5]))}
 			return nil
 		}, jsonNames(users))
 	})
@@ -58,7 +66,7 @@ func (s *Store) SetProfile(ctx context.Context, user schemas.User, set schemas.S
 		return fmt.Errorf("set profile: %w", err)
 	}
 	stamp := at.UnixMicro()
-	return s.write(ctx, fmt.Sprintf("set profile of %s", user), 3, func(c *conn) error {
+	return s.write(ctx, fmt.Sprintf("set profile of %s", user), 4, func(c *conn) error {
 		for _, field := range []struct {
 			statement string
 			value     *string
@@ -70,7 +78,21 @@ func (s *Store) SetProfile(ctx context.Context, user schemas.User, set schemas.S
 				return err
 			}
 		}
-		return nil
+		if set.ReadReceipts == nil {
+			return nil
+		}
+		return c.exec(insertReadsHidden, user.String(), stamp, flag(!*set.ReadReceipts))
+	})
+}
+
+// SetStatus stores what a user chooses to be shown as. Of two times at which it was
+// set, the later wins.
+func (s *Store) SetStatus(ctx context.Context, user schemas.User, status schemas.Status, at time.Time) error {
+	if err := store.ValidateStatus(user, status, at); err != nil {
+		return fmt.Errorf("set status of %s: %w", user, err)
+	}
+	return s.write(ctx, fmt.Sprintf("set status of %s", user), 1, func(c *conn) error {
+		return c.exec(insertStatus, user.String(), at.UnixMicro(), string(status))
 	})
 }
 

@@ -173,6 +173,11 @@ func testContext(t *testing.T, open Open) {
 		"Set":        func() error { return s.Set(ctx, alice, store.Setting{Chat: chat}, store.PinnedSetting, Start) },
 		"SetProfile": func() error { return s.SetProfile(ctx, alice, schemas.SetProfile{Name: new(string)}, Start) },
 		"SetBlock":   func() error { return s.SetBlock(ctx, alice, User("bob"), true, Start) },
+		"SetStatus":  func() error { return s.SetStatus(ctx, alice, schemas.Away, Start) },
+		"Mark":       func() error { return s.Mark(ctx, []store.Mark{{Chat: chat, User: alice, Delivered: 1}}) },
+		"Receipts":   func() error { _, err := s.Receipts(ctx, chat, []schemas.User{alice}); return err },
+		"SetSeen":    func() error { return s.SetSeen(ctx, map[schemas.User]time.Time{alice: Start}) },
+		"Seen":       func() error { _, err := s.Seen(ctx, []schemas.User{alice}); return err },
 		"Commit":     func() error { return s.Commit(ctx, b[1]) },
 	}
 	for name, call := range calls {

@@ -17,11 +17,12 @@ type state struct {
 	reactions map[uint64]map[string]map[schemas.User]uint64 // who reacts to a target with an emoji, by which event
 	members   map[schemas.User]store.Member
 	users     map[schemas.User]store.UserChat
+	receipts  map[schemas.User]store.Receipt
 }
 
 func newState() *state {
 	return &state{edits: map[uint64][]store.Edit{}, reactions: map[uint64]map[string]map[schemas.User]uint64{},
-		members: map[schemas.User]store.Member{}, users: map[schemas.User]store.UserChat{}}
+		members: map[schemas.User]store.Member{}, users: map[schemas.User]store.UserChat{}, receipts: map[schemas.User]store.Receipt{}}
 }
 
 // change applies what e says of an earlier event, and returns what a store is
@@ -127,11 +128,17 @@ func (s *state) roles(c *store.ChatBatch, head *store.Head, e *store.Event, ev *
 
 // read moves a user's mark.
 func (s *state) read(c *store.ChatBatch, mark store.Read) {
-	user := s.users[mark.User]
-	user.Read, user.ReadN = mark.Seq, mark.N
-	s.users[mark.User] = user
+	s.raise(mark)
 	c.Reads = slices.DeleteFunc(c.Reads, func(read store.Read) bool { return read.User == mark.User })
 	c.Reads = append(c.Reads, mark)
+}
+
+func (s *state) raise(mark store.Read) {
+	user := s.users[mark.User]
+	if mark.Seq > user.Read {
+		user.Read, user.ReadN = mark.Seq, mark.N
+	}
+	s.users[mark.User] = user
 }
 
 func (s *state) role(c *store.ChatBatch, role store.Role) {
@@ -226,6 +233,30 @@ func (l *Timeline) Summaries(now time.Time) map[schemas.Chat]store.Summary {
 		all[chat] = store.Summary{Head: head, Last: short, Cut: cut, Prev: last.Prev, Expires: last.Expires}
 	}
 	return all
+}
+
+// Mark moves a user's marks, and returns them for a store.
+func (l *Timeline) Mark(m store.Mark) store.Mark {
+	if l.states[m.Chat] == nil {
+		l.states[m.Chat] = newState()
+	}
+	s := l.states[m.Chat]
+	s.raise(store.Read{User: m.User, Seq: m.Read, N: m.ReadN})
+	user, receipt := s.users[m.User], s.receipts[m.User]
+	user.Delivered, receipt.Delivered = max(user.Delivered, m.Delivered), max(receipt.Delivered, m.Delivered)
+	if m.Told {
+		receipt.Read = max(receipt.Read, m.Read)
+	}
+	s.users[m.User] = user
+	if receipt != (store.Receipt{}) {
+		s.receipts[m.User] = receipt
+	}
+	return m
+}
+
+// Receipts returns what others are told of users in a chat.
+func (l *Timeline) Receipts(chat schemas.Chat) map[schemas.User]store.Receipt {
+	return l.stateOf(chat).receipts
 }
 
 func (l *Timeline) stateOf(chat schemas.Chat) *state {

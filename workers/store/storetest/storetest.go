@@ -4,6 +4,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"sync"
 	"testing"
@@ -63,13 +64,29 @@ type Store interface {
 	Settings(ctx context.Context, user schemas.User) (map[schemas.Chat]store.Setting, error)
 	// SetProfile stores what set has of a user's profile, as Set does.
 	SetProfile(ctx context.Context, user schemas.User, set schemas.SetProfile, at time.Time) error
-	// Profiles returns those of the users who have set anything of theirs.
+	// SetStatus stores what a user chooses to be shown as, as Set does.
+	SetStatus(ctx context.Context, user schemas.User, status schemas.Status, at time.Time) error
+	// Profiles returns those of the users who have set anything of theirs. Of who was
+	// only seen there may be an empty one.
 	Profiles(ctx context.Context, users []schemas.User) (map[schemas.User]store.Profile, error)
 	// SetBlock stores that a user blocks another, or no longer does, as Set does.
 	SetBlock(ctx context.Context, user, blocked schemas.User, on bool, at time.Time) error
 	// Blocks returns whom a user blocks and who blocks it, once each, by rising name,
 	// store.BlocksMax at most.
 	Blocks(ctx context.Context, user schemas.User) ([]schemas.User, error)
+
+	// Mark stores how far users have got. Marks may come again, and in any order among
+	// each other and with commits: the highest of each kind stays. Those of a chat, or
+	// of a user in it, of which nothing else is stored are in force once it is.
+	Mark(ctx context.Context, marks []store.Mark) error
+	// Receipts returns what others are told of users in a chat, of those of whom
+	// anything is.
+	Receipts(ctx context.Context, chat schemas.Chat, users []schemas.User) (map[schemas.User]store.Receipt, error)
+	// SetSeen stores when users were seen last. An earlier time than the stored one
+	// changes nothing.
+	SetSeen(ctx context.Context, seen map[schemas.User]time.Time) error
+	// Seen returns when users were seen last, to the microsecond, of those of whom it is known.
+	Seen(ctx context.Context, users []schemas.User) (map[schemas.User]time.Time, error)
 }
 
 // Subject is a store under test.
@@ -145,6 +162,12 @@ func Run(t *testing.T, open Open) {
 		{"settings are last write wins by their times", testSettings},
 		{"profiles are last write wins by their times", testProfiles},
 		{"blocks are read from both sides", testBlocks},
+		{"marks only rise", testMarks},
+		{"marks and commits may come in any order", testMarkOrders},
+		{"receipts are of the users that are asked for", testReceipts},
+		{"faulty marks are refused whole", testFaultyMarks},
+		{"what a user shows is last write wins by its times", testShown},
+		{"when users were seen only rises", testSeen},
 		{"faulty changes are refused whole", testFaultyChanges},
 		{"all batches may come again in any order", testRedelivery},
 		{"random schedules end as the model says", testSchedules},
@@ -215,6 +238,17 @@ func testEmpty(t *testing.T, open Open) {
 		if profiles, err := s.Profiles(t.Context(), users); len(profiles) != 0 || err != nil {
 			t.Errorf("Profiles of %v: %v, %v, want none", users, profiles, err)
 		}
+	}
+	for _, users := range [][]schemas.User{nil, {alice}} {
+		if receipts, err := s.Receipts(t.Context(), chat, users); len(receipts) != 0 || err != nil {
+			t.Errorf("Receipts of %v: %v, %v, want none", users, receipts, err)
+		}
+		if seen, err := s.Seen(t.Context(), users); len(seen) != 0 || err != nil {
+			t.Errorf("Seen of %v: %v, %v, want none", users, seen, err)
+		}
+	}
+	if err := errors.Join(s.Mark(t.Context(), nil), s.SetSeen(t.Context(), nil)); err != nil {
+		t.Errorf("no marks and nobody seen: %v", err)
 	}
 	if blocks, err := s.Blocks(t.Context(), alice); len(blocks) != 0 || err != nil {
 		t.Errorf("Blocks: %v, %v, want none", blocks, err)

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"cmp"
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
@@ -79,6 +80,8 @@ func wantChat(t *testing.T, f fataler, s Subject, l *Timeline, chat schemas.Chat
 	want(f, "edits of "+chat.String(), l.Edits(chat, rows), edits, err)
 	reactions, err := s.Reactions(t.Context(), chat, rows)
 	want(f, "reactions of "+chat.String(), l.Reactions(chat, rows), reactions, err)
+	receipts, err := s.Receipts(t.Context(), chat, slices.Collect(maps.Keys(l.stateOf(chat).users)))
+	want(f, "receipts of "+chat.String(), l.Receipts(chat), receipts, err)
 	if chat.Kind() == schemas.Group {
 		members, err := s.Members(t.Context(), chat, schemas.User{}, 1000)
 		want(f, "members of "+chat.String(), l.Members(chat), members, err)
