@@ -1,8 +1,9 @@
-// Package users is the micro service users: what users tell of themselves, and
-// with whom they do not talk.
+// Package users is the micro service users: what users tell of themselves, what
+// they let others see, and with whom they do not talk.
 package users
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"parley/schemas"
 	"parley/streams"
@@ -22,10 +24,13 @@ import (
 // Store is where users are kept. Its methods may be called from several
 // goroutines. What was written is seen by every later read.
 type Store interface {
-	// Profiles returns what is known of those of users of whom anything is.
+	// Profiles returns what is known of those of users of whom anything is; it may be
+	// an empty profile.
 	Profiles(ctx context.Context, users []schemas.User) (map[schemas.User]store.Profile, error)
 	// SetProfile changes what set names; of two, the later at wins.
 	SetProfile(ctx context.Context, user schemas.User, set schemas.SetProfile, at time.Time) error
+	// SetStatus changes what a user chooses to be shown as; of two, the later at wins.
+	SetStatus(ctx context.Context, user schemas.User, status schemas.Status, at time.Time) error
 	// Blocks returns whom a user blocks and who blocks it, once each.
 	Blocks(ctx context.Context, user schemas.User) ([]schemas.User, error)
 	// SetBlock has user block another or not; of two, the later at wins.
@@ -65,11 +70,12 @@ func New(cfg Config) (*Service, error) {
 	s := &Service{cfg: cfg, log: cfg.Logger.With("component", streams.UsersService)}
 	var err error
 	s.Service, err = service.New(service.Config{
-		Name: streams.UsersService, Description: "profiles and blocks",
+		Name: streams.UsersService, Description: "profiles, what users let others see, and blocks",
 		Conn: cfg.Conn, Logger: cfg.Logger, Registerer: cfg.Registerer, Version: cfg.Version, Started: cfg.Started,
 		Endpoints: []service.Endpoint{
 			{Name: "profile", Subject: streams.AskSubject(schemas.TProfile), Description: "what users tell of themselves", Answer: s.profiles},
 			{Name: "profile-set", Subject: streams.AskSubject(schemas.TSetProfile), Description: "change the own profile", Answer: s.setProfile},
+			{Name: "status", Subject: streams.AskSubject(schemas.TStatus), Description: "choose what to be shown as", Answer: s.setStatus},
 			{Name: "block", Subject: streams.AskSubject(schemas.TBlock), Description: "keep a user away, or not any more", Answer: s.block},
 			{Name: "privacy", Subject: streams.PrivacySubject, Description: "with whom a user does not talk, and what it lets others see", Answer: s.privacy},
 		},
@@ -82,8 +88,10 @@ func (s *Service) unavailable(what string, err error) *schemas.Error {
 	return &schemas.Error{Code: schemas.Unavailable, Message: "the store does not answer: try again", RetryAfter: 1}
 }
 
+// profiles answers what users tell of themselves; what a user has chosen for itself
+// it alone is told.
 func (s *Service) profiles(ctx context.Context, request []byte) (any, *schemas.Error) {
-	_, ask, refused := schemas.DecodeBy[schemas.Profiles](schemas.TProfile, request)
+	by, ask, refused := schemas.DecodeBy[schemas.Profiles](schemas.TProfile, request)
 	if refused != nil {
 		return nil, refused
 	}
@@ -96,7 +104,12 @@ func (s *Service) profiles(ctx context.Context, request []byte) (any, *schemas.E
 	}{make([]schemas.Profile, len(ask.Users))}
 	for i, user := range ask.Users {
 		p := known[user]
-		answer.Profiles[i] = schemas.Profile{User: user, Name: p.Name, Avatar: p.Avatar, Lang: p.Lang}
+		shown := schemas.Profile{User: user, Name: p.Name, Avatar: p.Avatar, Lang: p.Lang}
+		if user == by {
+			told := !p.HidesReads
+			shown.ReadReceipts, shown.Status = &told, cmp.Or(p.Status, schemas.Online)
+		}
+		answer.Profiles[i] = shown
 	}
 	return answer, nil
 }
@@ -112,7 +125,29 @@ func (s *Service) setProfile(ctx context.Context, request []byte) (any, *schemas
 	if err := s.cfg.Store.SetProfile(ctx, by, *set, s.cfg.Now()); err != nil {
 		return nil, s.unavailable("write profile", err)
 	}
+	if set.ReadReceipts != nil {
+		s.tellPrivacy(by)
+	}
 	return done{}, nil
+}
+
+func (s *Service) setStatus(ctx context.Context, request []byte) (any, *schemas.Error) {
+	by, set, refused := schemas.DecodeBy[schemas.SetStatus](schemas.TStatus, request)
+	if refused != nil {
+		return nil, refused
+	}
+	if err := s.cfg.Store.SetStatus(ctx, by, set.Status, s.cfg.Now()); err != nil {
+		return nil, s.unavailable("write status", err)
+	}
+	s.tellPrivacy(by)
+	return done{}, nil
+}
+
+// tellPrivacy has the edges that a user is on ask anew what it lets others see. One
+// that the notice is lost for asks when the user connects the next time.
+func (s *Service) tellPrivacy(user schemas.User) {
+	frame := schemas.ChatFrame{T: schemas.TChat, Chat: schemas.DirectChat(user, user), Change: schemas.ChatPrivacy}
+	s.tell(user, schemas.Notice{ChatFrame: frame, Hidden: true})
 }
 
 // block is in force on an edge when that has the notice, and where it is lost when
@@ -171,18 +206,31 @@ func (s *Service) tell(user schemas.User, notice schemas.Notice) {
 		err = s.cfg.Conn.Publish(streams.Personal(user), data)
 	}
 	if err != nil {
-		s.log.Warn("a user was not told of a block", "user", user, "err", err)
+		s.log.Warn("a user was not told of a change", "user", user, "change", notice.Change, "err", err)
 	}
 }
 
+// privacy answers with whom a user does not talk, and what it lets others see. A
+// user of whom nothing is known lets them see all.
 func (s *Service) privacy(ctx context.Context, request []byte) (any, *schemas.Error) {
 	var ask schemas.Privacy
 	if err := json.Unmarshal(request, &ask); err != nil || ask.User.IsZero() {
 		return nil, schemas.Errorf(schemas.Invalid, "the request is not {user}")
 	}
-	users, err := s.cfg.Store.Blocks(ctx, ask.User)
-	if err != nil {
-		return nil, s.unavailable("read blocks", err)
+	var others []schemas.User
+	var known map[schemas.User]store.Profile
+	reads, ctx := errgroup.WithContext(ctx)
+	reads.Go(func() (err error) {
+		others, err = s.cfg.Store.Blocks(ctx, ask.User)
+		return err
+	})
+	reads.Go(func() (err error) {
+		known, err = s.cfg.Store.Profiles(ctx, []schemas.User{ask.User})
+		return err
+	})
+	if err := reads.Wait(); err != nil {
+		return nil, s.unavailable("read what a user lets others see", err)
 	}
-	return schemas.PrivacyAnswer{Blocks: append([]schemas.User{}, users...)}, nil
+	own := known[ask.User]
+	return schemas.PrivacyAnswer{Blocks: append([]schemas.User{}, others...), HidesReads: own.HidesReads, Status: own.Status}, nil
 }

@@ -78,6 +78,7 @@ func (w *world) done(subject, request string) string {
 var (
 	profile    = streams.AskSubject(schemas.TProfile)
 	setProfile = streams.AskSubject(schemas.TSetProfile)
+	setStatus  = streams.AskSubject(schemas.TStatus)
 	block      = streams.AskSubject(schemas.TBlock)
 )
 
@@ -96,6 +97,75 @@ func TestProfiles(t *testing.T) {
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+}
+
+// TestOwnChoicesAreToldToTheUserAlone: others read neither what it hides nor that it does.
+func TestOwnChoicesAreToldToTheUserAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	check := func(by, want string) {
+		t.Helper()
+		if got := w.done(profile, fmt.Sprintf(`{"by":%q,"users":["bob","alice"]}`, by)); got != `{"profiles":[`+want+`]}` {
+			t.Errorf("%s is answered %s, want %s", by, got, want)
+		}
+	}
+	const bob, alice = `{"user":"bob"}`, `{"user":"alice"}`
+	check("alice", bob+`,{"user":"alice","readReceipts":true,"status":"online"}`)
+	w.done(setProfile, `{"by":"alice","readReceipts":false}`)
+	w.done(setStatus, `{"by":"alice","status":"invisible"}`)
+	check("alice", bob+`,{"user":"alice","readReceipts":false,"status":"invisible"}`)
+	check("bob", `{"user":"bob","readReceipts":true,"status":"online"},`+alice)
+	check("carol", bob+","+alice)
+	w.done(setProfile, `{"by":"alice","readReceipts":true}`)
+	w.done(setStatus, `{"by":"alice","status":"away"}`)
+	check("alice", bob+`,{"user":"alice","readReceipts":true,"status":"away"}`)
+}
+
+// TestEdgesAskAnew: what a user lets others see is told with its blocks, and its
+// edges hear of each change of it.
+func TestEdgesAskAnew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	sub, err := w.edge.SubscribeSync(streams.PersonalPrefix + "*")
+	if err == nil {
+		err = w.edge.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(want string) {
+		t.Helper()
+		if got := w.done(streams.PrivacySubject, `{"user":"alice"}`); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	check(`{"blocks":[]}`)
+	for _, step := range []struct{ subject, request, want string }{
+		{setStatus, `{"by":"alice","status":"away"}`, `{"blocks":[],"status":"away"}`},
+		{setProfile, `{"by":"alice","readReceipts":false}`, `{"blocks":[],"hidesReads":true,"status":"away"}`},
+		{setProfile, `{"by":"alice","name":"A","readReceipts":true}`, `{"blocks":[],"status":"away"}`},
+		{setStatus, `{"by":"alice","status":"online"}`, `{"blocks":[],"status":"online"}`},
+	} {
+		if got := w.done(step.subject, step.request); got != "{}" {
+			t.Errorf("%s answers %s", step.subject, got)
+		}
+		msg, err := sub.NextMsg(10 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const notice = `{"t":"chat","chat":"direct.alice.alice","change":"privacy","hidden":true}`
+		if msg.Subject != streams.PersonalPrefix+"alice" || string(msg.Data) != notice {
+			t.Errorf("%s: %s is told %s", step.request, msg.Subject, msg.Data)
+		}
+		check(step.want)
+	}
+	// Of what is nobody's concern nobody hears; the next that is told is a block.
+	w.done(setProfile, `{"by":"alice","name":"Alice"}`)
+	w.done(block, `{"by":"alice","user":"bob","on":true}`)
+	if msg, err := sub.NextMsg(10 * time.Second); err != nil || !strings.Contains(string(msg.Data), string(schemas.ChatBlocked)) {
+		t.Errorf("told %s, %v", msg.Data, err)
+	}
+	check(`{"blocks":["bob"],"status":"online"}`)
 }
 
 func TestBlocksAreToldToBoth(t *testing.T) {
@@ -167,9 +237,10 @@ func TestRequestsAreChecked(t *testing.T) {
 	w := newWorld(t, nil)
 	many := strings.Repeat(`"u",`, schemas.ProfilesMax) + `"u"`
 	for subject, requests := range map[string][]string{
-		block:                 {``, `{"by":"alice","user":"alice","on":true}`, `{"by":"alice","user":"bob"}`, `{"by":"alice","on":true}`, `{"user":"bob","on":true}`},
-		profile:               {`{"by":"alice"}`, `{"by":"alice","users":[]}`, `{"by":"alice","users":[` + many + `]}`, `{"by":"alice","users":["a b"]}`},
-		setProfile:            {`{"by":"alice"}`, `{"by":"alice","name":""}`, `{"by":"alice","name":"a\nb"}`, `{"by":"alice","lang":"?"}`, `{"by":"alice","avatar":"a b"}`},
+		block:                  {``, `{"by":"alice","user":"alice","on":true}`, `{"by":"alice","user":"bob"}`, `{"by":"alice","on":true}`, `{"user":"bob","on":true}`},
+		profile:                {`{"by":"alice"}`, `{"by":"alice","users":[]}`, `{"by":"alice","users":[` + many + `]}`, `{"by":"alice","users":["a b"]}`},
+		setProfile:             {`{"by":"alice"}`, `{"by":"alice","name":""}`, `{"by":"alice","name":"a\nb"}`, `{"by":"alice","lang":"?"}`, `{"by":"alice","avatar":"a b"}`, `{"by":"alice","readReceipts":"no"}`},
+		setStatus:              {`{"by":"alice"}`, `{"status":"away"}`, `{"by":"alice","status":""}`, `{"by":"alice","status":"offline"}`},
 		streams.PrivacySubject: {``, `{}`, `{"user":""}`},
 	} {
 		for _, request := range requests {
@@ -212,9 +283,10 @@ func TestAStoreThatIsAway(t *testing.T) {
 	w := newWorld(t, nil)
 	w.store.Close()
 	for subject, request := range map[string]string{
-		block:                 `{"by":"alice","user":"bob","on":true}`,
-		profile:               `{"by":"alice","users":["bob"]}`,
-		setProfile:            `{"by":"alice","name":"A"}`,
+		block:                  `{"by":"alice","user":"bob","on":true}`,
+		profile:                `{"by":"alice","users":["bob"]}`,
+		setProfile:             `{"by":"alice","name":"A"}`,
+		setStatus:              `{"by":"alice","status":"away"}`,
 		streams.PrivacySubject: `{"user":"alice"}`,
 	} {
 		if _, code := w.ask(subject, request); code != schemas.Unavailable {
@@ -226,7 +298,7 @@ func TestAStoreThatIsAway(t *testing.T) {
 func TestOfTwoTimesTheLaterWins(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
-	times := []time.Time{time.Unix(2000, 0), time.Unix(1000, 0)}
+	times := []time.Time{time.Unix(2000, 0), time.Unix(1000, 0), time.Unix(2000, 0), time.Unix(1000, 0)}
 	w := newWorld(t, func(cfg *users.Config) {
 		cfg.Now = func() time.Time {
 			mu.Lock()
@@ -239,6 +311,11 @@ func TestOfTwoTimesTheLaterWins(t *testing.T) {
 	w.done(setProfile, `{"by":"alice","name":"later"}`)
 	w.done(setProfile, `{"by":"alice","name":"earlier"}`)
 	if got := w.done(profile, `{"by":"bob","users":["alice"]}`); !strings.Contains(got, "later") {
+		t.Errorf("got %s", got)
+	}
+	w.done(setStatus, `{"by":"alice","status":"invisible"}`)
+	w.done(setStatus, `{"by":"alice","status":"online"}`)
+	if got := w.done(profile, `{"by":"alice","users":["alice"]}`); !strings.Contains(got, "invisible") {
 		t.Errorf("got %s", got)
 	}
 }
