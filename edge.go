@@ -5,23 +5,26 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"time"
+
 	"parley/clients/web"
 	"parley/edge"
 	"parley/schemas"
 	"parley/streams"
-	"time"
 )
 
 // limitFlags bound what an edge takes from clients; 0 is no limit for the rates.
 type limitFlags struct {
-	MaxSessions int      `help:"Connections that an edge admits; the next is told to go elsewhere." default:"5000"`
-	UserRate    float64  `help:"Sends and changes of groups a second and user, with a burst of three seconds; 0: no limit." default:"20"`
-	AddressRate float64  `help:"Handshakes a second and client address, with a burst of five seconds; 0: no limit." default:"20"`
-	Origins     []string `name:"origin" help:"Origins of web pages that may connect, beside the server's own, like https://chat.example.com."`
+	MaxSessions int           `help:"Connections that an edge admits; the next is told to go elsewhere." default:"5000"`
+	UserRate    float64       `help:"Sends and changes of groups a second and user, with a burst of three seconds; 0: no limit." default:"20"`
+	AddressRate float64       `help:"Handshakes a second and client address, with a burst of five seconds; 0: no limit." default:"20"`
+	Heartbeat   time.Duration `help:"Between two pings. Who is silent for 2.5 of them is closed, and whoever was on an edge that died is shown as online for as long." default:"30s"`
+	Origins     []string      `name:"origin" help:"Origins of web pages that may connect, beside the server's own, like https://chat.example.com."`
 }
 
 func (f limitFlags) apply(c *edge.Config) {
-	c.SessionsMax, c.UserRate, c.AddressRate, c.Origins = f.MaxSessions, noLimit(f.UserRate), noLimit(f.AddressRate), f.Origins
+	c.SessionsMax, c.UserRate, c.AddressRate = f.MaxSessions, noLimit(f.UserRate), noLimit(f.AddressRate)
+	c.Heartbeat, c.Origins = f.Heartbeat, f.Origins
 }
 
 func noLimit(rate float64) float64 {

@@ -39,7 +39,9 @@ type frame struct {
 		Change schemas.GroupChange `json:"change"`
 		Users  []string            `json:"users"`
 	} `json:"event"`
-	text string
+	Marks []schemas.ReceiptMark             `json:"marks"`
+	Users map[schemas.User]schemas.Presence `json:"users"`
+	text  string
 }
 
 func (f frame) String() string { return f.text[:min(len(f.text), 500)] }
