@@ -35,6 +35,13 @@ type Store interface {
 	Members(ctx context.Context, chat schemas.Chat, after schemas.User, limit int) ([]store.Member, error)
 	// UserChats returns the chats of a kind that a user is in, or of any, at most limit.
 	UserChats(ctx context.Context, user schemas.User, kind schemas.ChatKind, limit int) ([]store.UserChat, error)
+	// Receipts returns what is told of how far users have got in a chat, of those of
+	// whom anything is.
+	Receipts(ctx context.Context, chat schemas.Chat, users []schemas.User) (map[schemas.User]store.Receipt, error)
+	// Profiles returns what is known of those of users of whom anything is.
+	Profiles(ctx context.Context, users []schemas.User) (map[schemas.User]store.Profile, error)
+	// Blocks returns whom a user blocks and who blocks it, once each, by rising name.
+	Blocks(ctx context.Context, user schemas.User) ([]schemas.User, error)
 	// Settings returns what a user wants of chats, of those of which it wants anything.
 	Settings(ctx context.Context, user schemas.User) (map[schemas.Chat]store.Setting, error)
 	// Set changes one setting; of two, the later at wins.

@@ -43,7 +43,10 @@ func (s *Service) showOne(ctx context.Context, by schemas.User, l *listed) (*sch
 			return nil, err
 		}
 	}
-	shown := &schemas.ListChat{Chat: e.row.Chat, Last: e.last, Unread: e.n - min(e.n, e.row.ReadN), Read: e.row.Read}
+	shown := &schemas.ListChat{
+		Chat: e.row.Chat, Last: e.last, Unread: e.n - min(e.n, e.row.ReadN),
+		Read: e.row.Read, Delivered: max(e.row.Delivered, e.row.Read),
+	}
 	if e.row.Chat.Kind() == schemas.Group {
 		shown.Name, shown.Members, shown.Role = e.name, e.members, e.row.Role
 	}
@@ -82,7 +85,7 @@ func (e *end) fold(stored *schemas.StoredEvent) error {
 	if ev.Type == schemas.Message {
 		e.n++
 		if ev.From == e.by {
-			e.row.Read, e.row.ReadN = e.seq, e.n
+			e.read()
 		}
 	}
 	if ev.Type == schemas.GroupEvent {
@@ -96,7 +99,7 @@ func (e *end) fold(stored *schemas.StoredEvent) error {
 			continue
 		}
 		if e.row.Role = role; ev.Joins() && e.n > 0 { // what came before counts as read
-			e.row.Read, e.row.ReadN = e.seq, e.n
+			e.read()
 		}
 	}
 	if at, disappears := ev.Expires(stored.Time); disappears && !e.now.Before(at) {
@@ -108,6 +111,14 @@ func (e *end) fold(stored *schemas.StoredEvent) error {
 	}
 	e.show(short, cut)
 	return nil
+}
+
+// read moves the user's mark to the chat's last event, if it is not beyond: who has
+// read the chat elsewhere may be ahead of what is folded here.
+func (e *end) read() {
+	if e.seq > e.row.Read {
+		e.row.Read, e.row.ReadN = e.seq, e.n
+	}
 }
 
 // show takes the chat's last event as the one to be shown.

@@ -342,8 +342,11 @@ func TestJoinedTellsHowFarItKnows(t *testing.T) {
 		t.Error(diff)
 	}
 	var standing schemas.StandingAnswer // which knows what is not stored, too
-	if code := w.request(streams.StandingSubject, `{"chat":"group.d","users":["bob","eve"]}`, &standing); code != "" || len(standing.Members) != 1 {
+	if code := w.request(streams.StandingSubject, `{"chat":"group.d","users":["bob","eve"]}`, &standing); code != "" || len(standing.Members) != 1 || standing.Count != 2 {
 		t.Errorf("standing in group.d: %q, %+v", code, standing)
+	}
+	if code := w.request(streams.StandingSubject, `{"chat":"group.none","users":[]}`, &standing); code != "" || standing.Count != 0 {
+		t.Errorf("standing in a group that there is not: %q, %+v", code, standing)
 	}
 }
 
@@ -358,7 +361,7 @@ func TestOperatorsSeeTheService(t *testing.T) {
 		t.Fatal(err)
 	}
 	var info micro.Info
-	if err := json.Unmarshal(msg.Data, &info); err != nil || info.Description == "" || len(info.Endpoints) != 13 {
+	if err := json.Unmarshal(msg.Data, &info); err != nil || info.Description == "" || len(info.Endpoints) != 14 {
 		t.Errorf("info: %v, %s", err, msg.Data)
 	}
 	for _, e := range info.Endpoints {

@@ -25,20 +25,61 @@ type listModel struct {
 	chats  []schemas.Chat
 	events map[schemas.Chat][]schemas.StoredEvent
 	stored map[schemas.Chat]int // how many of events are in the store
+	marks  map[markOf]store.Mark
+}
+
+type markOf struct {
+	user string
+	chat schemas.Chat
 }
 
 // read takes what the log has beyond what the model knows.
 func (m *listModel) read() {
 	m.t.Helper()
 	for _, chat := range m.chats {
-		known := m.events[chat]
-		for _, ev := range m.timeline(chat) {
-			if len(known) == 0 || ev.Seq > known[len(known)-1].Seq {
-				known = append(known, ev)
+		m.readChat(chat)
+	}
+}
+
+func (m *listModel) readChat(chat schemas.Chat) []schemas.StoredEvent {
+	m.t.Helper()
+	known := m.events[chat]
+	for _, ev := range m.timeline(chat) {
+		if len(known) == 0 || ev.Seq > known[len(known)-1].Seq {
+			known = append(known, ev)
+		}
+	}
+	m.events[chat] = known
+	return known
+}
+
+// markSomewhere has a user have read a chat up to one of its events, or got it.
+func (m *listModel) markSomewhere(random *rand.Rand, user string, chat schemas.Chat) {
+	m.t.Helper()
+	events := m.readChat(chat)
+	if len(events) == 0 {
+		return
+	}
+	at := random.IntN(len(events))
+	if random.IntN(2) == 0 {
+		at = len(events) - 1 // what is not stored yet is behind it
+	}
+	mark := store.Mark{Chat: chat, User: m.user(user), Delivered: events[at].Seq}
+	if random.IntN(2) == 0 {
+		mark.Delivered, mark.Read = 0, events[at].Seq
+		for _, stored := range events[:at+1] {
+			if ev, err := schemas.DecodeEvent(stored.JSON); err == nil && ev.Type == schemas.Message {
+				mark.ReadN++
 			}
 		}
-		m.events[chat] = known
 	}
+	m.mark(mark)
+	of := markOf{user, chat}
+	all := m.marks[of]
+	if all.Delivered = max(all.Delivered, mark.Delivered); mark.Read > all.Read {
+		all.Read, all.ReadN = mark.Read, mark.ReadN
+	}
+	m.marks[of] = all
 }
 
 func (m *listModel) persist() {
@@ -57,6 +98,7 @@ type row struct {
 	Seq, Prev, N        uint64
 	Time                time.Time
 	Unread, Read        uint64
+	Delivered           uint64
 	Type                schemas.EventType
 	Deleted, Cut, Muted bool
 }
@@ -101,7 +143,11 @@ func (m *listModel) want(user string) (rows []row) {
 		if chat.Kind() == schemas.Group {
 			r.Role = string(role)
 		}
-		r.Unread = r.N - readN
+		mark := m.marks[markOf{user, chat}]
+		if mark.Read > r.Read {
+			r.Read, readN = mark.Read, mark.ReadN
+		}
+		r.Unread, r.Delivered = r.N-readN, max(mark.Delivered, r.Read)
 		if role.In() && storedRole.In() {
 			rows = append(rows, r)
 		}
@@ -119,7 +165,7 @@ func rowsOf(t testing.TB, list []schemas.ListChat) (rows []row) {
 		}
 		rows = append(rows, row{
 			Chat: c.Chat.String(), Name: c.Name, Role: string(c.Role), Members: c.Members,
-			Seq: c.Last.Seq, Prev: c.Last.Prev, N: c.Last.N, Time: c.Last.Time, Unread: c.Unread, Read: c.Read,
+			Seq: c.Last.Seq, Prev: c.Last.Prev, N: c.Last.N, Time: c.Last.Time, Unread: c.Unread, Read: c.Read, Delivered: c.Delivered,
 			Type: ev.Type, Deleted: c.Last.Deleted, Cut: c.Last.Cut, Muted: c.Muted,
 		})
 	}
@@ -166,7 +212,9 @@ func (m *listModel) happen(random *rand.Rand) {
 	if !direct {
 		roles = m.standing(chat)
 	}
-	switch kind := random.IntN(10); {
+	switch kind := random.IntN(12); {
+	case kind > 9:
+		m.markSomewhere(random, by, chat)
 	case direct && kind < 5:
 		m.say(chat, a.String(), "hi")
 	case direct:
@@ -193,7 +241,7 @@ func TestListsAreAsTheLogMakesThem(t *testing.T) {
 			random := rand.New(rand.NewPCG(7, uint64(round)))
 			w := newWorld(t)
 			w.serve(nil)
-			m := &listModel{world: w, events: make(map[schemas.Chat][]schemas.StoredEvent), stored: make(map[schemas.Chat]int)}
+			m := &listModel{world: w, events: make(map[schemas.Chat][]schemas.StoredEvent), stored: make(map[schemas.Chat]int), marks: make(map[markOf]store.Mark)}
 			happen := func(n int) {
 				for range n {
 					m.happen(random)
@@ -276,6 +324,28 @@ func TestUnreadOfWhatIsStoredMeanwhile(t *testing.T) {
 	w.serve(func(cfg *chats.Config) { cfg.Store = hooked })
 	if list := w.list("alice", 5); len(list) != 1 || list[0].Unread != 1 {
 		t.Errorf("alice has %+v", list)
+	}
+}
+
+// TestMarksAheadOfTheirTail: what the user has sent itself, and is not stored, does
+// not take back what it has read after.
+func TestMarksAheadOfTheirTail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.serve(nil)
+	chat := w.chat("direct.alice.bob")
+	w.say(chat, "bob", "one")
+	w.persistAll()
+	w.say(chat, "alice", "two")
+	three := w.say(chat, "bob", "three")
+	w.mark(store.Mark{Chat: chat, User: w.user("alice"), Read: three, ReadN: 3})
+	four := w.say(chat, "bob", "four")
+	w.mark(store.Mark{Chat: chat, User: w.user("alice"), Delivered: four})
+	if c := w.list("alice", 5)[0]; c.Unread != 1 || c.Read != three || c.Delivered != four {
+		t.Errorf("alice has %+v, want 1 unread, read %d, delivered %d", c, three, four)
+	}
+	if c := w.list("bob", 5)[0]; c.Unread != 0 || c.Read != four || c.Delivered != four {
+		t.Errorf("bob has %+v, want all read and delivered", c)
 	}
 }
 

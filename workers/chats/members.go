@@ -41,7 +41,8 @@ func (s *Service) joined(ctx context.Context, request []byte) (any, *schemas.Err
 	return answer, nil
 }
 
-// standing answers what users are in a group, as of all that the log has.
+// standing answers what users are in a group, and how many are, as of all that the
+// log has.
 func (s *Service) standing(ctx context.Context, request []byte) (any, *schemas.Error) {
 	var ask schemas.Standing
 	if err := json.Unmarshal(request, &ask); err != nil || ask.Chat.Kind() != schemas.Group || len(ask.Users) > schemas.UsersMax {
@@ -49,6 +50,7 @@ func (s *Service) standing(ctx context.Context, request []byte) (any, *schemas.E
 	}
 	answer := schemas.StandingAnswer{Members: []schemas.JoinedMember{}}
 	err := s.groups.use(ctx, ask.Chat, func(g *group) error {
+		answer.Count = g.count
 		for _, user := range ask.Users {
 			if m := g.members[user]; m.role.In() {
 				answer.Members = append(answer.Members, schemas.JoinedMember{User: user, Role: m.role, Since: m.since, From: m.from})
@@ -88,18 +90,12 @@ func (s *Service) members(ctx context.Context, request []byte) (any, *schemas.Er
 		if !g.role(by).In() {
 			return notMember(by, ask.Chat)
 		}
-		names := g.names()
-		begin, found := slices.BinarySearchFunc(names, place.After, compareUsers)
-		if found {
-			begin++
-		}
-		names = names[begin:]
-		page := names[:min(limit, len(names))]
+		page, more := namesAbove(g.names(), place.After, limit)
 		for _, user := range page {
 			m := g.members[user]
 			answer.Members = append(answer.Members, schemas.ChatMember{User: user, Role: m.role, Since: m.since})
 		}
-		if len(page) < len(names) {
+		if more {
 			answer.Cursor = newCursor(s.cfg.Now(), membersPlace{After: page[limit-1]})
 		}
 		return nil
@@ -108,6 +104,17 @@ func (s *Service) members(ctx context.Context, request []byte) (any, *schemas.Er
 		return nil, s.unavailable("read group", err)
 	}
 	return answer, nil
+}
+
+// namesAbove returns up to limit of names, which rise, from the first above after on,
+// and whether there are more.
+func namesAbove(names []schemas.User, after schemas.User, limit int) (page []schemas.User, more bool) {
+	begin, found := slices.BinarySearchFunc(names, after, compareUsers)
+	if found {
+		begin++
+	}
+	names = names[begin:]
+	return names[:min(limit, len(names))], limit < len(names)
 }
 
 // directMembers answers for the two of a direct chat: they are in it from its

@@ -1,5 +1,5 @@
 // Package chats is the micro service chats: it changes groups, tells who is in
-// them, and lists a user's chats.
+// them and how far they have got, and lists a user's chats.
 //
 // A change of a group is one event in the group's own timeline. The service folds
 // the group up to the timeline's end, decides, and publishes on the condition that
@@ -63,6 +63,7 @@ func New(cfg Config) (*Service, error) {
 			ask(schemas.TRole, "give a member another role", s.setRole),
 			ask(schemas.TRename, "rename a group", s.rename),
 			ask(schemas.TMembers, "who is in a chat", s.members),
+			ask(schemas.TReceipts, "how far the members of a chat have got", s.receipts),
 			ask(schemas.TChats, "a user's chats, by latest activity", s.chats),
 			ask(schemas.TMute, "mute a chat, or not any more", s.mute),
 			ask(schemas.TPin, "pin a chat, or not any more", s.pin),

@@ -21,6 +21,7 @@ import (
 	"parley/streams"
 	"parley/streams/streamstest"
 	"parley/workers/chats"
+	"parley/workers/store"
 	"parley/workers/store/sqlite"
 	"parley/workers/workerstest"
 )
@@ -105,12 +106,13 @@ func (w *world) expire() {
 
 // reply is an answer: its members, or the code of a refusal.
 type reply struct {
-	Code    schemas.Code
-	Chat    schemas.Chat         `json:"chat"`
-	Seq     uint64               `json:"seq"`
-	Members []schemas.ChatMember `json:"members"`
-	Chats   []schemas.ListChat   `json:"chats"`
-	Cursor  string               `json:"cursor"`
+	Code     schemas.Code
+	Chat     schemas.Chat         `json:"chat"`
+	Seq      uint64               `json:"seq"`
+	Members  []schemas.ChatMember `json:"members"`
+	Chats    []schemas.ListChat   `json:"chats"`
+	Receipts []schemas.Receipt    `json:"receipts"`
+	Cursor   string               `json:"cursor"`
 }
 
 // ask has a service answer a request of a user: members are those of its frame.
@@ -245,6 +247,29 @@ func (w *world) members(chat schemas.Chat, by string, limit int) (all []schemas.
 		if cursor = r.Cursor; cursor == "" {
 			return all
 		}
+	}
+}
+
+// receipts asks how far all members of a chat have got, a few at a time.
+func (w *world) receipts(chat schemas.Chat, by string, limit int) (all []schemas.Receipt) {
+	w.t.Helper()
+	for cursor := ""; ; {
+		r := w.done(schemas.TReceipts, by, `"chat":%q,"limit":%d,"cursor":%q`, chat, limit, cursor)
+		if len(r.Receipts) > limit || r.Cursor != "" && len(r.Receipts) < limit || r.Chat != chat {
+			w.t.Errorf("a page of %d receipts of %s has %d of %s, and the cursor %q", limit, chat, len(r.Receipts), r.Chat, r.Cursor)
+		}
+		all = append(all, r.Receipts...)
+		if cursor = r.Cursor; cursor == "" {
+			return all
+		}
+	}
+}
+
+// mark stores how far a user has got.
+func (w *world) mark(m store.Mark) {
+	w.t.Helper()
+	if err := w.store.Mark(w.t.Context(), []store.Mark{m}); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
