@@ -57,8 +57,8 @@ func (w *Worker) provision(ctx context.Context) {
 }
 
 // watchOnce reads the bucket as it is, and follows it until something fails. It calls
-// begun when it was read.
-func (w *Worker) watchOnce(ctx context.Context, begun func()) error {
+// reset when it was read.
+func (w *Worker) watchOnce(ctx context.Context, reset func()) error {
 	consumer, keys, err := w.bucket.Watch(ctx)
 	if err != nil {
 		return err
@@ -88,38 +88,49 @@ func (w *Worker) watchOnce(ctx context.Context, begun func()) error {
 	check := time.NewTicker(checkEvery)
 	defer check.Stop()
 	w.roster.reached(consumer.CachedInfo().TimeStamp)
-	catching, quiet := true, keys == 0
+	caughtUp, taken := keys == 0, uint64(0)
+	if caughtUp {
+		w.begun(reset)
+	}
 	for {
-		if catching && quiet {
-			catching = false
-			begun()
-			w.begun()
-		}
 		select {
 		case msg, ok := <-read:
 			if !ok {
 				return fmt.Errorf("follow %s: %w", streams.PresenceStream, <-failed)
 			}
-			if left := w.take(msg); left == 0 {
-				quiet = true
+			left := w.take(msg)
+			if taken++; left == 0 && !caughtUp {
+				caughtUp = true
+				w.begun(reset)
 			}
 		case <-check.C:
-			quiet = len(read) == 0 // the last of the keys may have ended before it was read
-			if !catching {
+			if !caughtUp && w.isRead(ctx, consumer, taken) {
+				caughtUp = true
+				w.begun(reset)
+			}
+			if caughtUp {
 				w.lookForDue(ctx)
 			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if !catching && len(read) == 0 {
+		if caughtUp && len(read) == 0 {
 			w.confirmEnded(ctx)
 		}
 	}
 }
 
+// isRead tells whether all was taken that the consumer has: the last of the keys may
+// have ended before it was delivered.
+func (w *Worker) isRead(ctx context.Context, consumer jetstream.Consumer, taken uint64) bool {
+	info, err := consumer.Info(ctx)
+	return err == nil && info.NumPending == 0 && info.Delivered.Consumer == taken
+}
+
 // begun follows when the bucket was read as it is: after an interruption, edges are
 // given the time to write what has lapsed meanwhile.
-func (w *Worker) begun() {
+func (w *Worker) begun(reset func()) {
+	reset()
 	select {
 	case <-w.watching:
 		if grace := w.cfg.Now().Add(w.cfg.Grace); grace.After(w.graceUntil) {

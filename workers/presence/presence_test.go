@@ -1,0 +1,401 @@
+package presence_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"parley/schemas"
+	"parley/streams"
+	"parley/streams/streamstest"
+	"parley/workers/presence"
+	"parley/workers/store/sqlite"
+	"parley/workers/workerstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a server, a store, and the worker as edges know it.
+type world struct {
+	*streamstest.Env
+	t       testing.TB
+	store   *sqlite.Store
+	edge    *nats.Conn
+	told    map[string]*nats.Subscription
+	metrics *prometheus.Registry
+}
+
+func newWorld(t *testing.T, options streamstest.Options) *world {
+	t.Helper()
+	options.NoSync = true
+	env := streamstest.Start(t, options)
+	w := &world{Env: env, t: t, store: workerstest.OpenStore(t), edge: env.Connect(t, streams.EdgeComponent), told: map[string]*nats.Subscription{}}
+	return w
+}
+
+// start runs a worker, and returns what ends it.
+func (w *world) start() (stop func()) {
+	w.t.Helper()
+	again, err := w.edge.SubscribeSync(streams.PresenceAgain)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.edge.Flush(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.metrics = prometheus.NewRegistry()
+	started := make(chan struct{})
+	worker, err := presence.New(presence.Config{
+		Conn: w.NATS, JetStream: w.JetStream, Log: streams.NewLog(w.JetStream, w.Layout), Store: w.store,
+		Registerer: w.metrics, Logger: slog.New(slog.DiscardHandler), Started: func() { close(started) }, Grace: time.Second,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := worker.Run(ctx); err != nil {
+			w.t.Errorf("run: %v", err)
+		}
+	}()
+	stop = func() { cancel(); <-ended }
+	w.t.Cleanup(stop)
+	<-started
+	if _, err := again.NextMsg(30 * time.Second); err != nil {
+		w.t.Fatalf("edges are not told that a worker has begun: %v", err)
+	}
+	return stop
+}
+
+// put writes a session's key as an edge does.
+func (w *world) put(user, session string, status schemas.Status, ttl string) {
+	w.t.Helper()
+	value, err := json.Marshal(schemas.SessionPresence{Node: id(w.t, "edge-1"), Status: status})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.publish(user, session, nats.Header{jetstream.MsgTTLHeader: {ttl}}, value)
+}
+
+func (w *world) purge(user, session string) {
+	w.t.Helper()
+	w.publish(user, session, nats.Header{jetstream.MsgTTLHeader: {"5s"}, "KV-Operation": {"PURGE"}, "Nats-Rollup": {"sub"}}, nil)
+}
+
+func (w *world) publish(user, session string, header nats.Header, value []byte) {
+	w.t.Helper()
+	m := &nats.Msg{Subject: streams.PresenceSubjectOf(userOf(w.t, user), id(w.t, session)), Header: header, Data: value}
+	if err := w.edge.PublishMsg(m); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.edge.Flush(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// watch has changes of users kept for wantTold.
+func (w *world) watch(users ...string) {
+	w.t.Helper()
+	for _, user := range users {
+		sub, err := w.edge.SubscribeSync(streams.PresenceOf(userOf(w.t, user)))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.told[user] = sub
+	}
+	if err := w.edge.Flush(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) wantTold(user string, status schemas.Status) schemas.PresenceChange {
+	w.t.Helper()
+	msg, err := w.told[user].NextMsg(60 * time.Second)
+	if err != nil {
+		w.t.Fatalf("nothing is told of %s: %v, want %s", user, err, status)
+	}
+	var change schemas.PresenceChange
+	if err := json.Unmarshal(msg.Data, &change); err != nil || change.Status != status || change.AsOf.IsZero() || (status == schemas.Offline) == change.LastSeen.IsZero() {
+		w.t.Fatalf("told of %s: %s, %v, want %s", user, msg.Data, err, status)
+	}
+	return change
+}
+
+// wantQuiet makes sure that no more was told of a user before what is told of another now.
+func (w *world) wantQuiet(user string) {
+	w.t.Helper()
+	w.watch("someone-else")
+	w.put("someone-else", "s", schemas.Online, "75s")
+	w.wantTold("someone-else", schemas.Online)
+	w.purge("someone-else", "s")
+	w.wantTold("someone-else", schemas.Offline)
+	if msg, err := w.told[user].NextMsg(0); err == nil {
+		w.t.Errorf("told of %s: %s", user, msg.Data)
+	}
+}
+
+func (w *world) query(users ...string) map[string]schemas.Presence {
+	w.t.Helper()
+	request := schemas.Users{}
+	for _, user := range users {
+		request.Users = append(request.Users, userOf(w.t, user))
+	}
+	data, err := json.Marshal(request)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	defer cancel()
+	reply, refused := streams.Ask(ctx, w.edge, streams.PresenceSubject, data)
+	if refused != nil {
+		w.t.Fatal(refused)
+	}
+	var answer schemas.PresenceAnswer
+	if err := json.Unmarshal(reply, &answer); err != nil || answer.AsOf.IsZero() {
+		w.t.Fatalf("answered %s: %v", reply, err)
+	}
+	all := map[string]schemas.Presence{}
+	for user, is := range answer.Users {
+		all[user.String()] = is
+	}
+	return all
+}
+
+func (w *world) wantShown(user string, status schemas.Status) schemas.Presence {
+	w.t.Helper()
+	is := w.query(user)[user]
+	if is.Status != status {
+		w.t.Fatalf("%s is %v, want %s", user, is, status)
+	}
+	return is
+}
+
+func (w *world) count(name string) (sum float64) {
+	w.t.Helper()
+	families, err := w.metrics.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == "parley_presence_"+name {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+func userOf(t testing.TB, name string) schemas.User {
+	t.Helper()
+	user, err := schemas.ParseUser(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user
+}
+
+func id(t testing.TB, name string) schemas.ID {
+	t.Helper()
+	id, err := schemas.ParseID(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestChangesAreTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, streamstest.Options{})
+	w.start()
+	w.watch("ann")
+	w.put("ann", "phone", schemas.Online, "75s")
+	came := w.wantTold("ann", schemas.Online)
+	w.put("ann", "laptop", schemas.Away, "75s")
+	w.put("ann", "phone", schemas.Online, "75s") // a heartbeat
+	w.wantQuiet("ann")
+	w.purge("ann", "phone")
+	w.wantTold("ann", schemas.Away)
+	w.purge("ann", "laptop")
+	went := w.wantTold("ann", schemas.Offline)
+	if !went.LastSeen.After(came.AsOf) {
+		t.Errorf("seen last at %s, came at %s", went.LastSeen, came.AsOf)
+	}
+	if is := w.wantShown("ann", schemas.Offline); !is.LastSeen.Equal(went.LastSeen) {
+		t.Errorf("asked, last seen at %s, was told %s", is.LastSeen, went.LastSeen)
+	}
+	// Who becomes invisible goes; going itself then tells nothing.
+	w.put("ann", "phone", schemas.Online, "75s")
+	w.wantTold("ann", schemas.Online)
+	w.put("ann", "phone", schemas.Invisible, "75s")
+	went = w.wantTold("ann", schemas.Offline)
+	w.purge("ann", "phone")
+	w.wantQuiet("ann")
+	if is := w.wantShown("ann", schemas.Offline); !is.LastSeen.Equal(went.LastSeen) {
+		t.Errorf("last seen at %s, and invisible from %s on", is.LastSeen, went.LastSeen)
+	}
+	if is := w.query("nobody")["nobody"]; is != (schemas.Presence{Status: schemas.Offline}) {
+		t.Errorf("nobody is %v", is)
+	}
+}
+
+// TestLastSeenIsKept: the store has it when the worker has ended.
+func TestLastSeenIsKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, streamstest.Options{})
+	stop := w.start()
+	w.watch("ann", "bea")
+	w.put("ann", "phone", schemas.Online, "75s")
+	w.put("bea", "phone", schemas.Online, "75s")
+	w.wantTold("ann", schemas.Online)
+	w.wantTold("bea", schemas.Online)
+	w.purge("ann", "phone")
+	went := w.wantTold("ann", schemas.Offline)
+	stop()
+	seen, err := w.store.Seen(t.Context(), []schemas.User{userOf(t, "ann"), userOf(t, "bea")})
+	if err != nil || !seen[userOf(t, "ann")].Equal(went.LastSeen) || seen[userOf(t, "bea")].IsZero() {
+		t.Errorf("the store has %v, %v; ann was last seen at %s", seen, err, went.LastSeen)
+	}
+	w.start()
+	if is := w.wantShown("ann", schemas.Offline); !is.LastSeen.Equal(went.LastSeen) {
+		t.Errorf("after a restart ann was last seen at %s, want %s", is.LastSeen, went.LastSeen)
+	}
+}
+
+// TestKilledEdgesUsersGo: nobody writes the keys again.
+func TestKilledEdgesUsersGo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, streamstest.Options{})
+	w.start()
+	w.watch("ann", "bea")
+	w.put("ann", "phone", schemas.Online, "2s")
+	w.put("bea", "phone", schemas.Online, "2s")
+	w.put("bea", "laptop", schemas.Online, "75s")
+	w.wantTold("ann", schemas.Online)
+	w.wantTold("bea", schemas.Online)
+	w.wantTold("ann", schemas.Offline)
+	w.wantQuiet("bea")
+}
+
+// TestSweepRepairsWhatAnEventMissed: a key that goes without a word is missed when its
+// time is over, and one that came without a word is found before its user is said to
+// have gone.
+func TestSweepRepairsWhatAnEventMissed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, streamstest.Options{Administrator: true})
+	stop := w.start()
+	w.watch("ann", "bea")
+	w.put("ann", "phone", schemas.Online, "3s")
+	w.wantTold("ann", schemas.Online)
+	stream, err := w.JetStream.Stream(t.Context(), streams.PresenceStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(streams.PresenceSubjectOf(userOf(t, "ann"), id(t, "phone")))); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := stream.Info(t.Context()); err != nil || info.State.Msgs != 0 {
+		t.Fatalf("the bucket has %+v, %v, want no marker", info, err)
+	}
+	w.wantTold("ann", schemas.Offline)
+	stop()
+
+	// The watch is paused while a session comes: the consumer of the watch is gone.
+	w.put("bea", "phone", schemas.Online, "75s")
+	w.start()
+	w.wantShown("bea", schemas.Online)
+	if n := w.count("sessions"); n != 1 {
+		t.Errorf("%v sessions are known, want 1", n)
+	}
+}
+
+// TestWorkersAgree: each tells every change, as of the same time, so that an edge can
+// drop one of two.
+func TestWorkersAgree(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, streamstest.Options{})
+	w.start()
+	w.start()
+	w.watch("ann")
+	w.put("ann", "phone", schemas.Online, "75s")
+	if one, other := w.wantTold("ann", schemas.Online), w.wantTold("ann", schemas.Online); one != other {
+		t.Errorf("two workers tell %+v and %+v", one, other)
+	}
+	w.purge("ann", "phone")
+	if one, other := w.wantTold("ann", schemas.Offline), w.wantTold("ann", schemas.Offline); one != other {
+		t.Errorf("two workers tell %+v and %+v", one, other)
+	}
+}
+
+// TestRestartedWorkerKnowsWhoIsThere: what happened while there was none, edges are to
+// ask for.
+func TestRestartedWorkerKnowsWhoIsThere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, streamstest.Options{})
+	stop := w.start()
+	w.put("ann", "phone", schemas.Online, "75s")
+	w.put("bea", "phone", schemas.Online, "75s")
+	w.put("bea", "laptop", schemas.Online, "75s")
+	stop()
+	w.purge("ann", "phone")
+	w.put("cid", "phone", schemas.Away, "75s")
+	w.watch("ann", "bea", "cid")
+	w.start()
+	for user, status := range map[string]schemas.Status{"ann": schemas.Offline, "bea": schemas.Online, "cid": schemas.Away} {
+		w.wantShown(user, status)
+		w.wantQuiet(user)
+	}
+	w.purge("bea", "phone") // just after the restart: the other session stays
+	w.wantQuiet("bea")
+	w.purge("bea", "laptop")
+	w.wantTold("bea", schemas.Offline)
+}
+
+// TestBucketKeepsNothingOfClosedSessions: neither a key nor a marker, a few seconds later.
+func TestBucketKeepsNothingOfClosedSessions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, streamstest.Options{})
+	w.put("ann", "phone", schemas.Online, "75s")
+	w.put("ann", "laptop", schemas.Online, "1s")
+	w.purge("ann", "phone")
+	stream, err := w.JetStream.Stream(t.Context(), streams.PresenceStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(60 * time.Second)
+	for {
+		info, err := stream.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.State.Msgs == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the bucket has %d messages", info.State.Msgs)
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+}
+
+func TestQueriesHaveBounds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, streamstest.Options{})
+	w.start()
+	for _, request := range []string{``, `{}`, `{"users":[]}`, `{"users":["a.b"]}`, `[]`} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if answer, refused := streams.Ask(ctx, w.edge, streams.PresenceSubject, []byte(request)); refused == nil || refused.Code != schemas.Invalid {
+			t.Errorf("%q is answered %s, %v", request, answer, refused)
+		}
+		cancel()
+	}
+}
