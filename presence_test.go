@@ -85,8 +85,8 @@ func TestBlockedUsersDoNotSeeEachOther(t *testing.T) {
 	t.Parallel()
 	d := startDev(t, "")
 	alice, bob := d.talk(t, "alice"), d.talk(t, "bob")
-	alice.done(`{"t":"watch","users":["bob"]}`)
 	eventually(t, "bob is online", func() bool { return alice.presenceOf("bob").Status == schemas.Online })
+	alice.done(`{"t":"watch","users":["bob"]}`)
 	bob.done(`{"t":"block","user":"alice","on":true}`)
 	alice.shows("bob", schemas.Offline)
 	if is := alice.presenceOf("bob"); is != (schemas.Presence{Status: schemas.Offline}) {

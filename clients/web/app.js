@@ -36,6 +36,7 @@ $('find').addEventListener('submit', (event) => {
   location.hash = address(session.user, directChat(session.user, name));
 });
 $('new-group').addEventListener('click', () => session.newGroup.open());
+$('own').addEventListener('click', () => session.settings.open());
 $('info').addEventListener('click', () => session.details.open(session.chat));
 $('compose').addEventListener('submit', (event) => {
   event.preventDefault();
@@ -61,7 +62,7 @@ $('older').addEventListener('click', () => session.parley.older(session.chat));
 $('newest').addEventListener('click', () => session.view.toEnd());
 new ResizeObserver(() => session?.resized()).observe($('log'));
 addEventListener('hashchange', route);
-addEventListener('pagehide', () => session?.saveOutbox());
+addEventListener('pagehide', () => session?.leave());
 addEventListener('online', () => session?.parley.wake());
 document.addEventListener('visibilitychange', () => {
   if (document.hidden || !session) return;

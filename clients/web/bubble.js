@@ -1,6 +1,7 @@
 // One message as an element, with what one can do to it. Text goes in as text
 // only, so nothing that somebody wrote can become markup.
 
+import { ticks } from './ticks.js';
 import { itemWords, words } from './words.js';
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
@@ -21,7 +22,7 @@ export function button(label, onclick, className = '') {
 
 /**
  * The element of a message of the log. room is what it needs to know of its chat:
- * {me, isGroup, canModerate, at(seq), act(verb, item, value?), show(seq)}.
+ * {me, isGroup, canModerate, at(seq), act(verb, item, value?), show(seq), status(item), readers(item)}.
  */
 export function bubble(item, room) {
   const { event } = item;
@@ -30,6 +31,7 @@ export function bubble(item, room) {
   if (event.replyTo) it.append(quote(event.replyTo, room));
   it.append(...body(itemWords(item), item.deleted || event.body?.kind !== 'text'), stamp(item));
   if (item.deleted) return it;
+  if (isMine) it.querySelector('.stamp').append(' ', ticks(room.status(item), room.isGroup));
   if (item.reactions?.length) it.append(reactions(item, room));
   const more = button('⋯', () => toggle(it, more, item, room), 'more');
   more.setAttribute('aria-label', isMine ? 'What to do with your message' : `What to do with the message of ${event.from}`);
@@ -160,5 +162,6 @@ function verbRow(item, room) {
     });
     row.append(remove);
   }
+  if (isMine && room.status(item).of > 0) row.append(button('Who has read it', () => room.readers(item)));
   return row;
 }

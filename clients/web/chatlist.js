@@ -4,7 +4,8 @@
 // the higher counts, and so do of two counts.
 //
 // How many messages are unread is counted as the server counts it: each message of
-// a chat has a number, n, and unread are those above the number of the read mark.
+// a chat has a number, n, and unread are those above the number of the read mark. A
+// mark is told as a seq, whose number only the server knows where it is not the last.
 
 import { expiry } from './fold.js';
 
@@ -13,34 +14,28 @@ const PAGES_MAX = 10; // past that, old chats appear only when something comes i
 const RELOAD_MS = 1000; // the least time between two answers
 const AGAIN_MS = 10_000; // after an answer that was refused
 const UNNAMED_TRIES = 10; // how often the name of a new group is asked for
-const SEEN_MAX = 500; // chats whose mark is kept for a reload
 
 export class ChatList extends EventTarget {
   #ask;
   #chats = new Map(); // chat → entry
-  #seen; // chat → n up to which this window has shown it
+  #marks;
   #gone = new Set(); // chats that one was taken out of since the last question
   #loadedAt = -RELOAD_MS;
   #timer;
   #unnamedTries = 0;
 
   /**
-   * me: the user. ask(frame): resolves with the answer. seen: what `seen` gave
-   * before a reload. A `change` event tells that something is different.
+   * me: the user. ask(frame): resolves with the answer. marks: the user's, see
+   * Marks. A `change` event tells that something is different.
    */
-  constructor(me, ask, seen = {}) {
+  constructor(me, ask, marks) {
     super();
     this.me = me;
     this.#ask = ask;
-    this.#seen = new Map(Object.entries(seen));
+    this.#marks = marks;
   }
 
-  /** What JSON.stringify stores for the next page. */
-  get seen() {
-    return Object.fromEntries([...this.#seen].slice(-SEEN_MAX));
-  }
-
-  /** {chat, name, members, role, last, unread, muted, mutedUntil, pinned, archived}, or undefined. */
+  /** {chat, name, members, role, last, read, muted, mutedUntil, pinned, archived}, or undefined. */
   get(chat) {
     return this.#chats.get(chat);
   }
@@ -58,7 +53,7 @@ export class ChatList extends EventTarget {
 
   unread(chat) {
     const entry = this.#chats.get(chat);
-    return entry ? Math.max(entry.n - Math.max(entry.readN, this.#seen.get(chat) ?? 0), 0) : 0;
+    return entry ? Math.max(entry.n - entry.readN, 0) : 0;
   }
 
   /** Asks the server for the list, soon. */
@@ -78,7 +73,7 @@ export class ChatList extends EventTarget {
       if (seq <= (entry.last?.seq ?? 0)) continue;
       entry.last = { seq, prev, time, event };
       if (event.type === 'message') entry.n++;
-      if (event.type === 'message' && event.from === this.me) entry.readN = entry.n;
+      if (event.type === 'message' && event.from === this.me) readAll(entry);
       if (event.type === 'group') entry.name = event.name;
       if (event.type === 'group' || event.type === 'member') this.#memberEvent(entry, event);
     }
@@ -91,7 +86,6 @@ export class ChatList extends EventTarget {
     if (change === 'removed') {
       this.#chats.delete(chat);
       this.#gone.add(chat);
-      this.#seen.delete(chat);
       return this.#tell();
     }
     const entry = this.#entry(chat);
@@ -118,12 +112,13 @@ export class ChatList extends EventTarget {
     this.#tell();
   }
 
-  /** All of a chat has been shown. */
-  see(chat) {
+  /** The user has read chat up to seq, here or elsewhere. */
+  read(chat, seq) {
     const entry = this.#chats.get(chat);
-    if (!entry || this.unread(chat) === 0) return;
-    this.#seen.delete(chat); // the last seen is kept the longest
-    this.#seen.set(chat, entry.n);
+    if (!entry || seq <= entry.read) return;
+    if (seq >= (entry.last?.seq ?? 0)) readAll(entry);
+    else this.reload(); // how many came after it, only the server knows
+    entry.read = seq;
     this.#tell();
   }
 
@@ -168,6 +163,10 @@ export class ChatList extends EventTarget {
     entry.isListed = true;
     entry.n = Math.max(entry.n, item.last.n ?? 0);
     entry.readN = Math.max(entry.readN, (item.last.n ?? 0) - item.unread);
+    // What is listed came here; what was read here the server may not know yet.
+    if (item.last.seq > (item.delivered ?? 0)) this.#marks.delivered(item.chat, item.last.seq);
+    entry.read = Math.max(entry.read, item.read, this.#marks.readOf(item.chat));
+    if (entry.read >= item.last.seq) entry.readN = Math.max(entry.readN, item.last.n ?? 0);
     for (const setting of ['muted', 'mutedUntil', 'pinned', 'archived']) entry[setting] = item[setting];
     if (item.last.seq < (entry.last?.seq ?? 0)) {
       entry.name ??= item.name;
@@ -181,7 +180,7 @@ export class ChatList extends EventTarget {
   #entry(chat) {
     let entry = this.#chats.get(chat);
     if (!entry) {
-      entry = { chat, n: 0, readN: 0, isListed: false, last: undefined };
+      entry = { chat, n: 0, read: 0, readN: 0, isListed: false, last: undefined };
       this.#chats.set(chat, entry);
     }
     return entry;
@@ -200,6 +199,11 @@ export class ChatList extends EventTarget {
   #tell() {
     this.dispatchEvent(new CustomEvent('change'));
   }
+}
+
+function readAll(entry) {
+  entry.readN = entry.n;
+  entry.read = Math.max(entry.read, entry.last?.seq ?? 0);
 }
 
 /** What a list shows of the last event; undefined where it has disappeared. */

@@ -2,6 +2,7 @@
 // went, and a line per day.
 
 import { bubble, closeActions, element, pendingBubble } from './bubble.js';
+import { setTicks } from './ticks.js';
 import { notice } from './words.js';
 
 const day = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
@@ -76,6 +77,14 @@ export class MessageList {
       if (hadFocus) (drawn.querySelector('.more') ?? this.#log).focus();
     }
     if (isAtEnd) this.toEnd();
+  }
+
+  /** How far messages have got is different. */
+  drawTicks() {
+    for (const it of this.#list.querySelectorAll('.ticks')) {
+      const item = this.#room.at(Number(it.closest('li').dataset.seq));
+      if (item) setTicks(it, this.#room.status(item), this.#room.isGroup);
+    }
   }
 
   /** Takes away what has disappeared, and the line of a day that nothing is left of. */

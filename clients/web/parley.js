@@ -16,24 +16,29 @@
 //     let go of what disappears.                                       fold.js, #expire
 //  4. Send again what was not acknowledged, with the same id.          outbox.js
 //  5. Hold the chats that one is added to, and no other.               #chatChanged
-//  6. Renew the token before it expires.                               #renewLater
-//  7. Come back after a lost connection, with growing delays, or when
+//  6. Tell what has come and what was read, again in each session.     marks.js
+//  7. Renew the token before it expires.                               renewal.js
+//  8. Come back after a lost connection, with growing delays, or when
 //     the server says.                                                 reconnect.js
-//  8. Ignore frames and members it does not know: more will come.      #receive
+//  9. Ignore frames and members it does not know: more will come.      #receive
 //
 // Events (CustomEvent, see detail):
 //   state     {state, message?}       idle connecting resuming online waiting stopped
 //   timeline  {chat, kind, events}    kind: append, prepend, change, gone, or reset: draw timeline(chat) anew
 //   came      {chat, events}          what is new at the end of a chat, shown or not
 //   chat      {chat, change, …}       something of a chat changed for its user, as the server tells it
-//   missed    {}                      lists that were asked for may be old: ask again
+//   missed    {}                      what was asked for may be old, and nothing is watched: ask again
 //   outbox    {chat}                  an entry of the outbox came, went or changed
-//   typing    {chat, user}
+//   typing    {chat, user}            for some seconds
+//   receipt   {chat, marks}           how far others have got, or the user elsewhere
+//   presence  {users}                 of those that were watched by ask
 //   problem   {chat?, error}          a ParleyError that no caller is waiting for
 
 import { Connection, ParleyError } from './connection.js';
+import { Marks } from './marks.js';
 import { Outbox } from './outbox.js';
 import { reconnectDelay } from './reconnect.js';
+import { Renewal } from './renewal.js';
 import { Repairs } from './repairs.js';
 import { Timeline } from './timeline.js';
 
@@ -42,7 +47,6 @@ export { ParleyError } from './connection.js';
 const CHATS_MAX = 200; // held, and so resumed; beyond it the least recently used is forgotten
 const ASK_TRIES = 3;
 const TYPING_MS = 3000; // the server passes on no more than one in that time
-const RENEW_AGAIN_MS = 5000;
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 const STEADY_MS = 10_000; // a connection that lived so long was a good one
 
@@ -58,18 +62,19 @@ export class Parley extends EventTarget {
   #expiryTimer;
   #refusal = ''; // why the server is about to close
   #endPause = () => {};
-  #renewTimer;
   #timelines = new Map(); // chat → Timeline, the most recently used last
   #typedAt = new Map(); // chat → when the last typing frame went out; no more than timelines
   #outbox;
+  #marks;
   #repairs;
+  #renewal;
 
   /**
    * url: of the WebSocket. token({fresh}): resolves with {token}; fresh says
    * that the last one will not do. device: names this installation, optional.
-   * saved: what JSON.stringify made of `outbox` before a reload, optional.
+   * saved, savedMarks: what JSON.stringify made of `outbox` and `marks` before a reload, optional.
    */
-  constructor({ url, token, device, saved }) {
+  constructor({ url, token, device, saved, savedMarks }) {
     super();
     this.#url = url;
     this.#token = token;
@@ -85,6 +90,8 @@ export class Parley extends EventTarget {
       },
       saved,
     );
+    this.#marks = new Marks({ isOnline: () => this.#state === 'online', send: (frame) => this.#connection?.send(frame) }, savedMarks);
+    this.#renewal = new Renewal({ now: () => this.now(), token });
     this.#repairs = new Repairs({
       history: (question) => this.ask({ t: 'history', ...question }),
       took: (timeline, kind, events, added) => this.#took(timeline, kind, events, added),
@@ -106,6 +113,11 @@ export class Parley extends EventTarget {
 
   get outbox() {
     return this.#outbox;
+  }
+
+  /** The Marks of the user: `read` is for who shows a chat to call, what came is told without it. */
+  get marks() {
+    return this.#marks;
   }
 
   /** The Timeline of chat: read it, leave changing it to Parley. */
@@ -219,7 +231,7 @@ export class Parley extends EventTarget {
     this.#connection = new Connection(this.#url, (connection) => this.#hello(connection, token), (frame) => this.#receive(frame));
     const end = await this.#connection.ended;
     this.#connection = null;
-    clearTimeout(this.#renewTimer);
+    this.#renewal.stop();
     for (const timeline of this.#timelines.values()) timeline.repair = null; // the resume mends it
     return { ...end, livedMs: performance.now() - this.#welcomedAt };
   }
@@ -244,10 +256,15 @@ export class Parley extends EventTarget {
       case 'resync':
         // The edge may have missed something, and only we know what we hold.
         this.#mendAll();
-        return this.#tell('missed', {});
+        return this.#missed();
       case 'typing':
         return this.#tell('typing', { chat: frame.chat, user: frame.user });
+      case 'receipt':
+        return this.#tell('receipt', { chat: frame.chat, marks: frame.marks });
+      case 'presence':
+        return this.#tell('presence', { users: frame.users });
       case 'error':
+        if (this.#state === 'online') return undefined; // of a mark or of typing: nobody waits for it
         this.#refusal = frame.message;
         return this.#tell('problem', { error: new ParleyError(frame.code, frame.message, frame.retryAfter) });
     }
@@ -258,7 +275,7 @@ export class Parley extends EventTarget {
     this.#welcomedAt = performance.now();
     this.#clock = Date.parse(welcome.now) - this.#welcomedAt;
     this.#connection.keepAlive(welcome.heartbeat);
-    this.#renewLater(welcome.expires);
+    this.#renewal.begin(this.#connection, welcome.expires);
     this.#become('resuming');
   }
 
@@ -268,6 +285,7 @@ export class Parley extends EventTarget {
     for (const { chat, reason } of reset ?? []) {
       const timeline = this.timeline(chat);
       // gap: too much was missed · ahead: the log is another one
+      if (reason === 'ahead') this.#marks.forget(chat);
       if (reason === 'not_member') this.#chatChanged({ chat, change: 'removed' });
       else this.#repairs.mend(timeline, { anew: true });
     }
@@ -276,6 +294,11 @@ export class Parley extends EventTarget {
       if (timeline.wanted && !timeline.loaded) this.older(timeline.chat);
     }
     this.#outbox.resume();
+    this.#missed();
+  }
+
+  #missed() {
+    this.#marks.again();
     this.#tell('missed', {});
   }
 
@@ -286,32 +309,9 @@ export class Parley extends EventTarget {
       const timeline = this.#timelines.get(frame.chat);
       this.#timelines.delete(frame.chat);
       if (timeline) this.#repairs.clear(timeline);
+      this.#marks.forget(frame.chat);
     }
     this.#tell('chat', frame);
-  }
-
-  /** The server's clock decides when a token expires, so its time is counted from the welcome. */
-  #renewLater(expires) {
-    const left = Date.parse(expires) - this.now();
-    const wait = Math.max(left * 0.8, left - 60_000); // a minute before the end, or a fifth
-    const connection = this.#connection;
-    clearTimeout(this.#renewTimer);
-    this.#renewTimer = setTimeout(() => {
-      if (wait > TIMEOUT_MS_MAX) this.#renewLater(expires);
-      else this.#renew(connection, expires);
-    }, Math.min(wait, TIMEOUT_MS_MAX));
-  }
-
-  async #renew(connection, expires) {
-    try {
-      const { token } = await this.#token({ fresh: true });
-      ({ expires } = await connection.request({ t: 'renew', token }));
-      if (connection === this.#connection) this.#renewLater(expires);
-    } catch {
-      // Ends with the connection: without a new token it is closed with 4002.
-      if (connection !== this.#connection) return;
-      this.#renewTimer = setTimeout(() => this.#renew(connection, expires), RENEW_AGAIN_MS);
-    }
   }
 
   /** Waits; wake() shortens it where no server has asked for the delay. */
@@ -343,9 +343,16 @@ export class Parley extends EventTarget {
     const { chat } = timeline;
     for (const { event } of events) if (event.from === this.user) this.#outbox.confirm(event.id);
     this.#outbox.settle(chat, timeline.highest);
+    this.#delivered(chat, events.at(-1));
     if (events.length > 0 || kind !== 'append') this.#tell('timeline', { chat, kind, events });
     if (added.length > 0) this.#tell('came', { chat, events: added });
     if (events.some(({ event }) => event.ttl > 0)) this.#expire();
+  }
+
+  /** A message of the user's own has moved the marks already. */
+  #delivered(chat, newest) {
+    const isOwn = newest?.event.type === 'message' && newest.event.from === this.user;
+    if (newest && !isOwn) this.#marks.delivered(chat, newest.seq);
   }
 
   /** Lets go of what has disappeared, now and whenever the next does. */

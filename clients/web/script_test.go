@@ -100,6 +100,47 @@ func (s *script) wantNothingPending() {
 	webtest.Until(s.t, "nothing pending", s.tab.Pending, func(got []string) bool { return len(got) == 0 })
 }
 
+// holdTimers has timers of so many milliseconds fire when fireTimers is called, and
+// not by themselves: those that begin from now on.
+func (s *script) holdTimers(ms int) {
+	s.t.Helper()
+	webtest.Eval[bool](s.tab, fmt.Sprintf(`(() => {
+		const held = new Map(), set = window.setTimeout, clear = window.clearTimeout;
+		let last = 0;
+		window.setTimeout = (what, ms, ...rest) => {
+			if (ms !== %d) return set(what, ms, ...rest);
+			held.set('held ' + ++last, what);
+			return 'held ' + last;
+		};
+		window.clearTimeout = (timer) => held.delete(timer) || clear(timer);
+		window.fireTimers = () => {
+			const due = [...held.values()];
+			held.clear();
+			for (const what of due) what();
+			return due.length;
+		};
+		return true;
+	})()`, ms))
+}
+
+// fireTimers returns how many timers were held.
+func (s *script) fireTimers() int {
+	s.t.Helper()
+	return webtest.Eval[int](s.tab, `fireTimers()`)
+}
+
+// wantText waits until an element has exactly this text.
+func (s *script) wantText(selector, want string) {
+	s.t.Helper()
+	webtest.Until(s.t, fmt.Sprintf("%q in %s", want, selector), func() string { return s.tab.Text(selector) }, func(got string) bool { return got == want })
+}
+
+// goTo shows another chat of alice's: the name of a user, or a group.
+func (s *script) goTo(place string) {
+	s.t.Helper()
+	webtest.Eval[bool](s.tab, fmt.Sprintf(`location.hash = %q, true`, "#alice/"+place))
+}
+
 // peer is one connection of the page.
 type peer struct {
 	t      *testing.T
@@ -124,9 +165,17 @@ type frame struct {
 	Retry  bool              `json:"retry"`
 	Before *uint64           `json:"before"`
 	After  *uint64           `json:"after"`
+	Seq    uint64            `json:"seq"`
+	Users  []string          `json:"users"`
+	Status string            `json:"status"`
+
+	ReadReceipts *bool `json:"readReceipts"`
 }
 
-// want returns the page's next frame, which is to be a t. Typing and pings come when they come.
+// unasked are the frames that come when they come: no rule of the others is about them.
+var unasked = []string{"typing", "ping", "chats", "delivered", "read", "receipts", "watch", "unwatch"}
+
+// want returns the page's next frame, which is to be a t, but for those that are unasked.
 func (p *peer) want(t string) frame {
 	p.t.Helper()
 	_ = p.socket.SetReadDeadline(time.Now().Add(frameWithin)) // once: pings would put it off for ever
@@ -146,8 +195,33 @@ func (p *peer) want(t string) frame {
 			p.say(`{"t":"chats","ref":%d,"chats":%s}`, got.Ref, p.chats)
 			continue
 		}
-		if got.T != "typing" && got.T != "ping" && got.T != "chats" {
+		if !slices.Contains(unasked, got.T) {
 			p.t.Fatalf("frame %s, want a %s", data, t)
+		}
+	}
+}
+
+// wantMark waits for the page's next mark, which is to be this one.
+func (p *peer) wantMark(t, chat string, seq uint64) {
+	p.t.Helper()
+	_ = p.socket.SetReadDeadline(time.Now().Add(frameWithin))
+	for {
+		_, data, err := p.socket.ReadMessage()
+		if err != nil {
+			p.t.Fatalf("wait for %s %d of %s: %v", t, seq, chat, err)
+		}
+		var got frame
+		if err := json.Unmarshal(data, &got); err != nil {
+			p.t.Fatalf("frame %s: %v", data, err)
+		}
+		switch {
+		case got.T == "chats" && p.chats != "":
+			p.say(`{"t":"chats","ref":%d,"chats":%s}`, got.Ref, p.chats)
+		case got.T == "delivered" || got.T == "read":
+			if got.T != t || got.Chat != chat || got.Seq != seq {
+				p.t.Fatalf("the page says %s, want %s %d of %s", data, t, seq, chat)
+			}
+			return
 		}
 	}
 }

@@ -4,17 +4,22 @@ import { administers, Details, NewGroup } from './details.js';
 import { beginning } from './bubble.js';
 import { ChatList } from './chatlist.js';
 import { Composer } from './composer.js';
+import { drawHeading, drawTyping } from './heading.js';
 import { MessageList } from './messages.js';
 import { address, isGroup, partner } from './names.js';
 import { Parley } from './parley.js';
+import { Presence } from './presence.js';
+import { Readers } from './readers.js';
+import { Receipts, statusOf } from './receipts.js';
+import { Settings } from './settings.js';
 import { drawChats } from './sidebar.js';
 import { load, save } from './storage.js';
 import { introduce, socketURL } from './token.js';
+import { Typists } from './typing.js';
 import { itemWords, notice, words } from './words.js';
 
-const TYPING_SHOWN_MS = 5000; // a little more than the time between two typing frames
 const SAVE_MS = 200; // between what is written to the outbox and its copy for a reload
-const DAY_MS = 86_400_000; // what disappears later is not waited for
+const MINUTE_MS = 60_000; // after which `last seen 5 minutes ago` is another
 const OLDER_PX = 300; // so close to the top, the page before is read
 
 const $ = (id) => document.getElementById(id);
@@ -26,16 +31,21 @@ export class Session {
     this.view = null; // its MessageList
     this.awaited = null; // a group that was made here, to be shown when it is there
     this.isAtEnd = true; // the newest message was in view when the person last scrolled
-    this.typingTimer = undefined;
     this.saveTimer = undefined;
-    this.lastTimer = undefined; // when the last message of a chat disappears from the list
+    this.lastTimer = undefined; // when the list looks different by itself
     this.isToDraw = false;
-    this.parley = new Parley({ url: socketURL(), token: () => introduce(user), saved: load(`parley.outbox.${user}`) });
-    this.list = new ChatList(user, (frame) => this.parley.ask(frame), load(`parley.seen.${user}`));
+    this.parley = new Parley({ url: socketURL(), token: () => introduce(user), saved: load(`parley.outbox.${user}`), savedMarks: load(`parley.marks.${user}`) });
+    const ask = (frame) => this.parley.ask(frame);
+    this.list = new ChatList(user, ask, this.parley.marks);
+    this.receipts = new Receipts(ask);
+    this.presence = new Presence(ask);
+    this.typists = new Typists();
     this.composer = new Composer($);
-    const host = { me: user, list: this.list, ask: (frame) => this.parley.ask(frame), title: (chat) => this.title(chat), created: (chat) => this.created(chat) };
+    const host = { me: user, list: this.list, ask, title: (chat) => this.title(chat), created: (chat) => this.created(chat) };
     this.details = new Details($, host);
     this.newGroup = new NewGroup($, host);
+    this.readers = new Readers($, { me: user, receipts: () => this.receipts.of(this.chat) });
+    this.settings = new Settings($, { me: user, ask, receiptsChanged: () => this.#askReceipts() });
     this.#listen();
     $('me').textContent = user;
     this.listChanged();
@@ -48,11 +58,16 @@ export class Session {
     on('timeline', (change) => this.timelineChanged(change));
     on('came', (news) => this.came(news));
     on('chat', (frame) => this.chatChanged(frame));
-    on('missed', () => this.list.reload());
+    on('missed', () => this.missed());
     on('outbox', ({ chat }) => this.outboxChanged(chat));
-    on('typing', (typing) => this.showTyping(typing));
+    on('typing', ({ chat, user }) => user !== this.user && this.typists.told(chat, user));
+    on('receipt', (frame) => this.receiptTold(frame));
+    on('presence', (frame) => this.presence.told(frame));
     on('problem', ({ error }) => this.showProblem(error.message));
     this.list.addEventListener('change', () => this.listChanged());
+    this.presence.addEventListener('change', () => this.listChanged());
+    this.receipts.addEventListener('change', ({ detail }) => detail.chat === this.chat && this.drawReceipts());
+    this.typists.addEventListener('change', ({ detail }) => detail.chat === this.chat && this.drawTyping());
   }
 
   /** What people call a chat. */
@@ -71,7 +86,8 @@ export class Session {
     $('nobody').hidden = !!chat;
     $('app').classList.toggle('in-chat', !!chat);
     this.details.close();
-    this.stopTyping();
+    this.readers.close();
+    this.drawTyping();
     this.showProblem('');
     if (chat) this.#showChat(chat);
     this.listChanged();
@@ -91,6 +107,11 @@ export class Session {
         canModerate: () => administers(this.list.get(chat)?.role),
         at: (seq) => this.parley.timeline(chat).at(seq),
         act: (verb, item, value) => this.act(verb, item, value),
+        status: (item) => statusOf(item.seq, this.user, this.receipts.of(chat)),
+        readers: (item) => {
+          this.view.closeActions();
+          this.readers.open(item);
+        },
       },
       act: (verb, id) => this.parley.outbox[verb](id),
     });
@@ -101,6 +122,7 @@ export class Session {
     this.view.toEnd();
     this.drawTop();
     this.parley.open(chat);
+    this.receipts.open(chat);
     if (!matchMedia('(pointer: coarse)').matches) $('text').focus();
   }
 
@@ -136,10 +158,13 @@ export class Session {
     }
     this.drawTop();
     this.drawPinned();
+    this.listChanged(); // what is in view was read
   }
 
   came({ chat, events }) {
     this.list.came(chat, events);
+    this.receipts.came(chat, events);
+    for (const { event } of events) if (event.type === 'message') this.typists.ended(chat, event.from);
     this.#tellOf(chat, events);
     if (events.some(({ event }) => notice(event, this.user))) this.details.refresh(chat, true);
   }
@@ -149,7 +174,6 @@ export class Session {
     const theirs = events.filter(({ event }) => event.from !== this.user && event.type === 'message');
     if (theirs.length === 0) return;
     const { event } = theirs.at(-1);
-    if (chat === this.chat) this.stopTyping();
     if (!this.list.get(chat)?.muted) $('spoken').textContent = `${event.from}: ${beginning(words(event.body), 300)}`;
   }
 
@@ -164,6 +188,36 @@ export class Session {
     $('told').textContent = `You are no longer in ${title}.`;
   }
 
+  /** What was asked for may be old. */
+  missed() {
+    this.list.reload();
+    this.presence.again();
+    this.#askReceipts();
+  }
+
+  #askReceipts() {
+    this.receipts.forget();
+    if (this.chat) this.receipts.open(this.chat);
+  }
+
+  /** Of the user itself it tells what was read elsewhere. */
+  receiptTold(frame) {
+    this.receipts.told(frame);
+    for (const { user, read } of frame.marks) if (user === this.user && read) this.list.read(frame.chat, read);
+  }
+
+  /** What is in view was read, unless nobody can see it. */
+  #see() {
+    if (!this.chat || document.hidden) return;
+    const { events, highest, loaded } = this.parley.timeline(this.chat);
+    const entry = this.list.get(this.chat);
+    const listed = (loaded && entry?.last?.seq) || 0; // which may have disappeared by now
+    const seq = Math.max(listed, events.length > 0 ? highest : 0);
+    if (seq <= (entry?.read ?? 0)) return;
+    this.parley.marks.read(this.chat, seq);
+    this.list.read(this.chat, seq);
+  }
+
   /** Many changes at once are drawn once. */
   listChanged() {
     if (this.isToDraw) return;
@@ -175,34 +229,54 @@ export class Session {
   }
 
   #drawList() {
-    if (this.chat && !document.hidden) this.list.see(this.chat);
+    this.#see();
+    this.#watch();
     const now = this.parley.now();
-    drawChats($, this.list, { shown: this.chat, now, title: (chat) => this.title(chat) });
+    drawChats($, this.list, { shown: this.chat, now, title: (chat) => this.title(chat), presence: this.presence });
     clearTimeout(this.lastTimer);
-    const next = this.list.nextExpiry(now);
-    if (next < now + DAY_MS) this.lastTimer = setTimeout(() => this.listChanged(), next - now + 1);
+    this.lastTimer = setTimeout(() => this.listChanged(), Math.min(this.list.nextExpiry(now) - now + 1, MINUTE_MS));
     const total = this.list.chats.reduce((sum, { chat, muted }) => sum + (muted ? 0 : this.list.unread(chat)), 0);
     document.title = `${total ? `(${total}) ` : ''}${this.chat ? this.title(this.chat) : this.user} · Parley`;
-    save(`parley.seen.${this.user}`, this.list.seen);
     if (!this.chat) return;
     const { members } = this.list.get(this.chat) ?? {};
-    $('title').textContent = this.title(this.chat);
-    $('log').setAttribute('aria-label', `Messages ${isGroup(this.chat) ? 'in' : 'with'} ${this.title(this.chat)}`);
-    $('about').textContent = members ? `${members} ${members === 1 ? 'member' : 'members'}` : '';
+    drawHeading($, this.chat, { me: this.user, title: this.title(this.chat), members, presence: this.presence, now });
     this.details.refresh(this.chat, false);
     this.drawTop();
   }
 
+  /** Watches the others of direct chats: first of the one that is shown, then in the order of the list. */
+  #watch() {
+    const chats = [...this.list.chats].sort((a, b) => !!a.archived - !!b.archived).map(({ chat }) => chat);
+    const direct = [this.chat, ...chats].filter((chat) => chat && !isGroup(chat));
+    this.presence.want(direct.map((chat) => partner(chat, this.user)).filter((user) => user !== this.user));
+  }
+
+  drawReceipts() {
+    this.view.drawTicks();
+    this.readers.refresh();
+  }
+
+  drawTyping() {
+    drawTyping($, this.typists.of(this.chat));
+  }
+
   outboxChanged(chat) {
-    this.saveTimer ??= setTimeout(() => this.saveOutbox(), SAVE_MS);
+    this.saveTimer ??= setTimeout(() => this.save(), SAVE_MS);
     if (chat === this.chat) this.view.showPending(this.parley.outbox.of(chat), this.parley.state === 'online');
   }
 
-  /** The outbox changes at each step of each send, and may be large: so it is not saved at each. */
-  saveOutbox() {
+  /** Keeps what a reload needs. The outbox changes at each step of each send, and may be large: so it is not saved at each. */
+  save() {
     clearTimeout(this.saveTimer);
     this.saveTimer = undefined;
     save(`parley.outbox.${this.user}`, this.parley.outbox);
+    save(`parley.marks.${this.user}`, this.parley.marks);
+  }
+
+  /** The page goes away, perhaps for good. */
+  leave() {
+    this.parley.marks.flush();
+    this.save();
   }
 
   showState({ state, message }) {
@@ -217,22 +291,11 @@ export class Session {
     $('state').dataset.state = state;
     $('trouble').textContent = state === 'online' ? '' : sentences[state]; // where the list is not in view
     if (state === 'online') this.showProblem('');
+    if (state === 'waiting' || state === 'stopped') this.presence.lost();
     if (this.chat) {
       this.outboxChanged(this.chat);
       this.drawTop();
     }
-  }
-
-  showTyping({ chat, user }) {
-    if (chat !== this.chat || user === this.user) return;
-    $('typing').textContent = `${user} is typing…`;
-    clearTimeout(this.typingTimer);
-    this.typingTimer = setTimeout(() => this.stopTyping(), TYPING_SHOWN_MS);
-  }
-
-  stopTyping() {
-    clearTimeout(this.typingTimer);
-    $('typing').textContent = '';
   }
 
   showProblem(sentence) {
@@ -310,11 +373,10 @@ export class Session {
     this.isStopped = true;
     clearTimeout(this.lastTimer);
     this.chat = null;
-    this.details.close();
-    this.newGroup.close();
-    this.list.stop();
+    for (const dialog of [this.details, this.newGroup, this.readers, this.settings]) dialog.close();
+    for (const part of [this.list, this.presence, this.typists]) part.stop();
+    this.leave();
     this.parley.stop();
-    this.saveOutbox();
-    this.stopTyping();
+    this.drawTyping();
   }
 }

@@ -2,18 +2,23 @@
 
 import { beginning, element } from './bubble.js';
 import { lastShown } from './chatlist.js';
-import { address, isGroup } from './names.js';
+import { address, isGroup, partner } from './names.js';
+import { presenceDot } from './presence.js';
 import { preview } from './words.js';
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 const date = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
 
-/** Draws the chats of list, a ChatList, into $('chats') and $('archived'). shown: the chat in view; now: in ms of the server's clock; title(chat): its name. */
-export function drawChats($, list, { shown, now, title }) {
+/** Draws the chats of list, a ChatList, into $('chats') and $('archived'). shown: the chat in view; now: in ms of the server's clock; title(chat): its name; presence: of users. */
+export function drawChats($, list, { shown, now, title, presence }) {
   const focused = document.activeElement?.closest('#chats a, #archived a')?.getAttribute('href');
   const chats = list.chats;
   if (shown && !list.get(shown)) chats.unshift({ chat: shown }); // nothing was said there yet
-  const row = (entry) => element('li', {}, link(entry, list, { isShown: entry.chat === shown, now, title: title(entry.chat) }));
+  const row = (entry) => element('li', {}, link(entry, list, { isShown: entry.chat === shown, now, title: title(entry.chat), dot: dot(entry.chat) }));
+  const dot = (chat) => {
+    const known = !isGroup(chat) && presence.of(partner(chat, list.me));
+    return known ? [presenceDot(known, now)] : [];
+  };
   $('chats').replaceChildren(...chats.filter((entry) => !entry.archived).map(row));
   const archived = chats.filter((entry) => entry.archived);
   $('archived').replaceChildren(...archived.map(row));
@@ -22,13 +27,13 @@ export function drawChats($, list, { shown, now, title }) {
   if (focused) document.querySelector(`#chats a[href="${focused}"], #archived a[href="${focused}"]`)?.focus();
 }
 
-function link(entry, list, { isShown, now, title }) {
+function link(entry, list, { isShown, now, title, dot }) {
   const it = element('a', { href: address(list.me, entry.chat) });
   if (isShown) it.setAttribute('aria-current', 'page');
   const name = element('span', { className: 'name', textContent: title });
   const last = lastShown(entry, now);
   const said = element('span', { className: 'last', dir: 'auto', textContent: last ? beginning(preview(last, list.me, isGroup(entry.chat))) : '' });
-  it.append(element('span', { className: 'line' }, name, ...marks(entry, now), when(last)), element('span', { className: 'line' }, said, ...badge(list.unread(entry.chat))));
+  it.append(element('span', { className: 'line' }, ...dot, name, ...marks(entry, now), when(last)), element('span', { className: 'line' }, said, ...badge(list.unread(entry.chat))));
   return it;
 }
 
