@@ -232,16 +232,22 @@ func (s *script) wantRows(want ...string) {
 	webtest.Until(s.t, fmt.Sprintf("the chats %q", want), func() []string { return s.rows("chats") }, func(got []string) bool { return slices.Equal(got, want) })
 }
 
-// beginWith is begin with an answer to the request for the list.
-func (s *script) beginWith(chats string) *peer {
+// enter is begin with an empty page, and with what answers the request for the list.
+func (s *script) enter(chats string) *peer {
 	s.t.Helper()
 	p := s.accept()
 	p.chats = chats
 	p.want("hello")
 	p.welcome(time.Hour)
 	p.say(`{"t":"resumed","chats":0,"reset":[]}`)
-	history := p.want("history")
-	p.page(history, false)
+	p.page(p.want("history"), false)
+	return p
+}
+
+// beginWith is enter until the list is asked for, and answered.
+func (s *script) beginWith(chats string) *peer {
+	s.t.Helper()
+	p := s.enter(chats)
 	s.tab.Send("go on") // whoever waits for it answers the request for the list too
 	p.event(strings.Replace(item(10, 0, "alice", "a", "go on"), `"a"`, quote(p.want("send").ID), 1))
 	return p

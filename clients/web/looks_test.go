@@ -18,13 +18,15 @@ func TestGroupLooksRight(t *testing.T) {
 		t.Skip("PARLEY_SCREENSHOTS names no directory for the pictures")
 	}
 	s := openPage(t, webtest.NewBrowser(t))
-	p := s.beginWith("[" + strings.Join([]string{
+	p := s.enter("[" + strings.Join([]string{
 		listed("group.team", 80, 30, 40, 0, "bob", `,"name":"The team, its friends and everybody who ever came by","members":3,"role":"owner"`),
 		listed("direct.alice.carol", 70, 9, 3, 3, "carol", `,"muted":true`),
 		listed("direct.alice.dave", 50, 7, 12, 12, "dave", `,"pinned":true`),
 		listed("direct.alice.erin", 40, 6, 1, 0, "erin", `,"archived":true`),
 	}, ",") + "]")
-	s.wantRows("dave 12", "The team, its friends and everybody who ever came by", "carol 3", "bob")
+	p.sayPresence(p.wantUsers("watch", "bob").Ref, "")
+	p.sayPresence(p.wantUsers("watch", "dave", "carol", "erin").Ref, `"dave":{"status":"online"},"carol":{"status":"away"},"erin":{"status":"offline"}`)
+	s.wantRows("bob", "dave 12", "The team, its friends and everybody who ever came by", "carol 3")
 	webtest.Eval[bool](s.tab, `location.hash = '#alice/group.team', true`)
 	with := func(item, more string) string { return strings.TrimSuffix(item, "}") + "," + more + "}" }
 	of := func(item, more string) string { return strings.Replace(item, `"from"`, more+`,"from"`, 1) }
@@ -41,6 +43,11 @@ func TestGroupLooksRight(t *testing.T) {
 	history := p.want("history")
 	p.say(`{"t":"page","ref":%d,"chat":"group.team","events":[%s],"more":false}`, history.Ref, strings.Join(items, ","))
 	webtest.Until(t, "the messages", s.tab.Messages, func(texts []string) bool { return len(texts) == 6 })
+	var receipts frame
+	for receipts.Chat != "group.team" {
+		receipts = p.want("receipts")
+	}
+	p.say(`{"t":"receipts","ref":%d,"chat":"group.team","receipts":[{"user":"bob","delivered":66,"read":63},{"user":"carol","delivered":66,"read":64},{"user":"dave","delivered":67,"read":63}]}`, receipts.Ref)
 	shoot := func(view string) {
 		for _, scheme := range []string{"light", "dark"} {
 			for name, width := range map[string]int64{"desktop": 1100, "phone": 390} {
@@ -61,9 +68,21 @@ func TestGroupLooksRight(t *testing.T) {
 	webtest.Until(t, "the members", func() string { return s.tab.Text("#members") }, func(text string) bool { return strings.Contains(text, "carol") })
 	shoot("details")
 	s.tab.Click("#details .cancel")
+	s.tab.Verb("Who has read it")
+	shoot("readers")
+	s.tab.Click("#readers .cancel")
 	webtest.Eval[bool](s.tab, `location.hash = '#alice', true`)
 	s.tab.Click("#new-group")
 	shoot("new")
 	s.tab.Click("#group .cancel")
 	shoot("list")
+	s.openSettings(p, "")
+	s.wantChosen("online true")
+	shoot("own-settings")
+	s.tab.Click("#own-settings .cancel")
+	s.goTo("dave")
+	history = p.want("history")
+	p.say(`{"t":"page","ref":%d,"chat":"direct.alice.dave","events":[%s,%s],"more":false}`, history.Ref, item(6, 0, "alice", "a6", "See you at six"), item(7, 6, "dave", "d7", "fine"))
+	s.wantMessages("See you at six", "fine")
+	shoot("direct")
 }

@@ -3,7 +3,7 @@
 import { beginning, element } from './bubble.js';
 import { lastShown } from './chatlist.js';
 import { address, isGroup, partner } from './names.js';
-import { presenceDot } from './presence.js';
+import { presenceWords } from './presence.js';
 import { preview } from './words.js';
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
@@ -34,6 +34,14 @@ function link(entry, list, { isShown, now, title, dot }) {
   const last = lastShown(entry, now);
   const said = element('span', { className: 'last', dir: 'auto', textContent: last ? beginning(preview(last, list.me, isGroup(entry.chat))) : '' });
   it.append(element('span', { className: 'line' }, ...dot, name, ...marks(entry, now), when(last)), element('span', { className: 'line' }, said, ...badge(list.unread(entry.chat))));
+  return it;
+}
+
+/** A dot in the colour of a presence, with its words for who points at it or listens. */
+function presenceDot(presence, now) {
+  const words = presenceWords(presence, now);
+  const it = element('span', { className: 'presence', title: words }, element('span', { className: 'unseen', textContent: words }));
+  it.dataset.status = presence.status;
   return it;
 }
 

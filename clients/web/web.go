@@ -1,9 +1,10 @@
 // Package web is the page of a development server: a small chat in plain
 // JavaScript modules, served as it is written.
 //
-// parley.js, with connection.js, reconnect.js, outbox.js, timeline.js, repairs.js,
-// fold.js and chatlist.js beside it, is a client of the protocol to read and to
-// build on; session.js and what it imports draw.
+// parley.js, with connection.js, reconnect.js, renewal.js, outbox.js, marks.js,
+// timeline.js, repairs.js and fold.js beside it, is a client of the protocol to read
+// and to build on, and so are chatlist.js, receipts.js, presence.js and typing.js, of
+// what a page shows; session.js and what else it imports draw.
 package web
 
 import (

@@ -53,6 +53,7 @@ func TestPageLooksRight(t *testing.T) {
 		from := []string{"bob", "alice"}[i%2]
 		room.add(from, schemas.ID{}, fmt.Sprintf(`{"kind":"text","text":%s}`, quote(line)))
 	}
+	room.marks = map[string]schemas.ReceiptMark{"bob": {Delivered: 6, Read: 4}}
 	for _, scheme := range []string{"light", "dark"} {
 		for name, width := range map[string]int64{"desktop": 1100, "phone": 390} {
 			for view, hash := range map[string]string{"enter": "", "people": "#alice", "chat": "#alice/bob"} {
@@ -80,6 +81,7 @@ type room struct {
 	mu      sync.Mutex
 	events  []string // as in a page; the seq of events[i] is i+1
 	ids     []string // "from/id" of events[i]
+	marks   map[string]schemas.ReceiptMark
 	sockets map[*websocket.Conn]string
 }
 
@@ -162,10 +164,39 @@ func (r *room) answer(socket *websocket.Conn, frame schemas.Frame) {
 	case schemas.TChats:
 		tell(socket, `{"t":"chats","ref":%d,"chats":[]}`, frame.Ref.Value)
 	case schemas.TTyping:
-		for other, user := range r.sockets {
-			if user != r.sockets[socket] {
-				tell(other, `{"t":"typing","chat":%q,"user":%q}`, chat, r.sockets[socket])
-			}
+		r.tellOthers(socket, `{"t":"typing","chat":%q,"user":%q}`, chat, r.sockets[socket])
+	case schemas.TDelivered, schemas.TRead:
+		r.mark(socket, frame)
+	case schemas.TReceipts:
+		a, b := r.marks["alice"], r.marks["bob"]
+		tell(socket, `{"t":"receipts","ref":%d,"chat":%q,"receipts":[{"user":"alice","delivered":%d,"read":%d},{"user":"bob","delivered":%d,"read":%d}]}`,
+			frame.Ref.Value, chat, a.Delivered, a.Read, b.Delivered, b.Read)
+	case schemas.TWatch:
+		tell(socket, `{"t":"presence","ref":%d,"users":{"bob":{"status":"online"}}}`, frame.Ref.Value)
+	case schemas.TUnwatch:
+		tell(socket, `{"t":"done","ref":%d}`, frame.Ref.Value)
+	}
+}
+
+// mark takes a mark and tells it on.
+func (r *room) mark(socket *websocket.Conn, frame schemas.Frame) {
+	user := r.sockets[socket]
+	if r.marks == nil {
+		r.marks = map[string]schemas.ReceiptMark{}
+	}
+	mark := r.marks[user]
+	mark.Delivered = max(mark.Delivered, frame.Mark.Seq)
+	if frame.T == schemas.TRead {
+		mark.Read = max(mark.Read, frame.Mark.Seq)
+	}
+	r.marks[user] = mark
+	r.tellOthers(socket, `{"t":"receipt","chat":%q,"marks":[{"user":%q,"delivered":%d,"read":%d}]}`, chat, user, mark.Delivered, mark.Read)
+}
+
+func (r *room) tellOthers(socket *websocket.Conn, format string, args ...any) {
+	for other, user := range r.sockets {
+		if user != r.sockets[socket] {
+			tell(other, format, args...)
 		}
 	}
 }
