@@ -82,7 +82,7 @@ type PrivacyAnswer struct {
 // delivered, and of user.<user>.read.<chat>.
 type StoredMark struct {
 	Seq     uint64 `json:"seq"`
-	Session ID     `json:"session"` // in which the user has got so far
+	Session ID     `json:"session,omitzero"` // in which the user has got so far
 }
 
 // SessionPresence is the value of a session's key in the bucket presence.

@@ -19,24 +19,22 @@ import (
 const (
 	// readsMax bounds the events that are looked up at once.
 	readsMax = 16
-	// A mark whose event is not stored yet comes again after laterMin, then after twice
+	// A mark that could not be stored yet comes again after laterMin, then after twice
 	// as long each time, up to laterMax.
 	laterMin = 250 * time.Millisecond
 	laterMax = 30 * time.Second
 )
 
-// commit stores the marks of a batch whose events are, acknowledges them, and has the
-// others come again later.
-func (w *Worker) commit(ctx context.Context, b *batch) error {
+// commit stores the marks whose events are, acknowledges them, and has the others come
+// again later.
+func (w *Worker) commit(ctx context.Context, received []received) error {
 	started := time.Now()
-	for _, msg := range b.bad {
-		_ = msg.Term() // else it comes again, and is refused again
-	}
-	heads, err := w.cfg.Store.Heads(ctx, b.chats())
+	heads, err := w.cfg.Store.Heads(ctx, chatsOf(received))
 	if err != nil {
 		return fmt.Errorf("read heads of marks: %w", err)
 	}
-	marks, err := w.rows(ctx, b, heads)
+	highest, early := fold(received, heads)
+	marks, err := w.rows(ctx, highest, heads)
 	if err != nil {
 		return err
 	}
@@ -54,70 +52,77 @@ func (w *Worker) commit(ctx context.Context, b *batch) error {
 		w.metrics.seconds.Observe(time.Since(started).Seconds())
 		w.tellPrivate(marks)
 	}
-	return w.acknowledge(b, heads)
+	w.metrics.early.Add(float64(len(early)))
+	giveBack(early)
+	return acknowledge(received, heads)
 }
 
-// rows are those of the marks whose events are stored. What was read up to the chat's
-// end is as many messages as the chat has; else the event tells.
-func (w *Worker) rows(ctx context.Context, b *batch, heads map[schemas.Chat]store.Head) ([]store.Mark, error) {
+// rows are the marks as they are stored. What was read up to the chat's end is as many
+// messages as the chat has; else what follows tells.
+func (w *Worker) rows(ctx context.Context, highest map[markOf]folded, heads map[schemas.Chat]store.Head) ([]store.Mark, error) {
 	var mu sync.Mutex // of rows
-	var rows []store.Mark
+	rows := make([]store.Mark, 0, len(highest))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(readsMax)
-	for of, f := range b.marks {
+	for of, f := range highest {
 		head := heads[of.chat]
-		switch {
-		case head.LastSeq < f.highest():
-		case f.read == 0 || f.read == head.LastSeq:
+		if f.read == 0 || f.read == head.LastSeq {
 			mu.Lock()
 			rows = append(rows, of.row(f, head.LastN))
 			mu.Unlock()
-		default:
-			group.Go(func() error {
-				n, err := w.messagesUpTo(ctx, of.chat, f.read, head)
-				if err == nil {
-					mu.Lock()
-					rows = append(rows, of.row(f, n))
-					mu.Unlock()
-				}
-				return err
-			})
+			continue
 		}
+		group.Go(func() error {
+			n, err := w.messagesUpTo(ctx, of.chat, f.read, head)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			rows = append(rows, of.row(f, n))
+			return nil
+		})
 	}
-	return rows, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return rows, nil
 }
 
-// messagesUpTo counts a chat's messages up to a seq. Where that has disappeared, the
-// event before it tells.
+// messagesUpTo counts a chat's messages up to a seq, below the chat's end: the event
+// behind it tells, whatever has disappeared before.
 func (w *Worker) messagesUpTo(ctx context.Context, chat schemas.Chat, seq uint64, head store.Head) (uint64, error) {
-	events, _, err := w.cfg.Store.Page(ctx, chat, store.Range{Before: seq + 1, Limit: 1, Head: &head})
-	if err != nil {
-		return 0, fmt.Errorf("read event %d of %s: %w", seq, chat, err)
-	}
-	if len(events) == 0 {
-		return 0, nil
+	events, _, err := w.cfg.Store.Page(ctx, chat, store.Range{Forward: true, After: seq, Before: head.LastSeq + 1, Limit: 1, Head: &head})
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("read what follows %d in %s: %w", seq, chat, err)
+	case len(events) == 0:
+		return head.LastN, nil
+	case events[0].Type == schemas.Message:
+		return events[0].N - 1, nil
 	}
 	return events[0].N, nil
 }
 
-// acknowledge ends the marks that were stored.
-func (w *Worker) acknowledge(b *batch, heads map[schemas.Chat]store.Head) (failed error) {
-	for of, f := range b.marks {
-		stored := heads[of.chat].LastSeq >= f.highest()
-		for _, msg := range f.msgs {
-			var err error
-			if stored {
-				err = msg.Ack()
-			} else {
-				w.metrics.early.Inc()
-				err = msg.NakWithDelay(later(msg))
-			}
-			if err != nil {
-				failed = fmt.Errorf("acknowledge a mark: %w", err)
-			}
+// acknowledge ends the marks whose events are stored.
+func acknowledge(received []received, heads map[schemas.Chat]store.Head) (failed error) {
+	for i := range received {
+		m := &received[i]
+		if m.seq > heads[m.chat].LastSeq {
+			continue
+		}
+		if err := m.msg.Ack(); err != nil {
+			failed = fmt.Errorf("acknowledge a mark: %w", err)
 		}
 	}
 	return failed
+}
+
+// giveBack has marks come again later, to this worker or another.
+func giveBack(received []received) {
+	for i := range received {
+		_ = received[i].msg.NakWithDelay(later(received[i].msg)) // else when their time here is over
+	}
 }
 
 func later(msg jetstream.Msg) time.Duration {

@@ -1,5 +1,5 @@
 // Package receipts is the worker that folds watermarks into the permanent store: how
-// far users have got in chats. It reads down: Run, roundOnce, gather, fold, commit.
+// far users have got in chats. It reads down: Run, roundOnce, gather, parse, commit.
 //
 // A mark is folded as a maximum, so it may come in any order, twice, and from several
 // of these workers. It waits until persist has stored the event that it is about:
@@ -157,10 +157,15 @@ func (w *Worker) roundOnce(ctx, work context.Context) error {
 	if err != nil {
 		w.consumer = nil // a server that came back has lost it
 	}
-	if len(msgs) == 0 {
+	marks := parse(msgs, w.log)
+	if len(marks) == 0 {
 		return err
 	}
-	return errors.Join(err, w.commit(work, fold(msgs, w.log)))
+	if commitErr := w.commit(work, marks); commitErr != nil {
+		giveBack(marks) // what of it was acknowledged stays so
+		err = errors.Join(err, commitErr)
+	}
+	return err
 }
 
 // findConsumer looks the consumer up, and has it made where NATS has lost it.

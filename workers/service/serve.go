@@ -67,7 +67,11 @@ func Serve(ctx context.Context, conn *nats.Conn, log *slog.Logger, r Registratio
 		r.Started()
 	}
 	<-ctx.Done()
-	if err := service.Stop(); err != nil {
+	err = service.Stop()
+	if err == nil {
+		err = conn.FlushTimeout(flushWithin) // from then on others get the requests
+	}
+	if err != nil && !conn.IsClosed() {
 		log.Info("service was not stopped in order", "err", err)
 	}
 	return nil

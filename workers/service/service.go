@@ -137,20 +137,23 @@ type intake struct {
 	taken  int // at most requestsMax
 }
 
-// take runs answer on a goroutine of its own; false where too much is under way,
-// or the end is near.
-func (in *intake) take(answer func()) bool {
+// take runs answer on a goroutine of its own, or refuses: too much is under way, or
+// the end is near.
+func (in *intake) take(answer func()) *schemas.Error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.closed || in.taken >= in.requestsMax {
-		return false
+	switch {
+	case in.closed:
+		return &schemas.Error{Code: schemas.Unavailable, Message: "this worker is stopping: try again", RetryAfter: 0.1}
+	case in.taken >= in.requestsMax:
+		return &schemas.Error{Code: schemas.Overloaded, Message: "too many requests at once: try again", RetryAfter: 0.5}
 	}
 	in.taken++
 	in.running.Go(func() {
 		defer in.release()
 		answer()
 	})
-	return true
+	return nil
 }
 
 func (in *intake) release() {
@@ -172,8 +175,8 @@ func (s *Service) handle(ctx context.Context, in *intake, e *Endpoint, data []by
 	if reply == "" {
 		return
 	}
-	if !in.take(func() { s.answer(ctx, e, data, reply) }) {
-		s.refuse(e, reply, &schemas.Error{Code: schemas.Overloaded, Message: "too many requests at once: try again", RetryAfter: 0.5})
+	if refused := in.take(func() { s.answer(ctx, e, data, reply) }); refused != nil {
+		s.refuse(e, reply, refused)
 	}
 }
 

@@ -1,0 +1,306 @@
+package receipts_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"parley/schemas"
+	"parley/streams"
+	"parley/streams/streamstest"
+	"parley/workers/receipts"
+	"parley/workers/store"
+	"parley/workers/store/sqlite"
+	"parley/workers/workerstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a server, a store, and one chat in which something was said.
+type world struct {
+	*streamstest.Env
+	t     testing.TB
+	store *sqlite.Store
+	edge  *nats.Conn
+	chat  schemas.Chat
+	said  []uint64 // seqs
+}
+
+var (
+	alice, bob = user("alice"), user("bob")
+)
+
+func user(name string) schemas.User {
+	user, err := schemas.ParseUser(name)
+	if err != nil {
+		panic(err)
+	}
+	return user
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	env := streamstest.Start(t, streamstest.Options{NoSync: true})
+	return &world{Env: env, t: t, store: workerstest.OpenStore(t), edge: env.Connect(t, streams.EdgeComponent), chat: schemas.DirectChat(alice, bob)}
+}
+
+// start runs a worker on a store until stop is called.
+func (w *world) start(st receipts.Store) (stop func()) {
+	w.t.Helper()
+	conn := w.Connect(w.t, streams.WorkerComponent)
+	js := streamstest.JetStream(w.t, conn)
+	worker, err := receipts.New(receipts.Config{
+		Conn: conn, JetStream: js, Log: streams.NewLog(js, w.Layout), Store: st,
+		CollectFor: 10 * time.Millisecond, RetryMax: 20 * time.Millisecond,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return workerstest.Run(w.t, worker.Run)
+}
+
+// say has n messages of alice in the log.
+func (w *world) say(n int) {
+	w.t.Helper()
+	js := streamstest.JetStream(w.t, w.edge)
+	for range n {
+		event := fmt.Sprintf(`{"type":"message","id":"m%d","from":"alice","body":{"kind":"text","text":"hi"}}`, len(w.said))
+		ack, err := js.Publish(w.t.Context(), w.Layout.Shard(w.chat).Timeline(w.chat), []byte(event))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.said = append(w.said, ack.Sequence)
+	}
+}
+
+func (w *world) mark(subject string, seq uint64) {
+	w.t.Helper()
+	data, err := json.Marshal(schemas.StoredMark{Seq: seq})
+	if err == nil {
+		err = errors.Join(w.edge.Publish(subject, data), w.edge.Flush())
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) told(kind streams.MarkKind, seq uint64) {
+	w.t.Helper()
+	w.mark(w.Layout.Shard(w.chat).Mark(w.chat, kind, bob), seq)
+}
+
+// rows are what is stored of bob.
+type rows struct {
+	receipt                store.Receipt
+	read, readN, delivered uint64
+}
+
+func (w *world) rows() (r rows) {
+	w.t.Helper()
+	receipts, err := w.store.Receipts(context.Background(), w.chat, []schemas.User{bob})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	chats, err := w.store.UserChats(context.Background(), bob, store.AnyKind, 10)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r.receipt = receipts[bob]
+	for _, chat := range chats {
+		r.read, r.readN, r.delivered = chat.Read, chat.ReadN, chat.Delivered
+	}
+	return r
+}
+
+func (w *world) want(want rows) {
+	w.t.Helper()
+	workerstest.WaitFor(w.t, fmt.Sprintf("bob's rows are %+v", want), func() bool { return w.rows() == want })
+}
+
+// wantNothingLeft waits until every mark was acknowledged.
+func (w *world) wantNothingLeft() {
+	w.t.Helper()
+	workerstest.WaitFor(w.t, "no mark is left", func() bool {
+		stream, err := w.JetStream.Stream(context.Background(), streams.ReceiptsStream)
+		return err == nil && stream.CachedInfo().State.Msgs == 0
+	})
+}
+
+func TestMarksBecomeRows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.say(5)
+	workerstest.PersistAll(t, w.Env, w.store)
+	w.start(w.store)
+	w.told(streams.MarkDelivered, w.said[3])
+	w.want(rows{receipt: store.Receipt{Delivered: w.said[3]}, delivered: w.said[3]})
+	w.told(streams.MarkRead, w.said[1])
+	w.want(rows{store.Receipt{Delivered: w.said[3], Read: w.said[1]}, w.said[1], 2, w.said[3]})
+	w.told(streams.MarkRead, w.said[0]) // lower
+	w.told(streams.MarkRead, w.said[4])
+	w.want(rows{store.Receipt{Delivered: w.said[3], Read: w.said[4]}, w.said[4], 5, w.said[3]})
+	w.wantNothingLeft()
+}
+
+// TestPrivateMarksAreTheUsersOwn: others see nothing of them, the user's sessions do.
+func TestPrivateMarksAreTheUsersOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.say(3)
+	workerstest.PersistAll(t, w.Env, w.store)
+	own, err := w.edge.SubscribeSync(streams.Personal(bob))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.start(w.store)
+	w.told(streams.MarkRead, w.said[0])
+	w.mark(streams.PrivateRead(bob, w.chat), w.said[1])
+	w.want(rows{receipt: store.Receipt{Read: w.said[0]}, read: w.said[1], readN: 2})
+	msg, err := own.NextMsg(10 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var notice schemas.Notice
+	if err := json.Unmarshal(msg.Data, &notice); err != nil || notice.Change != schemas.ChatRead || notice.Seq != w.said[1] || notice.Chat != w.chat || !notice.Hidden {
+		t.Errorf("bob's sessions are told %s, %v", msg.Data, err)
+	}
+	w.wantNothingLeft()
+}
+
+// TestMarkWaitsForItsEvent: a mark that comes before its event is stored comes again.
+func TestMarkWaitsForItsEvent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.say(1)
+	workerstest.PersistAll(t, w.Env, w.store)
+	w.start(w.store)
+	w.say(1)
+	w.told(streams.MarkRead, w.said[1])
+	w.told(streams.MarkRead, w.said[0])
+	w.want(rows{store.Receipt{Read: w.said[0]}, w.said[0], 1, 0})
+	workerstest.Persist(t, w.Env, w.store)
+	w.want(rows{store.Receipt{Read: w.said[1]}, w.said[1], 2, 0})
+	w.wantNothingLeft()
+}
+
+// failing is a store that is away for a while.
+type failing struct {
+	*sqlite.Store
+	left atomic.Int32 // how often it still fails
+}
+
+func (f *failing) Mark(ctx context.Context, marks []store.Mark) error {
+	if f.left.Add(-1) >= 0 {
+		return store.ErrUnavailable
+	}
+	return f.Store.Mark(ctx, marks)
+}
+
+// TestMarksOutliveTheStoresAbsence: what was not stored is not acknowledged, and what
+// was given to a worker that ended comes to another.
+func TestMarksOutliveTheStoresAbsence(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.say(2)
+	workerstest.PersistAll(t, w.Env, w.store)
+	away := &failing{Store: w.store}
+	away.left.Store(1 << 30)
+	stop := w.start(away)
+	w.told(streams.MarkRead, w.said[0])
+	workerstest.WaitFor(t, "the store refused a mark", func() bool { return away.left.Load() < 1<<30 })
+	if got := w.rows(); got != (rows{}) {
+		t.Errorf("stored %+v", got)
+	}
+	stop()
+	w.start(w.store)
+	w.told(streams.MarkDelivered, w.said[1])
+	w.want(rows{store.Receipt{Delivered: w.said[1], Read: w.said[0]}, w.said[0], 1, w.said[1]})
+	w.wantNothingLeft()
+}
+
+// TestWhatIsNoMarkIsDropped: it does not hold up the others, and does not come again.
+func TestWhatIsNoMarkIsDropped(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.say(1)
+	workerstest.PersistAll(t, w.Env, w.store)
+	w.start(w.store)
+	shard := w.Layout.Shard(w.chat)
+	for subject, data := range map[string]string{
+		shard.Mark(w.chat, streams.MarkRead, bob):      `{"seq":0}`,
+		shard.Mark(w.chat, streams.MarkDelivered, bob): `{"seq":9007199254740993}`,
+		"user.bob.read.direct.bob.alice":               `{"seq":7}`,
+		"user.bob.read.nothing":                        `{"seq":7}`,
+		"chat.0.direct.bob.alice.read.bob":             `{"seq":7}`,
+		"chat.0.group.g.read.bob":                      `seq`,
+	} {
+		if err := w.edge.Publish(subject, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.told(streams.MarkRead, w.said[0])
+	w.want(rows{store.Receipt{Read: w.said[0]}, w.said[0], 1, 0})
+	w.wantNothingLeft()
+}
+
+// TestLostStreamIsMadeAgain: a server alone loses the marks, and the worker goes on.
+func TestLostStreamIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	env := streamstest.Start(t, streamstest.Options{NoSync: true, Administrator: true})
+	w := &world{Env: env, t: t, store: workerstest.OpenStore(t), edge: env.Connect(t, streams.EdgeComponent), chat: schemas.DirectChat(alice, bob)}
+	w.say(1)
+	workerstest.PersistAll(t, w.Env, w.store)
+	w.start(w.store)
+	w.told(streams.MarkDelivered, w.said[0])
+	w.want(rows{receipt: store.Receipt{Delivered: w.said[0]}, delivered: w.said[0]})
+	if err := env.JetStream.DeleteStream(t.Context(), streams.ReceiptsStream); err != nil {
+		t.Fatal(err)
+	}
+	workerstest.WaitFor(t, "the stream is there again", func() bool {
+		_, err := env.JetStream.Consumer(context.Background(), streams.ReceiptsStream, streams.ReceiptsConsumer)
+		return err == nil || !errors.Is(err, jetstream.ErrStreamNotFound) && !errors.Is(err, jetstream.ErrConsumerNotFound)
+	})
+	w.told(streams.MarkRead, w.said[0])
+	w.want(rows{store.Receipt{Delivered: w.said[0], Read: w.said[0]}, w.said[0], 1, w.said[0]})
+}
+
+// TestAnyOrderEndsAlike: of whatever marks, by several workers and in any order, the
+// highest stay.
+func TestAnyOrderEndsAlike(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.say(20)
+	workerstest.PersistAll(t, w.Env, w.store)
+	w.start(w.store)
+	w.start(w.store)
+	var seen atomic.Int64
+	rapid.Check(t, func(rt *rapid.T) {
+		if seen.Add(1) > 20 {
+			return // each round is real work
+		}
+		w.chat = schemas.DirectChat(alice, bob)
+		reader := user(fmt.Sprintf("reader%d", seen.Load()))
+		want := map[streams.MarkKind]uint64{}
+		for range rapid.IntRange(1, 30).Draw(rt, "marks") {
+			kind := rapid.SampledFrom([]streams.MarkKind{streams.MarkRead, streams.MarkDelivered}).Draw(rt, "kind")
+			seq := rapid.SampledFrom(w.said).Draw(rt, "seq")
+			want[kind] = max(want[kind], seq)
+			w.mark(w.Layout.Shard(w.chat).Mark(w.chat, kind, reader), seq)
+		}
+		workerstest.WaitFor(t, fmt.Sprintf("%s has %v", reader, maps.Collect(maps.All(want))), func() bool {
+			got, err := w.store.Receipts(context.Background(), w.chat, []schemas.User{reader})
+			return err == nil && got[reader] == (store.Receipt{Delivered: want[streams.MarkDelivered], Read: want[streams.MarkRead]})
+		})
+	})
+	w.wantNothingLeft()
+}
