@@ -36,23 +36,25 @@ type client struct {
 
 // got is a frame from the server, every member of every type.
 type got struct {
-	T          string              `json:"t"`
-	Ref        *uint64             `json:"ref"`
-	ID         string              `json:"id"`
-	Code       schemas.Code        `json:"code"`
-	Message    string              `json:"message"`
-	RetryAfter float64             `json:"retryAfter"`
-	Chat       string              `json:"chat"`
-	Seq        uint64              `json:"seq"`
-	Prev       uint64              `json:"prev"`
-	Duplicate  bool                `json:"duplicate"`
-	User       string              `json:"user"`
-	Session    string              `json:"session"`
-	Heartbeat  int                 `json:"heartbeat"`
-	Expires    time.Time           `json:"expires"`
-	Chats      int                 `json:"chats"`
-	Reset      []schemas.ResetChat `json:"reset"`
-	Change     string              `json:"change"`
+	T          string                            `json:"t"`
+	Ref        *uint64                           `json:"ref"`
+	ID         string                            `json:"id"`
+	Code       schemas.Code                      `json:"code"`
+	Message    string                            `json:"message"`
+	RetryAfter float64                           `json:"retryAfter"`
+	Chat       string                            `json:"chat"`
+	Seq        uint64                            `json:"seq"`
+	Prev       uint64                            `json:"prev"`
+	Duplicate  bool                              `json:"duplicate"`
+	User       string                            `json:"user"`
+	Session    string                            `json:"session"`
+	Heartbeat  int                               `json:"heartbeat"`
+	Expires    time.Time                         `json:"expires"`
+	Chats      int                               `json:"chats"`
+	Reset      []schemas.ResetChat               `json:"reset"`
+	Change     string                            `json:"change"`
+	Marks      []schemas.ReceiptMark             `json:"marks"`
+	Users      map[schemas.User]schemas.Presence `json:"users"`
 	Event      struct {
 		Type string         `json:"type"`
 		ID   string         `json:"id"`

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
@@ -28,6 +29,10 @@ type standIn struct {
 	stored map[string]uint64 // what joined tells; nil: all that was written
 	frozen map[schemas.User]schemas.JoinedAnswer
 	blocks map[schemas.User][]schemas.User
+	hides  map[schemas.User]bool           // what they have read
+	status map[schemas.User]schemas.Status // chosen
+	shown  map[schemas.User]schemas.Presence
+	asOf   time.Time
 	asked  map[string]int // by subject
 }
 
@@ -36,7 +41,8 @@ func newStandIn(t testing.TB, r *rig) *standIn {
 	t.Helper()
 	w := &standIn{t: t, rig: r, conn: r.env.Connect(t, streams.WorkerComponent),
 		roles: map[schemas.Chat]map[schemas.User]schemas.JoinedMember{}, frozen: map[schemas.User]schemas.JoinedAnswer{},
-		blocks: map[schemas.User][]schemas.User{}, stored: map[string]uint64{}, asked: map[string]int{}}
+		blocks: map[schemas.User][]schemas.User{}, hides: map[schemas.User]bool{}, status: map[schemas.User]schemas.Status{},
+		shown: map[schemas.User]schemas.Presence{}, asOf: time.Unix(1_800_000_000, 0).UTC(), stored: map[string]uint64{}, asked: map[string]int{}}
 	w.serveAll()
 	if err := w.conn.Flush(); err != nil {
 		t.Fatal(err)
@@ -53,11 +59,82 @@ func (w *standIn) serveAll() {
 				answer.Members = append(answer.Members, is)
 			}
 		}
+		for _, is := range w.roles[q.Chat] {
+			if is.Role.In() {
+				answer.Count++
+			}
+		}
 		return answer
 	})
 	serve(w, streams.PrivacySubject, func(q schemas.Privacy) any {
-		return schemas.PrivacyAnswer{Blocks: append([]schemas.User{}, w.blocks[q.User]...)}
+		return schemas.PrivacyAnswer{Blocks: append([]schemas.User{}, w.blocks[q.User]...), HidesReads: w.hides[q.User], Status: w.status[q.User]}
 	})
+	serve(w, streams.PresenceSubject, func(q schemas.Users) any {
+		answer := schemas.PresenceAnswer{Users: map[schemas.User]schemas.Presence{}, AsOf: w.asOf}
+		for _, user := range q.Users {
+			answer.Users[user] = schemas.Presence{Status: schemas.Offline}
+			if is, ok := w.shown[user]; ok {
+				answer.Users[user] = is
+			}
+		}
+		return answer
+	})
+}
+
+// setPrivacy has privacy answer what a user lets others see, and tells its edges.
+func (w *standIn) setPrivacy(user string, hides bool, status schemas.Status) {
+	w.t.Helper()
+	u := authUser(w.t, user)
+	w.mu.Lock()
+	w.hides[u], w.status[u] = hides, status
+	w.mu.Unlock()
+	w.notify(u, schemas.Notice{ChatFrame: schemas.ChatFrame{T: schemas.TChat, Chat: schemas.DirectChat(u, u), Change: schemas.ChatPrivacy}, Hidden: true})
+}
+
+// block has privacy answer that a user does not talk with others, and tells its edges.
+func (w *standIn) block(user string, others ...string) {
+	w.t.Helper()
+	w.setBlocks(user, others...)
+	u := authUser(w.t, user)
+	w.notify(u, schemas.Notice{ChatFrame: schemas.ChatFrame{T: schemas.TChat, Chat: schemas.DirectChat(u, u), Change: schemas.ChatBlocked}, Hidden: true})
+}
+
+func (w *standIn) notify(user schemas.User, notice schemas.Notice) {
+	w.t.Helper()
+	data, err := json.Marshal(notice)
+	if err == nil {
+		err = w.conn.Publish(streams.Personal(user), data)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// show has presence answer that a user is so from now on; told, it is told as well.
+func (w *standIn) show(user string, status schemas.Status, told bool) {
+	w.t.Helper()
+	w.mu.Lock()
+	w.asOf = w.asOf.Add(time.Second)
+	w.shown[authUser(w.t, user)] = schemas.Presence{Status: status}
+	asOf := w.asOf
+	w.mu.Unlock()
+	if told {
+		w.tellPresence(user, status, asOf)
+	}
+}
+
+func (w *standIn) tellPresence(user string, status schemas.Status, asOf time.Time) {
+	w.t.Helper()
+	data, err := json.Marshal(schemas.PresenceChange{Presence: schemas.Presence{Status: status}, AsOf: asOf})
+	if err == nil {
+		err = w.conn.Publish(streams.PresenceOf(authUser(w.t, user)), data)
+	}
+	if err == nil {
+		err = w.conn.Flush()
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func serve[Q any](w *standIn, subject string, answer func(Q) any) {
