@@ -63,6 +63,7 @@ $('newest').addEventListener('click', () => session.view.toEnd());
 new ResizeObserver(() => session?.resized()).observe($('log'));
 addEventListener('hashchange', route);
 addEventListener('pagehide', () => session?.leave());
+addEventListener('pageshow', () => session?.parley.wake());
 addEventListener('online', () => session?.parley.wake());
 document.addEventListener('visibilitychange', () => {
   if (document.hidden || !session) return;

@@ -12,6 +12,7 @@ import { expiry } from './fold.js';
 const PAGE_CHATS = 200; // the most one answer holds
 const PAGES_MAX = 10; // past that, old chats appear only when something comes in them
 const RELOAD_MS = 1000; // the least time between two answers
+const LAG_MS = 2000; // after which the server's list has what was said before a session began
 const AGAIN_MS = 10_000; // after an answer that was refused
 const UNNAMED_TRIES = 10; // how often the name of a new group is asked for
 
@@ -23,6 +24,7 @@ export class ChatList extends EventTarget {
   #loadedAt = -RELOAD_MS;
   #timer;
   #unnamedTries = 0;
+  #hasMissed = false; // the next answer may not have all that was said before the session
 
   /**
    * me: the user. ask(frame): resolves with the answer. marks: the user's, see
@@ -59,6 +61,12 @@ export class ChatList extends EventTarget {
   /** Asks the server for the list, soon. */
   reload(ms = this.#loadedAt + RELOAD_MS - performance.now()) {
     this.#timer ??= setTimeout(() => this.#load(), ms);
+  }
+
+  /** A session begins, or something may have been missed: what is not listed yet comes with a second answer. */
+  missed() {
+    this.#hasMissed = true;
+    this.reload();
   }
 
   stop() {
@@ -142,6 +150,8 @@ export class ChatList extends EventTarget {
       if (this.#timer === -1) return;
       this.#timer = undefined;
       this.#again();
+      if (this.#hasMissed) this.reload(LAG_MS);
+      this.#hasMissed = false;
     } catch (error) {
       if (this.#timer === -1) return;
       this.#timer = undefined;

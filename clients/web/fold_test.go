@@ -24,6 +24,7 @@ func TestPageFoldsChanges(t *testing.T) {
 		"tells of a change that was refused":         tellsRefusal,
 		"counts unread messages as the server does":  countsUnread,
 		"keeps the list in the order of activity":    keepsOrderOfList,
+		"asks a second time for the list":            asksListTwice,
 		"begins and ends with chats of its user":     followsChats,
 		"leaves a chat out that was gone on reading": leavesGone,
 	} {
@@ -296,6 +297,19 @@ func keepsOrderOfList(t *testing.T, s *script) {
 	p.say(`{"t":"chat","chat":"group.team","change":"muted"}`)
 	webtest.Until(t, "a title that does not count what is muted", func() string { return webtest.Eval[string](s.tab, `document.title`) },
 		func(got string) bool { return got == "(1) bob · Parley" })
+}
+
+// asksListTwice has a chat stored only after the first answer: no event of it comes live.
+func asksListTwice(t *testing.T, s *script) {
+	p := s.begin(false)
+	s.holdTimers(2000)
+	p.say(`{"t":"chats","ref":%d,"chats":[]}`, p.want("chats").Ref)
+	webtest.Until(t, "the page to wait", s.fireTimers, func(held int) bool { return held == 1 })
+	p.say(`{"t":"chats","ref":%d,"chats":[%s]}`, p.want("chats").Ref, listed("direct.alice.carol", 70, 9, 1, 1, "carol", ""))
+	s.wantRows("bob", "carol 1")
+	if held := s.fireTimers(); held != 0 {
+		t.Error("the list is asked for again and again")
+	}
 }
 
 func followsChats(t *testing.T, s *script) {

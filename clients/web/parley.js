@@ -158,6 +158,11 @@ export class Parley extends EventTarget {
     this.#connection?.end(1000);
   }
 
+  /** The page goes away. A browser that keeps it has it connect again by itself when it is back. */
+  hangUp() {
+    this.#connection?.end(1000);
+  }
+
   /** The network is back, or the person is: wait no longer, unless the server asked to. */
   wake() {
     if (this.#state === 'waiting') this.#endPause('woken');

@@ -9,6 +9,9 @@ import (
 
 	"parley/clients/web/webtest"
 	"parley/schemas"
+
+	"github.com/chromedp/chromedp"
+	"github.com/gorilla/websocket"
 )
 
 // TestPageKeepsTheProtocol plays the server to the page in a real browser: one
@@ -38,6 +41,7 @@ func TestPageKeepsTheProtocol(t *testing.T) {
 		"shows text as it was written":              showsText,
 		"waits as the close code asks":              waitsByCode,
 		"names its user to a proxy":                 namesUser,
+		"hangs up when the page goes away":          hangsUp,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -58,6 +62,24 @@ func namesUser(t *testing.T, s *script) {
 	if p = s.accept(); p.cookie != want {
 		t.Errorf("the next handshake has the cookies %q, want %q", p.cookie, want)
 	}
+}
+
+// hangsUp has a browser keep the page for the way back: its user is gone all the same.
+func hangsUp(t *testing.T, s *script) {
+	p := s.begin(false, item(10, 0, "bob", "b1", "one"))
+	p.wantMark("read", chat, 10)
+	s.tab.Do("leave the page", chromedp.Navigate("about:blank"))
+	_ = p.socket.SetReadDeadline(time.Now().Add(frameWithin))
+	for {
+		if _, _, err := p.socket.ReadMessage(); err != nil {
+			if !websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseNoStatusReceived, websocket.CloseGoingAway) {
+				t.Errorf("the connection ends with %v", err)
+			}
+			break
+		}
+	}
+	webtest.Eval[bool](s.tab, `history.back(), true`)
+	s.accept().want("hello")
 }
 
 func resumes(t *testing.T, s *script) {

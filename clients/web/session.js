@@ -190,7 +190,7 @@ export class Session {
 
   /** What was asked for may be old. */
   missed() {
-    this.list.reload();
+    this.list.missed();
     this.presence.again();
     this.#askReceipts();
   }
@@ -273,10 +273,11 @@ export class Session {
     save(`parley.marks.${this.user}`, this.parley.marks);
   }
 
-  /** The page goes away, perhaps for good. */
+  /** The page goes away, perhaps for good: nobody is to be seen as there whose page a browser only keeps. */
   leave() {
     this.parley.marks.flush();
     this.save();
+    this.parley.hangUp();
   }
 
   showState({ state, message }) {

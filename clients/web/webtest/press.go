@@ -60,7 +60,7 @@ func (tab *Tab) press(what, find string) {
 	Until(tab.t, what+" to be pressed", func() bool {
 		return Eval[bool](tab, fmt.Sprintf(`(() => {
 			const it = %s;
-			if (!it || it.disabled || it.getClientRects().length === 0) return false;
+			if (!it || it.matches(':disabled') || it.getClientRects().length === 0) return false;
 			it.click();
 			return true;
 		})()`, find))
