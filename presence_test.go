@@ -32,8 +32,10 @@ func (c *talker) presenceOf(user string) schemas.Presence {
 }
 
 func TestPresenceOfUsersAndTheirSessions(t *testing.T) {
-	t.Parallel()
-	d := startDev(t, "")
+	onBothStores(t, presenceOfUsersAndTheirSessions)
+}
+
+func presenceOfUsersAndTheirSessions(t *testing.T, d *devServer) {
 	alice := d.talk(t, "alice")
 	if f := alice.done(`{"t":"watch","users":["bob","carol","alice"]}`); len(f.Users) != 3 || alice.presenceOf("bob") != (schemas.Presence{Status: schemas.Offline}) {
 		t.Errorf("got %v", f)

@@ -4,8 +4,23 @@ import (
 	"fmt"
 	"testing"
 
+	"parley/deploy/cassandra/cassandratest"
 	"parley/schemas"
 )
+
+// onBothStores runs a test on a server with each of the permanent stores.
+func onBothStores(t *testing.T, test func(*testing.T, *devServer)) {
+	t.Parallel()
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		test(t, startDev(t, "", "--user-rate=0"))
+	})
+	t.Run("Cassandra", func(t *testing.T) {
+		t.Parallel()
+		address := cassandratest.Shared(t)
+		test(t, startDev(t, "", "--user-rate=0", "--store=cql://"+address+"/"+cassandratest.Keyspace(t, address)))
+	})
+}
 
 // marked waits for a receipt frame of a chat that names a user with at least these
 // marks; delivered may have come as read, which implies it.
@@ -56,9 +71,9 @@ func (c *talker) listed(chat string, unread, read, delivered uint64) {
 	})
 }
 
-func TestReceiptsFromTheFrameToTheRow(t *testing.T) {
-	t.Parallel()
-	d := startDev(t, "")
+func TestReceiptsFromTheFrameToTheRow(t *testing.T) { onBothStores(t, receiptsFromTheFrameToTheRow) }
+
+func receiptsFromTheFrameToTheRow(t *testing.T, d *devServer) {
 	alice, phone, laptop := d.talk(t, "alice"), d.talk(t, "bob"), d.talk(t, "bob")
 	const chat = "direct.alice.bob"
 	first, second := alice.send(chat, "one"), alice.send(chat, "two")
@@ -116,8 +131,10 @@ func TestReceiptsFromTheFrameToTheRow(t *testing.T) {
 // TestReadReceiptsAreSwitchedOffBothWays: who hides what it has read is not told what
 // others have; its own sessions and its unread counts go on.
 func TestReadReceiptsAreSwitchedOffBothWays(t *testing.T) {
-	t.Parallel()
-	d := startDev(t, "")
+	onBothStores(t, readReceiptsAreSwitchedOffBothWays)
+}
+
+func readReceiptsAreSwitchedOffBothWays(t *testing.T, d *devServer) {
 	alice, bob, laptop := d.talk(t, "alice"), d.talk(t, "bob"), d.talk(t, "bob")
 	const chat = "direct.alice.bob"
 	bob.done(`{"t":"profile.set","readReceipts":false}`)
@@ -160,9 +177,9 @@ func TestReadReceiptsAreSwitchedOffBothWays(t *testing.T) {
 
 // TestLargeGroupsTellLess: over 32 members not what was delivered, over 256 nothing
 // live; what was read is kept in all of them.
-func TestLargeGroupsTellLess(t *testing.T) {
-	t.Parallel()
-	d := startDev(t, "", "--user-rate=0")
+func TestLargeGroupsTellLess(t *testing.T) { onBothStores(t, largeGroupsTellLess) }
+
+func largeGroupsTellLess(t *testing.T, d *devServer) {
 	alice, bob, laptop := d.talk(t, "alice"), d.talk(t, "bob"), d.talk(t, "bob")
 	for _, group := range []struct {
 		id                     string

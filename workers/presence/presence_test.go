@@ -215,7 +215,15 @@ func id(t testing.TB, name string) schemas.ID {
 
 func TestChangesAreTold(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, streamstest.Options{})
+	for name, nodes := range map[string]int{"by one node": 1, "by a cluster": 3} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testChanges(t, newWorld(t, streamstest.Options{Nodes: nodes}))
+		})
+	}
+}
+
+func testChanges(t *testing.T, w *world) {
 	w.start()
 	w.watch("ann")
 	w.put("ann", "phone", schemas.Online, "75s")
@@ -274,7 +282,7 @@ func TestLastSeenIsKept(t *testing.T) {
 // TestKilledEdgesUsersGo: nobody writes the keys again.
 func TestKilledEdgesUsersGo(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, streamstest.Options{})
+	w := newWorld(t, streamstest.Options{Nodes: 3})
 	w.start()
 	w.watch("ann", "bea")
 	w.put("ann", "phone", schemas.Online, "2s")

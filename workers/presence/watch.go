@@ -225,10 +225,14 @@ func (w *Worker) lookForDue(ctx context.Context) {
 		return
 	}
 	users := slices.Collect(maps.Keys(due))
-	live := make(map[schemas.ID]struct{})
+	type sessionOf struct {
+		user schemas.User
+		id   schemas.ID
+	}
+	live := make(map[sessionOf]struct{})
 	err := w.bucket.Sessions(ctx, users, func(key streams.SessionKey) {
 		if !key.Ended {
-			live[key.Session] = struct{}{}
+			live[sessionOf{key.User, key.Session}] = struct{}{}
 			w.put(key)
 		}
 	})
@@ -239,7 +243,7 @@ func (w *Worker) lookForDue(ctx context.Context) {
 	asOf := w.roster.readUpTo()
 	for user, sessions := range due {
 		for _, id := range sessions {
-			if _, ok := live[id]; ok {
+			if _, ok := live[sessionOf{user, id}]; ok {
 				continue
 			}
 			c, changed, last := w.roster.end(user, id, asOf)

@@ -50,7 +50,12 @@ func user(name string) schemas.User {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	env := streamstest.Start(t, streamstest.Options{NoSync: true})
+	return newWorldOn(t, 1)
+}
+
+func newWorldOn(t testing.TB, nodes int) *world {
+	t.Helper()
+	env := streamstest.Start(t, streamstest.Options{NoSync: true, Nodes: nodes})
 	return &world{Env: env, t: t, store: workerstest.OpenStore(t), edge: env.Connect(t, streams.EdgeComponent), chat: schemas.DirectChat(alice, bob)}
 }
 
@@ -138,7 +143,15 @@ func (w *world) wantNothingLeft() {
 
 func TestMarksBecomeRows(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	for name, nodes := range map[string]int{"one node": 1, "a cluster": 3} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testMarks(t, newWorldOn(t, nodes))
+		})
+	}
+}
+
+func testMarks(t *testing.T, w *world) {
 	w.say(5)
 	workerstest.PersistAll(t, w.Env, w.store)
 	w.start(w.store)
