@@ -13,6 +13,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gorilla/websocket"
+
+	"parley/schemas"
 )
 
 const (
@@ -46,7 +50,7 @@ func findCommands(t *testing.T) (folders []string) {
 // shellBlock is a fenced block of a page: commands, and what is shown of their output.
 type shellBlock struct {
 	line int
-	kind string // sh, sh watch, sh consumer or go
+	kind string // sh, sh watch, sh consumer, go, or json and who says it
 	text string
 }
 
@@ -57,7 +61,7 @@ func readShellBlocks(t *testing.T) (blocks []shellBlock) {
 		t.Fatal(err)
 	}
 	doc := string(data)
-	fence := regexp.MustCompile("(?ms)^```(sh|sh watch|sh consumer|go)\n(.*?)\n```$")
+	fence := regexp.MustCompile("(?ms)^```(sh|sh watch|sh consumer|go|json [a-z]+)\n(.*?)\n```$")
 	for _, at := range fence.FindAllStringSubmatchIndex(doc, -1) {
 		blocks = append(blocks, shellBlock{1 + strings.Count(doc[:at[0]], "\n"), doc[at[2]:at[3]], doc[at[4]:at[5]]})
 	}
@@ -81,14 +85,17 @@ func TestIntegratePageIsTrue(t *testing.T) {
 			p.buildConsumer(block.text)
 		case "sh watch": // what it shows comes with the next block
 			watch = p.startWatch(block)
+			continue
 		case "sh consumer":
 			p.runConsumer(block)
 		case "sh":
 			commands += p.runCommands(block)
-			if watch != nil {
-				watch.want()
-				watch = nil
-			}
+		default:
+			p.sayFrames(block)
+		}
+		if watch != nil {
+			watch.want()
+			watch = nil
 		}
 	}
 	if commands < 10 {
@@ -105,13 +112,15 @@ type shellPage struct {
 	env     []string
 	prelude string // commands that set variables for those after them
 	program string // the page's, built
+
+	talkers map[string]*websocket.Conn // sessions that the page's frames are said in
 }
 
 func newShellPage(t *testing.T) *shellPage {
 	t.Helper()
 	folders := findCommands(t)
 	d := startDev(t, "", "--shards=8")
-	p := &shellPage{t: t, server: d, dir: filepath.Dir(d.data)}
+	p := &shellPage{t: t, server: d, dir: filepath.Dir(d.data), talkers: map[string]*websocket.Conn{}}
 	bin := t.TempDir()
 	self, err := os.Executable()
 	if err != nil {
@@ -300,5 +309,35 @@ func (p *shellPage) runConsumer(block shellBlock) {
 	var exit *exec.ExitError
 	if err := cmd.Wait(); !errors.As(err, &exit) || stderr.Len() > 0 {
 		p.t.Errorf("%s:%d: the program: %v\n%s", integrateFile, p.line, err, stderr.String())
+	}
+}
+
+// sayFrames says frames in the session of the user that a block names, each a line;
+// a hello opens it.
+func (p *shellPage) sayFrames(block shellBlock) {
+	p.t.Helper()
+	user := strings.TrimPrefix(block.kind, "json ")
+	for frame := range strings.Lines(block.text) {
+		opens := strings.HasPrefix(frame, `{"t":"hello"`)
+		if opens {
+			frame = strings.Replace(frame, "<token>", p.server.token(p.t, user), 1)
+			dialer := websocket.Dialer{Subprotocols: []string{schemas.Subprotocol}}
+			conn, _, err := dialer.Dial("ws"+strings.TrimPrefix(p.server.url, "http")+"/v1/ws", nil)
+			if err != nil {
+				p.t.Fatalf("%s:%d: dial: %v", integrateFile, p.line, err)
+			}
+			p.t.Cleanup(func() { conn.Close() })
+			p.talkers[user] = conn
+		}
+		conn := p.talkers[user]
+		if err := conn.WriteMessage(websocket.TextMessage, []byte(frame)); err != nil {
+			p.t.Fatalf("%s:%d: %v", integrateFile, p.line, err)
+		}
+		if !opens {
+			continue
+		}
+		if _, answer, err := conn.ReadMessage(); err != nil || !strings.HasPrefix(string(answer), `{"t":"welcome"`) {
+			p.t.Fatalf("%s:%d: hello is answered by %s, %v", integrateFile, p.line, answer, err)
+		}
 	}
 }
