@@ -22,3 +22,10 @@ func TestBrowserWindowsShareAGroup(t *testing.T) {
 	t.Parallel()
 	webtest.Groups(t, startDev(t, "").url)
 }
+
+// TestBrowserWindowsShowReceiptsAndPresence has ticks, badges, settings and who is
+// there follow what people do on the whole server.
+func TestBrowserWindowsShowReceiptsAndPresence(t *testing.T) {
+	t.Parallel()
+	webtest.Receipts(t, startDev(t, "").url)
+}

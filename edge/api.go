@@ -85,8 +85,8 @@ func (e *Edge) answerAPI(w http.ResponseWriter, r *http.Request, handle func(con
 	}
 	readAt := e.now()
 	if r.Method != http.MethodPost { // GET, and HEAD, which is served as one
-		if wait, ok := e.reads.take(identity.User, readAt); !ok {
-			return apiAnswer{}, &schemas.Error{Code: schemas.RateLimited, Message: "too many requests", RetryAfter: max(wait.Seconds(), 0.01)}
+		if err := e.takeRead(identity.User, readAt); err != nil {
+			return apiAnswer{}, err
 		}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), streams.PublishWithin+requestWithin)

@@ -52,7 +52,7 @@ type Config struct {
 	Auth           AuthConfig            // which tokens are taken
 	Origins        []string              // allowed beside the server's own, like https://chat.example.com; default: none
 	SessionsMax    int                   // default: 5000
-	UserRate       float64               // messages, and reading HTTP requests, a second and user; negative: no limit; default: 20
+	UserRate       float64               // messages, and as many reading HTTP requests and questions of presence, a second and user; negative: no limit; default: 20
 	UserBurst      int                   // default: 3 seconds of UserRate
 	AddressRate    float64               // handshakes a second and address; negative: no limit; default: 20
 	TrustedProxies []netip.Prefix        // whose X-Forwarded-For names the client; default: none
@@ -152,7 +152,7 @@ type Edge struct {
 	upgrader  websocket.Upgrader
 	addresses *addresses
 	sends     *limits[schemas.User] // however a user sends
-	reads     *limits[schemas.User] // HTTP requests that only read
+	reads     *limits[schemas.User] // HTTP requests that only read, and presence
 	hintLimit *rate.Limiter
 	loads     loadList
 	marks     marks

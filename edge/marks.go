@@ -84,6 +84,9 @@ func (e *Edge) handleMark(s *session, frame schemas.Frame) *schemas.Error {
 	if _, err := e.memberOf(s.user, asked.Chat); err != nil {
 		return err
 	}
+	if !s.user.getPrivacy().known {
+		return unknownPrivacy(s.user.name) // resync tells when it is known, and marks are sent again
+	}
 	a := e.audienceIn(s.user, asked.Chat)
 	if a == nil {
 		return notMember(s.user.name, asked.Chat) // its group has just ended
@@ -229,8 +232,8 @@ func (e *Edge) lookUpOne(ctx context.Context, u *user, asked *markAsked, ends ma
 		}
 	}
 	if asked.Seq > ends[asked.Chat] { // a replica may lag, and the log forgets
-		if wait, ok := e.reads.take(u.name, e.now()); !ok {
-			return &schemas.Error{Code: schemas.RateLimited, Message: "too many marks of chats whose end is not known", RetryAfter: wait.Seconds()}
+		if err := e.takeRead(u.name, e.now()); err != nil {
+			return err
 		}
 		end, err := e.endOf(ctx, asked.Chat)
 		if err != nil {

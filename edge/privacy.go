@@ -34,6 +34,11 @@ func (p privacy) blocks(other schemas.User) bool {
 	return blocked
 }
 
+// unknownPrivacy refuses what could tell somebody what a user wants to be hidden.
+func unknownPrivacy(name schemas.User) *schemas.Error {
+	return &schemas.Error{Code: schemas.Unavailable, Message: "no worker has told yet what " + name.String() + " lets others see", RetryAfter: 1}
+}
+
 func (u *user) getPrivacy() privacy {
 	u.mu.Lock()
 	defer u.mu.Unlock()

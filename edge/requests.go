@@ -115,7 +115,7 @@ func (e *Edge) readAfter(ctx context.Context, chat schemas.Chat, after, last uin
 
 // handleAsk hands a request on to the service that answers it.
 func (e *Edge) handleAsk(ctx context.Context, s *session, frame schemas.Frame) *schemas.Error {
-	if changesGroups(frame.T) { // each is an event for every member
+	if changesGroups(frame.T) || frame.T == schemas.TStatus { // each is told to every member, or to all who watch
 		if err := e.takeSend(s.user.name, e.now()); err != nil {
 			return err
 		}

@@ -52,6 +52,15 @@ func (e *Edge) takeSend(from schemas.User, now time.Time) *schemas.Error {
 	return nil
 }
 
+// takeRead takes one from the rate of what a user asks, where each costs a worker or
+// the log's leader something.
+func (e *Edge) takeRead(user schemas.User, now time.Time) *schemas.Error {
+	if wait, ok := e.reads.take(user, now); !ok {
+		return &schemas.Error{Code: schemas.RateLimited, Message: "too many requests: a user may make " + formatRate(e.cfg.UserRate) + " a second", RetryAfter: max(wait.Seconds(), 0.01)}
+	}
+	return nil
+}
+
 // publish hands what a member sends to its chat's log, and calls done with the
 // outcome. It does not where it refuses, or where found is the ack of an earlier try.
 func (e *Edge) publish(ctx context.Context, from schemas.User, m member, send *schemas.Send, readAt time.Time, done func(streams.PubAck, *schemas.Error)) (found streams.PubAck, refused *schemas.Error) {

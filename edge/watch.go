@@ -43,6 +43,9 @@ type watching struct {
 
 // handlePresence answers a question about users.
 func (e *Edge) handlePresence(ctx context.Context, s *session, frame schemas.Frame) *schemas.Error {
+	if err := e.takeRead(s.user.name, e.now()); err != nil {
+		return err
+	}
 	return e.request(s, frame.Ref, func() (wireFrame, *schemas.Error) {
 		answer, err := e.askPresence(ctx, s.user, frame.Users.Users)
 		if err != nil {
@@ -63,7 +66,7 @@ var offline = schemas.Presence{Status: schemas.Offline}
 func (e *Edge) askPresence(ctx context.Context, u *user, users []schemas.User) (*schemas.PresenceAnswer, *schemas.Error) {
 	private := u.getPrivacy()
 	if !private.known {
-		return nil, &schemas.Error{Code: schemas.Unavailable, Message: "no worker has told yet with whom " + u.name.String() + " does not talk", RetryAfter: 1}
+		return nil, unknownPrivacy(u.name)
 	}
 	asked := slices.DeleteFunc(slices.Clone(users), private.blocks)
 	answer := &schemas.PresenceAnswer{Users: make(map[schemas.User]schemas.Presence, len(users))}
@@ -84,6 +87,9 @@ func (e *Edge) askPresence(ctx context.Context, u *user, users []schemas.User) (
 
 // handleWatch has a session be told of changes, and answers with how it is now.
 func (e *Edge) handleWatch(ctx context.Context, s *session, frame schemas.Frame) *schemas.Error {
+	if err := e.takeRead(s.user.name, e.now()); err != nil {
+		return err
+	}
 	users := frame.Users.Users
 	added, refused := s.watching.add(users)
 	if refused != nil {
