@@ -17,7 +17,7 @@ const (
 	// says more, and clients send theirs again.
 	marksMax = 1 << 16
 	// looksMax bounds a user's marks that wait until the ends of their chats are known.
-	looksMax = 2 * schemas.ResumeChatsMax
+	looksMax = 2048
 	// lookWithin bounds one look at the ends of chats.
 	lookWithin = 5 * time.Second
 )

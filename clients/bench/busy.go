@@ -114,22 +114,32 @@ func (b *busyLoad) sendLoop(ctx context.Context) error {
 func (b *busyLoad) takeLoop(s *session) error {
 	for {
 		k, payload, err := s.next()
+		if err == nil {
+			err = b.take(s, k, payload)
+		}
 		switch {
 		case err != nil && isClosed(err):
 			return nil
 		case err != nil:
 			return err
-		case k == kindEvent:
-			b.delivered.Add(1)
-		case k == kindAck:
-			ref, ok := numberAfter(payload, refName)
-			if !ok || ref < refBase || ref >= refBase+busySlots {
-				return fmt.Errorf("%s got an ack of nothing that was sent: %.200s", s.user, payload)
-			}
-			b.record(b.origin.Add(time.Duration(b.sentAt[ref-refBase].Load())))
-			b.acked.Add(1)
 		}
 	}
+}
+
+// take counts one frame.
+func (b *busyLoad) take(s *session, k kind, payload []byte) error {
+	switch k {
+	case kindEvent:
+		b.delivered.Add(1)
+	case kindAck:
+		ref, ok := numberAfter(payload, refName)
+		if !ok || ref < refBase || ref >= refBase+busySlots {
+			return fmt.Errorf("%s got an ack of nothing that was sent: %.200s", s.user, payload)
+		}
+		b.record(b.origin.Add(time.Duration(b.sentAt[ref-refBase].Load())))
+		b.acked.Add(1)
+	}
+	return nil
 }
 
 // drain waits until all that was sent is acknowledged, and has come to both users.

@@ -37,6 +37,13 @@ func bucketEnd(bucket int) time.Duration {
 	return time.Duration(us) * time.Microsecond
 }
 
+// merge adds what another has counted.
+func (h *histogram) merge(other *histogram) {
+	for i := range h.counts {
+		h.counts[i].Add(other.counts[i].Load())
+	}
+}
+
 func (h *histogram) count() (n uint64) {
 	for i := range h.counts {
 		n += h.counts[i].Load()

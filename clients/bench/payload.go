@@ -23,6 +23,8 @@ const (
 	kindResumed
 	kindError
 	kindResync
+	kindReceipt
+	kindPresence
 )
 
 // The server writes t first: a kind is a prefix.
@@ -40,6 +42,8 @@ var kinds = [...]struct {
 	{[]byte(`{"t":"resumed"`), kindResumed},
 	{[]byte(`{"t":"error"`), kindError},
 	{[]byte(`{"t":"resync"`), kindResync},
+	{[]byte(`{"t":"receipt"`), kindReceipt},
+	{[]byte(`{"t":"presence"`), kindPresence},
 }
 
 func kindOf(payload []byte) kind {

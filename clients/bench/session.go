@@ -34,8 +34,9 @@ type session struct {
 	reader  frameReader
 	lastSeq uint64 // of the one chat that a workload gives a session
 	// lastSeqs has those of each chat, where a session has many of them; else nil.
-	lastSeqs map[string]*uint64
-	welcomed time.Duration // from the hello to the welcome
+	lastSeqs  map[string]*uint64
+	saidHello time.Time     // just before it was written
+	welcomed  time.Duration // from the hello to the welcome
 
 	mu sync.Mutex // held during a write
 }
@@ -164,7 +165,7 @@ func (s *session) hello(token, resume string) error {
 		resume = `,"resume":` + resume
 	}
 	hello := fmt.Appendf(nil, `{"t":"hello","token":%q%s}`, token, resume)
-	said := time.Now()
+	s.saidHello = time.Now()
 	if err := s.write(appendMasked(nil, opText, hello)); err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func (s *session) hello(token, resume string) error {
 	if k != kindWelcome {
 		return fmt.Errorf("the server answers %.200s", payload)
 	}
-	s.welcomed = time.Since(said)
+	s.welcomed = time.Since(s.saidHello)
 	return nil
 }
 
