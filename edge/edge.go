@@ -7,6 +7,11 @@
 // event from the log goes liveLoop.handleMessage → handleStored → tell → deliver →
 // fanoutLoop.passOnce → flush. What workers answer goes dispatch → handleAsk → forward.
 //
+// How far a user has got goes handleMark → takeMark → tellMarks into the stream of marks,
+// and what that republishes goes handleReceipt → tellReceipts to the others. Who is
+// online goes sweepOnce → presence.write into the bucket; what a worker makes of it goes
+// handleChange → applyPresence to the sessions that watch.
+//
 // Whom an event is for is an audience: the sessions of a user, for its direct
 // chats, or those of a group's members here. Who is in a group is loaded when a user
 // connects (loadUser), begins with word of it (added), and ends with the group's own
