@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/nats-io/nats.go"
 
 	"parley/schemas"
+	"parley/streams"
 )
 
 const (
@@ -237,7 +239,8 @@ func (p *shellPage) startWatch(block shellBlock) *shellWatch {
 	lines := p.startLines(cmd)
 	for lines.Scan() {
 		w.output.WriteString(lines.Text() + "\n")
-		if strings.Contains(lines.Text(), "Subscribing on") {
+		if _, pattern, ok := strings.Cut(lines.Text(), "Subscribing on "); ok {
+			p.awaitSubscription(strings.TrimSpace(pattern))
 			break
 		}
 	}
@@ -248,6 +251,24 @@ func (p *shellPage) startWatch(block shellBlock) *shellWatch {
 		w.rest <- cmd.Wait()
 	}()
 	return w
+}
+
+// awaitSubscription waits until NATS has it: the command says so before.
+func (p *shellPage) awaitSubscription(pattern string) {
+	p.t.Helper()
+	passwords, err := streams.LoadOrCreatePasswords(p.server.data)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	conn, err := nats.Connect("nats://"+p.server.nats, nats.UserInfo(string(streams.AdminComponent), passwords.Of(streams.AdminComponent)))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer conn.Close()
+	eventually(p.t, "NATS has the subscription "+pattern, func() bool {
+		reply, err := conn.Request("$SYS.REQ.SERVER.PING.SUBSZ", []byte(`{"account":"PARLEY","subscriptions":true,"limit":10000}`), commandWithin)
+		return err == nil && bytes.Contains(bytes.ReplaceAll(reply.Data, []byte(`\u003e`), []byte(">")), []byte(`"subject":"`+pattern+`"`))
+	})
 }
 
 func (w *shellWatch) want() {
