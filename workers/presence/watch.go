@@ -190,7 +190,9 @@ func (w *Worker) confirmEnded(ctx context.Context) {
 	}
 	users := slices.Collect(maps.Keys(w.ended))
 	if err := w.bucket.Sessions(ctx, users, w.putDoubtful); err != nil {
-		w.log.Warn("look for other sessions", "users", len(users), "err", err)
+		if ctx.Err() == nil {
+			w.log.Warn("look for other sessions", "users", len(users), "err", err)
+		}
 		return // at the next check again
 	}
 	clear(w.ended)
@@ -237,7 +239,9 @@ func (w *Worker) lookForDue(ctx context.Context) {
 		}
 	})
 	if err != nil {
-		w.log.Warn("look for sessions whose time is over", "users", len(users), "err", err)
+		if ctx.Err() == nil {
+			w.log.Warn("look for sessions whose time is over", "users", len(users), "err", err)
+		}
 		return
 	}
 	asOf := w.roster.readUpTo()
