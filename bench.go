@@ -17,7 +17,7 @@ import (
 
 // benchCommand measures a server.
 type benchCommand struct {
-	Workloads []string      `arg:"" optional:"" help:"Loads to run: ceiling, direct, fanout, group, latency, history, idle, storm, replicas, restart, persist, pages, connect, chats, create; without any, all. Those from replicas on start servers of their own."`
+	Workloads []string      `arg:"" optional:"" help:"Loads to run: ceiling, direct, fanout, group, latency, receipts, history, idle, storm, replicas, restart, persist, pages, connect, chats, create, presence; without any, all. Those from replicas on start servers of their own."`
 	Duration  time.Duration `help:"Of each measurement; 0: 10s, and 60s of persist; with --short 1s, and 6s." default:"0"`
 	Short     bool          `help:"A tenth of each size, and less of restart's, to see that it works."`
 	TextBytes int           `help:"Bytes of text in each message." default:"64"`
@@ -44,7 +44,7 @@ func (c *benchCommand) Run(p *process) error {
 		config.StoreCPU = func() (float64, error) { return processCPU(c.StorePID) }
 	}
 	if c.Addr == "" {
-		config.Start, config.StartLog = startBenchServer, startBenchLog
+		config.Start, config.StartLog, config.StartWorker = startBenchServer, startBenchLog, startBenchWorker
 		return bench.Run(p.ctx, config)
 	}
 	secret, err := loadOrCreateSecret(c.Data, "")

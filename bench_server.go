@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,13 +22,17 @@ import (
 	"parley/streams"
 )
 
-const benchStopWithin = 30 * time.Second
+const (
+	benchStopWithin       = 30 * time.Second
+	defaultBenchHeartbeat = 30 * time.Second
+)
 
 // benchServer is this program started again, so that its CPU time and memory are its own.
 type benchServer struct{ process *exec.Cmd }
 
-// startBenchChild returns once the program has said that it is ready, with what it said.
-func startBenchChild(ctx context.Context, logLevel string, args ...string) (s benchServer, ready string, err error) {
+// startBenchChild returns once the program has said that it is ready, with what it
+// said. Its environment is this one's and env.
+func startBenchChild(ctx context.Context, logLevel string, env []string, args ...string) (s benchServer, ready string, err error) {
 	program, err := os.Executable()
 	if err != nil {
 		return s, "", fmt.Errorf("find this program: %w", err)
@@ -36,6 +41,7 @@ func startBenchChild(ctx context.Context, logLevel string, args ...string) (s be
 	s.process.Cancel = func() error { return s.process.Process.Signal(syscall.SIGTERM) }
 	s.process.WaitDelay = benchStopWithin
 	s.process.Stderr = os.Stderr
+	s.process.Env = append(os.Environ(), env...)
 	stdout, err := s.process.StdoutPipe()
 	if err == nil {
 		err = s.process.Start()
@@ -80,9 +86,10 @@ func startBenchServer(ctx context.Context, options bench.StartOptions) (*bench.T
 	if storeURL == "" {
 		storeURL = sqliteURL(dir)
 	}
-	server, url, err := startBenchChild(ctx, "warn", "dev", "--listen=127.0.0.1:0", "--admin="+admin, "--nats-listen=127.0.0.1:0",
+	heartbeat := cmp.Or(options.Heartbeat, defaultBenchHeartbeat)
+	server, url, err := startBenchChild(ctx, "warn", nil, "dev", "--listen=127.0.0.1:0", "--admin="+admin, "--nats-listen=127.0.0.1:0",
 		"--data="+dir, "--store="+storeURL, "--nats-nodes="+strconv.Itoa(options.NATSNodes), "--shards="+strconv.Itoa(options.Shards), "--max-age="+options.MaxAge.String(),
-		"--max-sessions="+strconv.Itoa(options.SessionsMax), "--user-rate=0", "--address-rate=0")
+		"--max-sessions="+strconv.Itoa(options.SessionsMax), "--user-rate=0", "--address-rate=0", "--heartbeat="+heartbeat.String())
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -133,7 +140,7 @@ func startBenchLog(ctx context.Context, options bench.LogOptions) (*bench.LogSer
 	if err != nil {
 		return nil, err
 	}
-	server, url, err := startBenchChild(ctx, "error", "log", "--listen=127.0.0.1:0", "--admin="+admin, "--data="+options.Dir, "--sync-interval="+options.Sync)
+	server, url, err := startBenchChild(ctx, "error", nil, "log", "--listen=127.0.0.1:0", "--admin="+admin, "--data="+options.Dir, "--sync-interval="+options.Sync)
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +157,22 @@ func startBenchLog(ctx context.Context, options bench.LogOptions) (*bench.LogSer
 		AdminURL: "http://" + admin, Worker: connect(streams.WorkerComponent), Edge: connect(streams.EdgeComponent),
 		Stop: server.stop, Kill: server.kill,
 	}, nil
+}
+
+// startBenchWorker starts workers at a NATS server that startBenchLog has started.
+func startBenchWorker(ctx context.Context, options bench.WorkerOptions) (*bench.WorkerServer, error) {
+	admin, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	nats := options.Log.Worker
+	password := nats.Component.PasswordVariable() + "=" + nats.Password
+	server, url, err := startBenchChild(ctx, "warn", []string{password}, "worker", "--admin="+admin, "--only="+options.Only,
+		"--nats="+strings.Join(nats.URLs, ","), "--store="+options.Store)
+	if err != nil {
+		return nil, err
+	}
+	return &bench.WorkerServer{AdminURL: url, Stop: server.stop}, nil
 }
 
 // logCommand runs the NATS server of a dev server and nothing else.

@@ -38,6 +38,14 @@ func TestBenchWorkloadsGiveTheirResults(t *testing.T) {
 			"sqlite, 50 chats of 20 messages, limit 50", "sqlite, 50 chats of 20 messages, limit 200"}, []string{"chats in the store alone"}},
 		{"create", nil, []string{"sqlite, 100 members online"},
 			[]string{"groups", "last member told, of half of them", "at worst", "last member sent the first event, at worst"}},
+		{"receipts", nil, []string{"busy, 10 pairs, 20/s each, no receipts", "busy, 10 pairs, 20/s each, delivered and read at once",
+			"quiet, 200 pairs, 0.5/s each, no receipts", "quiet, 200 pairs, 0.5/s each, delivered and read at once",
+			"quiet, 200 pairs, 0.5/s each, no receipts", "quiet, 200 pairs, 0.5/s each, delivered and read 1s later"},
+			[]string{"marks published", "receipt frames", "rows", "marks before their event was stored"}},
+		{"presence", nil, []string{"1000 keys", "5000 keys, of NATS and a worker alone", "5000 keys that nobody writes again", "sqlite, 1000 sessions",
+			"sqlite, status, told to 10 watchers", "sqlite, connect, told to 10 watchers", "sqlite, end of a connection, told to 10 watchers",
+			"sqlite, 500 users, half gone, from the store", "sqlite, 500 users, half gone, remembered", "sqlite, 1000 sessions closed"},
+			[]string{"messages left", "after"}},
 	} {
 		t.Run(tc.workload, func(t *testing.T) {
 			t.Parallel()
@@ -64,6 +72,17 @@ func TestBenchWorkloadsGiveTheirResults(t *testing.T) {
 				// Groups and blocks: who asks for neither had a session beside it.
 				if asked := figure(t, last, "requests to workers, of each"); asked != 2 {
 					t.Errorf("%s: %v requests to workers for each, want 2", last.Case, asked)
+				}
+			case "receipts":
+				// Of each message, what was delivered and what was read later are two.
+				if marks := figure(t, last, "marks published"); marks < 1 {
+					t.Errorf("%s: %v marks of a message", last.Case, marks)
+				}
+			case "presence":
+				for _, r := range []bench.Result{results[2], last} {
+					if left := figure(t, r, "messages left"); left != 0 {
+						t.Errorf("%s: the bucket has %v messages", r.Case, left)
+					}
 				}
 			case "chats":
 				if stored := figure(t, last, "chats in the store alone"); stored < 25 {

@@ -347,3 +347,80 @@ func TestSessionIsToldOfItsGroupInAnyOrder(t *testing.T) {
 		}
 	}
 }
+
+func TestKeysAreWrittenAsEdgesWriteThem(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ heartbeat, ttl, every time.Duration }{
+		{heartbeat, 75 * time.Second, 12 * time.Second},
+		{heartbeatShort, 15 * time.Second, 2 * time.Second},
+		{time.Second, 3 * time.Second, time.Second},
+	} {
+		if ttl, every := keyTTL(tc.heartbeat), keyEvery(tc.heartbeat); ttl != tc.ttl || every != tc.every {
+			t.Errorf("heartbeat %s: keys live %s and are written every %s, want %s and %s", tc.heartbeat, ttl, every, tc.ttl, tc.every)
+		}
+	}
+}
+
+func TestReceiverTellsWhatEdgesTake(t *testing.T) {
+	t.Parallel()
+	here, there := net.Pipe()
+	defer here.Close()
+	defer there.Close()
+	alice, bob := testUser(t, "alice"), testUser(t, "bob")
+	p := newReceiptPair(&receiptLoad{}, &session{user: alice}, &session{user: bob, net: here})
+	told := make(chan error, 1)
+	go func() { told <- p.tell(1099511627780) }()
+	for _, want := range []schemas.Type{schemas.TDelivered, schemas.TRead} {
+		frame := make([]byte, 256)
+		n, err := there.Read(frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := decodeClientFrame(t, frame[:n])
+		if f.T != want || f.Ref.Present || f.Mark == nil || f.Mark.Seq != 1099511627780 || f.Mark.Chat != schemas.DirectChat(alice, bob) {
+			t.Errorf("it tells %+v, want %s", f, want)
+		}
+	}
+	if err := <-told; err != nil || p.got.Load() != 1099511627780 {
+		t.Errorf("told %v, it got %d", err, p.got.Load())
+	}
+	for frame, want := range map[string]kind{
+		`{"t":"receipt","chat":"direct.alice.bob","marks":[]}`: kindReceipt, `{"t":"receipts","ref":1}`: kindOther, `{"t":"presence","users":{}}`: kindPresence,
+	} {
+		if got := kindOf([]byte(frame)); got != want {
+			t.Errorf("%s is of kind %d, want %d", frame, got, want)
+		}
+	}
+}
+
+func TestFiguresThatHaveNothingInCommonAreTables(t *testing.T) {
+	t.Parallel()
+	one, other, third := Result{Workload: "presence", Case: "a"}, Result{Workload: "presence", Case: "b"}, Result{Workload: "presence", Case: "c"}
+	one.figure("CPU", 1, "%")
+	other.figure("left", 2, "")
+	third.figure("left", 3, "")
+	third.figure("after", 4, "s")
+	var out bytes.Buffer
+	if err := writeTable(&out, []Result{one, {Workload: "presence", Unit: "changes"}, other, third}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		got = append(got, strings.Join(strings.Fields(line), " "))
+	}
+	want := []string{"", "presence CPU %", "a 1", "", "presence left after s", "b 2 -", "c 3 4"}
+	if !slices.Equal(got[2:], want) {
+		t.Errorf("%q, want at its end %q", got, want)
+	}
+}
+
+func TestMergedHistogramHasAll(t *testing.T) {
+	t.Parallel()
+	var one, other histogram
+	one.add(time.Millisecond)
+	other.add(3 * time.Millisecond)
+	one.merge(&other)
+	if one.count() != 2 || one.quantile(1) < 3*time.Millisecond {
+		t.Errorf("%d durations, the longest %s", one.count(), one.quantile(1))
+	}
+}

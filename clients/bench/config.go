@@ -20,14 +20,17 @@ type Config struct {
 	Start func(context.Context, StartOptions) (*Target, error)
 	// Target is a running server. It has to admit the load: a refusal ends the workload.
 	Target *Target
-	// StartLog starts a NATS server alone, as a child process, for restart.
-	// default: as Start, and restart cannot run
+	// StartLog starts a NATS server alone, as a child process, for restart
+	// and presence. default: as Start, and they cannot run
 	StartLog func(context.Context, LogOptions) (*LogServer, error)
+	// StartWorker starts a process of workers at a NATS server that StartLog has
+	// started, for presence. default: presence cannot run
+	StartWorker func(context.Context, WorkerOptions) (*WorkerServer, error)
 	// OpenStore opens the store at Target.StorePath for reading, for history's
 	// comparison. default: history is not compared
 	OpenStore func(ctx context.Context, path string) (Store, error)
 	// NewStore opens the store at a URL, like sqlite:///tmp/pages.db, and makes its
-	// tables, for pages. default: pages cannot run
+	// tables, for pages and presence. default: they cannot run
 	NewStore func(ctx context.Context, url string) (WritableStore, error)
 
 	Workloads []string      // some of [Workloads]; default: all that can run
@@ -56,6 +59,7 @@ type StartOptions struct {
 	Shards      int           // default: 8
 	MaxAge      time.Duration // of the log; default: 24h
 	Store       string        // URL of the permanent store; default: SQLite, in the server's directory
+	Heartbeat   time.Duration // of the edge; default: 30s
 }
 
 // LogOptions say what a NATS server alone is started on.
@@ -70,6 +74,19 @@ type LogServer struct {
 	Worker, Edge streams.ConnectConfig
 	Stop         func() error // in order
 	Kill         func() error // at once
+}
+
+// WorkerOptions say what workers are started at.
+type WorkerOptions struct {
+	Log   *LogServer // provisioned
+	Only  string     // the worker's name, like presence
+	Store string     // URL of a store that has its tables
+}
+
+// WorkerServer is a process of workers.
+type WorkerServer struct {
+	AdminURL string       // http://host:port: /metrics and /debug/free
+	Stop     func() error // in order
 }
 
 // Target is a server to measure.
@@ -92,6 +109,7 @@ type Store interface {
 type WritableStore interface {
 	Store
 	Commit(ctx context.Context, b store.Batch) error
+	SetSeen(ctx context.Context, seen map[schemas.User]time.Time) error
 }
 
 // Names of the workloads.
@@ -111,12 +129,14 @@ const (
 	connectWorkload  = "connect"
 	chatsWorkload    = "chats"
 	createWorkload   = "create"
+	receiptsWorkload = "receipts"
+	presenceWorkload = "presence"
 )
 
 // Workloads returns the names of all workloads, in the order in which they run.
 func Workloads() []string {
-	return []string{ceilingWorkload, directWorkload, fanoutWorkload, groupWorkload, latencyWorkload, historyWorkload, idleWorkload, stormWorkload,
-		replicasWorkload, restartWorkload, persistWorkload, pagesWorkload, connectWorkload, chatsWorkload, createWorkload}
+	return []string{ceilingWorkload, directWorkload, fanoutWorkload, groupWorkload, latencyWorkload, receiptsWorkload, historyWorkload, idleWorkload, stormWorkload,
+		replicasWorkload, restartWorkload, persistWorkload, pagesWorkload, connectWorkload, chatsWorkload, createWorkload, presenceWorkload}
 }
 
 // canRun tells whether all is given that a workload needs.
@@ -128,6 +148,8 @@ func (cfg Config) canRun(workload string) bool {
 		return cfg.StartLog != nil
 	case pagesWorkload:
 		return cfg.NewStore != nil
+	case presenceWorkload:
+		return cfg.Start != nil && cfg.StartLog != nil && cfg.StartWorker != nil && cfg.NewStore != nil
 	default:
 		return true
 	}
@@ -153,16 +175,27 @@ type sizes struct {
 	listMessages []int // in each of them, one measurement after the other
 	groupMembers int   // of create
 	creations    int
+
+	receiptCrowds    []receiptCrowd
+	receiptTurns     int   // without receipts, and as many with them
+	presenceKeys     []int // in the bucket, one measurement after the other
+	presenceSessions int
+	watchers         int
+	coldQuestions    int // about users of whom the store is asked
 }
 
 func (cfg Config) sizes() sizes {
 	s := sizes{pairs: 100, inFlight: []int{1, 16}, fanouts: []int{100, 1000}, connections: 10_000, events: 10_000, readers: 10, sendRate: 300,
 		logEvents: 10_000_000, logChats: 1_000_000, busyChats: []int{100, 1000, 10_000}, persistFor: time.Minute, pageEvents: []int{1000, 1_000_000},
-		userGroups: 200, listChats: 500, listMessages: []int{10, 100}, groupMembers: schemas.UsersMax, creations: 10}
+		userGroups: 200, listChats: 500, listMessages: []int{10, 100}, groupMembers: schemas.UsersMax, creations: 10,
+		receiptCrowds: []receiptCrowd{{"busy", 100, 20, []time.Duration{0}}, {"quiet", 2000, 0.5, []time.Duration{0, time.Second}}}, receiptTurns: 4,
+		presenceKeys: []int{10_000, 50_000}, presenceSessions: 10_000, watchers: 100, coldQuestions: 200}
 	if cfg.Short {
 		s.pairs, s.fanouts, s.connections, s.events = 10, []int{10, 100}, 1000, 1000
 		s.logEvents, s.logChats, s.busyChats, s.persistFor, s.pageEvents = 100_000, 10_000, []int{10, 100, 1000}, 6*time.Second, []int{1000, 100_000}
 		s.userGroups, s.listChats, s.listMessages, s.groupMembers, s.creations = 20, 50, []int{2, 20}, schemas.UsersMax/10, 3
+		s.receiptCrowds, s.receiptTurns = []receiptCrowd{{"busy", 10, 20, []time.Duration{0}}, {"quiet", 200, 0.5, []time.Duration{0, time.Second}}}, 1
+		s.presenceKeys, s.presenceSessions, s.watchers, s.coldQuestions = []int{1000, 5000}, 1000, 10, 20
 	}
 	if cfg.Duration > 0 {
 		s.persistFor = cfg.Duration

@@ -16,6 +16,8 @@
 //	fanout    one user with 100 and 1,000 sessions, all members of one chat
 //	group     groups of 100 and 1,000 members, a session each, next to fanout
 //	latency   a steady 300 sends/s, next to synchronous publishing at the same rate
+//	receipts  a steady load in 100 busy chats and in 2,000 quiet ones, with every message
+//	          delivered and read, next to the same without: CPU of a message
 //	history   the newest page of a long chat, next to the store alone
 //	idle      10,000 connections that say nothing: memory of each
 //	storm     all of them reconnect at once, each with a chat to resume
@@ -37,4 +39,6 @@
 //	          wholly, with 10 messages in each and with 100
 //	create    a group of 1,000 is created while all of them are connected: until the
 //	          last one is told
+//	presence  10,000 sessions that say nothing: CPU and memory of knowing who is
+//	          there; a change until 100 watchers are told; questions about 500 users
 package bench

@@ -135,8 +135,8 @@ func writeJSONLine(w io.Writer, r Result) error {
 	return err
 }
 
-// writeTable writes a table of what all workloads have, and one of its figures for each
-// workload that has some.
+// writeTable writes a table of what all workloads have, and tables of the figures of
+// each workload: results that have none in common follow in another.
 func writeTable(w io.Writer, results []Result) error {
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	rows := 0
@@ -152,30 +152,29 @@ func writeTable(w io.Writer, results []Result) error {
 			unlessZero("%.2f", r.P50), unlessZero("%.2f", r.P99), unlessZero("%.0f", r.DeliveriesPerSecond), unlessZero("%.4f", r.CPUPer10kDeliveries),
 			unlessZero("%.0f", r.DeliveriesPerCPUSecond), unlessZero("%.0f", r.ResidentBytes/(1<<20)), r.remark())
 	}
-	for start := 0; start < len(results); {
-		end := start + 1
-		for end < len(results) && results[end].Workload == results[start].Workload {
-			end++
+	results = slices.DeleteFunc(slices.Clone(results), func(r Result) bool { return len(r.Figures) == 0 })
+	for len(results) > 0 {
+		n, columns := 0, []Figure(nil)
+		for n < len(results) && (n == 0 || results[n].Workload == results[0].Workload && slices.ContainsFunc(results[n].Figures, isOneOf(columns))) {
+			for _, f := range results[n].Figures {
+				if !isOneOf(columns)(f) {
+					columns = append(columns, f)
+				}
+			}
+			n++
 		}
-		writeFigures(tab, results[start:end])
-		start = end
+		writeFigures(tab, results[:n], columns)
+		results = results[n:]
 	}
 	return tab.Flush()
 }
 
+func isOneOf(figures []Figure) func(Figure) bool {
+	return func(f Figure) bool { return slices.ContainsFunc(figures, f.isOf) }
+}
+
 // writeFigures writes the figures of one workload, a column for each name.
-func writeFigures(w io.Writer, results []Result) {
-	var columns []Figure
-	for i := range results {
-		for _, f := range results[i].Figures {
-			if !slices.ContainsFunc(columns, f.isOf) {
-				columns = append(columns, f)
-			}
-		}
-	}
-	if len(columns) == 0 {
-		return
-	}
+func writeFigures(w io.Writer, results []Result, columns []Figure) {
 	fmt.Fprintf(w, "\n%s\t", results[0].Workload)
 	for _, c := range columns {
 		fmt.Fprintf(w, "%s\t", strings.TrimSpace(c.Name+" "+c.Unit))

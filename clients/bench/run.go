@@ -82,7 +82,7 @@ const (
 
 func serverOf(workload string) kindOfServer {
 	switch workload {
-	case replicasWorkload, restartWorkload, persistWorkload, pagesWorkload, connectWorkload, chatsWorkload, createWorkload:
+	case replicasWorkload, restartWorkload, persistWorkload, pagesWorkload, connectWorkload, chatsWorkload, createWorkload, presenceWorkload:
 		return noServer
 	case idleWorkload, stormWorkload:
 		return ofConnections
@@ -166,6 +166,8 @@ func (r *run) workload(ctx context.Context, name string) error {
 		return nil
 	case latencyWorkload:
 		return r.latency(ctx)
+	case receiptsWorkload:
+		return r.receipts(ctx)
 	case historyWorkload:
 		return r.history(ctx)
 	case idleWorkload:
@@ -184,6 +186,8 @@ func (r *run) workload(ctx context.Context, name string) error {
 		return r.chats(ctx)
 	case createWorkload:
 		return r.create(ctx)
+	case presenceWorkload:
+		return r.presence(ctx)
 	default:
 		return r.pages(ctx)
 	}
