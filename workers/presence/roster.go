@@ -69,13 +69,13 @@ func (r *roster) put(key streams.SessionKey, until time.Time) (change, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.users[key.User]
-	is := session{id: key.Session, status: key.Status, lookFor: until.Add(lapseAfter).UnixMilli()}
-	if i := e.find(key.Session); i >= 0 {
-		e.sessions[i] = is
-	} else {
-		e.sessions = append(e.sessions, is)
+	i := e.find(key.Session)
+	if i < 0 {
+		i = len(e.sessions)
+		e.sessions = append(e.sessions, session{id: key.Session}) // which is part of the first key's text, as the user is
 		r.sessions++
 	}
+	e.sessions[i].status, e.sessions[i].lookFor = key.Status, until.Add(lapseAfter).UnixMilli()
 	return r.settleLocked(key.User, e, key.Stored)
 }
 

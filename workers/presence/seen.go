@@ -20,8 +20,8 @@ const (
 	seenWithin     = 5 * time.Second
 )
 
-// seen keeps when users were last seen. What is remembered of it goes with what the
-// watch sees, since that sees every change, whoever writes it.
+// seen keeps when users were last seen. What is remembered of those who are offline
+// goes with what the watch sees, since that sees every change, whoever writes it.
 type seen struct {
 	store Store
 	cache *otter.Cache[schemas.User, time.Time] // the zero time: never
@@ -35,9 +35,20 @@ func newSeen(store Store, cache *otter.Cache[schemas.User, time.Time], log *slog
 	return &seen{store: store, cache: cache, log: log, waiting: make(map[schemas.User]time.Time)}
 }
 
-// note has it written that a user was seen.
-func (s *seen) note(user schemas.User, at time.Time) {
+// went remembers that a user was last seen, and has it written.
+func (s *seen) went(user schemas.User, at time.Time) {
 	s.cache.Set(user, at)
+	s.write(user, at)
+}
+
+// came has it written that a user was seen: it may go when no worker looks. When it was
+// seen is not told while it is there, and not remembered.
+func (s *seen) came(user schemas.User, at time.Time) {
+	s.cache.Invalidate(user)
+	s.write(user, at)
+}
+
+func (s *seen) write(user schemas.User, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.waiting[user]; !ok && len(s.waiting) >= seenMax {
@@ -128,7 +139,7 @@ func (s *seen) last(ctx context.Context, users []schemas.User) (map[schemas.User
 	}
 	for _, user := range unknown {
 		at := stored[user]
-		s.cache.SetIfAbsent(user, at) // unless the user was seen meanwhile
+		s.cache.SetIfAbsent(user, at) // unless the user has gone meanwhile
 		if !at.IsZero() {
 			last[user] = at
 		}

@@ -270,11 +270,11 @@ func (w *Worker) tell(c change) {
 		return // edges ask for all of it when this worker has begun
 	}
 	asOf := w.roster.readUpTo()
-	seen := c.LastSeen
-	if seen.IsZero() {
-		seen = asOf.UTC().Truncate(time.Microsecond)
+	if c.Status == schemas.Offline {
+		w.seen.went(c.user, c.LastSeen)
+	} else {
+		w.seen.came(c.user, asOf.UTC().Truncate(time.Microsecond))
 	}
-	w.seen.note(c.user, seen)
 	w.metrics.changes.WithLabelValues(string(c.Status)).Inc()
 	data, err := json.Marshal(schemas.PresenceChange{Presence: c.Presence, AsOf: asOf})
 	if err == nil {
