@@ -39,15 +39,16 @@ func (c *talker) marked(chat, user string, delivered, read uint64) frame {
 	})
 }
 
-// receipts asks how far the members of a chat have got, until they are as wanted:
-// they may lag by a second.
-func (c *talker) receipts(chat string, want map[string]schemas.Receipt) {
+// receipts asks how far the members of a chat, who came in at since, have got, until
+// they are as wanted: they may lag by a second.
+func (c *talker) receipts(chat string, since uint64, want map[string]schemas.Receipt) {
 	c.t.Helper()
 	var page schemas.ReceiptsPage
 	eventually(c.t, fmt.Sprintf("receipts of %s are as wanted", chat), func() bool {
 		c.answer(&page, `{"t":"receipts","chat":%q}`, chat)
 		for _, got := range page.Receipts {
 			is := want[got.User.String()]
+			is.Delivered, is.Read = max(is.Delivered, since), max(is.Read, since)
 			if got.Delivered != is.Delivered || got.Read != is.Read {
 				return false
 			}
@@ -92,7 +93,7 @@ func receiptsFromTheFrameToTheRow(t *testing.T, d *devServer) {
 	alice.marked(chat, "bob", 0, first)
 	laptop.marked(chat, "bob", 0, first)
 	phone.listed(chat, 1, first, second)
-	alice.receipts(chat, map[string]schemas.Receipt{"alice": {}, "bob": {Delivered: second, Read: first}})
+	alice.receipts(chat, 0, map[string]schemas.Receipt{"alice": {}, "bob": {Delivered: second, Read: first}})
 
 	// A lower mark, of another session even, changes nothing; the highest is told.
 	laptop.done(`{"t":"read","chat":%q,"seq":%d}`, chat, second)
@@ -100,13 +101,13 @@ func receiptsFromTheFrameToTheRow(t *testing.T, d *devServer) {
 	phone.marked(chat, "bob", 0, second)
 	laptop.done(`{"t":"delivered","chat":%q,"seq":%d}`, chat, first)
 	phone.listed(chat, 0, second, second)
-	alice.receipts(chat, map[string]schemas.Receipt{"alice": {}, "bob": {Delivered: second, Read: second}})
+	alice.receipts(chat, 0, map[string]schemas.Receipt{"alice": {}, "bob": {Delivered: second, Read: second}})
 
 	// Sending moves the own mark, and tells nobody.
 	answer := phone.send(chat, "three")
 	alice.event(chat, answer)
 	phone.listed(chat, 0, answer, answer)
-	alice.receipts(chat, map[string]schemas.Receipt{"alice": {}, "bob": {Delivered: second, Read: second}})
+	alice.receipts(chat, 0, map[string]schemas.Receipt{"alice": {}, "bob": {Delivered: second, Read: second}})
 
 	for _, wrong := range []struct {
 		code   schemas.Code
@@ -152,7 +153,7 @@ func readReceiptsAreSwitchedOffBothWays(t *testing.T, d *devServer) {
 	}
 	laptop.marked(chat, "bob", 0, said)
 	bob.listed(chat, 0, said, said)
-	alice.receipts(chat, map[string]schemas.Receipt{"alice": {}, "bob": {Delivered: said}})
+	alice.receipts(chat, 0, map[string]schemas.Receipt{"alice": {}, "bob": {Delivered: said}})
 
 	answer := bob.send(chat, "hello")
 	alice.event(chat, answer)
@@ -162,10 +163,10 @@ func readReceiptsAreSwitchedOffBothWays(t *testing.T, d *devServer) {
 			t.Errorf("bob is told %v", f)
 		}
 	}
-	bob.receipts(chat, map[string]schemas.Receipt{"alice": {Delivered: answer}, "bob": {Delivered: said}})
+	bob.receipts(chat, 0, map[string]schemas.Receipt{"alice": {Delivered: answer}, "bob": {Delivered: said}})
 
 	bob.done(`{"t":"profile.set","readReceipts":true}`)
-	bob.receipts(chat, map[string]schemas.Receipt{"alice": {Delivered: answer, Read: answer}, "bob": {Delivered: said}})
+	bob.receipts(chat, 0, map[string]schemas.Receipt{"alice": {Delivered: answer, Read: answer}, "bob": {Delivered: said}})
 	bob.done(`{"t":"read","chat":%q,"seq":%d}`, chat, answer)
 	alice.marked(chat, "bob", 0, answer)
 	for _, f := range alice.quiet() {
@@ -234,7 +235,7 @@ func TestBlockedUsersTellEachOtherNothing(t *testing.T) {
 	d := startDev(t, "")
 	alice, bob, carol := d.talk(t, "alice"), d.talk(t, "bob"), d.talk(t, "carol")
 	const direct, group = "direct.alice.bob", "group.team"
-	alice.done(`{"t":"create","id":"team","name":"The team","members":["bob","carol"]}`)
+	created := alice.done(`{"t":"create","id":"team","name":"The team","members":["bob","carol"]}`).Seq
 	for _, c := range []*talker{bob, carol} {
 		c.await(func(f frame) bool { return f.T == schemas.TChat && f.Chat == group })
 	}
@@ -268,5 +269,5 @@ func TestBlockedUsersTellEachOtherNothing(t *testing.T) {
 			}
 		}
 	}
-	alice.receipts(group, map[string]schemas.Receipt{"alice": {}, "bob": {}, "carol": {Delivered: toAll, Read: toAll}})
+	alice.receipts(group, created, map[string]schemas.Receipt{"alice": {}, "bob": {}, "carol": {Delivered: toAll, Read: toAll}})
 }

@@ -171,6 +171,7 @@ type Edge struct {
 	natsAwaySince atomic.Int64 // unix nanoseconds; 0 while NATS is there
 	connections   atomic.Int64
 	apiRequests   atomic.Int64 // at most apiRequestsMax
+	watchedUsers  atomic.Int64 // at most watchedMax
 	sessionsMade  atomic.Uint64
 
 	ctx   context.Context    // ends when the last session is gone
@@ -253,7 +254,7 @@ func (e *Edge) connect(ctx context.Context) (err error) {
 	e.logReader = streams.NewLog(e.js, layout)
 	e.presence = newPresence(e.conn, e.cfg.Node, e.cfg.Heartbeat)
 	e.flusher = newFlusher(e.conn)
-	if _, err = e.conn.Subscribe(streams.PresenceAgain, func(*nats.Msg) { e.askAgain() }); err != nil {
+	if _, err = e.conn.Subscribe(streams.PresenceAgain, func(*nats.Msg) { e.showAll(); e.askAgain() }); err != nil {
 		return fmt.Errorf("subscribe %q: %w", streams.PresenceAgain, err)
 	}
 	if e.publisher, err = streams.NewPublisher(e.conn); err != nil {

@@ -213,6 +213,9 @@ func (v *liveLoop) handleMessage(m *nats.Msg) {
 		})
 		v.deliverTo(others, item{frame: jsonFrame(schemas.TypingFrame{T: schemas.TTyping, Chat: chat, User: from})})
 	case streams.LiveIsRead, streams.LiveIsDelivered:
+		if a, b, direct := chat.Users(); direct && a == b && m.Sub.Subject != streams.LiveOfUser(a)[0] {
+			return // notes to oneself come twice
+		}
 		v.handleReceipt(a, chat, kind, from, m.Data)
 	}
 }

@@ -34,11 +34,23 @@ type markOf struct {
 	user schemas.User
 }
 
-// mark is how far a user has got; 0 is nothing new.
+// mark is how far a user has got.
 type mark struct {
-	delivered, read uint64
-	private         bool       // nobody else is told of read
-	session         schemas.ID // in which it has
+	delivered, read reached
+	private         bool // nobody else is told of read
+}
+
+// reached is a seq, 0 for nothing new, and the session that has got so far.
+type reached struct {
+	seq     uint64
+	session schemas.ID
+}
+
+// raise takes another where that is higher.
+func (r *reached) raise(other reached) {
+	if other.seq > r.seq {
+		*r = other
+	}
 }
 
 // add gathers a mark. It returns false where there is no room.
@@ -52,10 +64,8 @@ func (m *marks) add(of markOf, got mark) bool {
 	if m.waiting == nil {
 		m.waiting = make(map[markOf]mark)
 	}
-	if max(got.delivered, got.read) >= max(waits.delivered, waits.read) {
-		waits.session = got.session
-	}
-	waits.delivered, waits.read = max(waits.delivered, got.delivered), max(waits.read, got.read)
+	waits.delivered.raise(got.delivered)
+	waits.read.raise(got.read)
 	waits.private = waits.private || got.private
 	m.waiting[of] = waits
 	return true
@@ -108,14 +118,15 @@ func (e *Edge) takeMark(asked *markAsked, a *audience) *schemas.Error {
 		members = a.group.size()
 	}
 	hidden := u.getPrivacy().hidesReads || u.blocksIn(asked.Chat)
-	got := mark{session: asked.session.id}
+	here := reached{asked.Seq, asked.session.id}
+	var got mark
 	if members <= schemas.DeliveredMembersMax && !u.blocksIn(asked.Chat) {
-		got.delivered = asked.Seq // what was read was delivered
+		got.delivered = here // what was read was delivered
 	}
 	if asked.kind == schemas.TRead {
-		got.read, got.private = asked.Seq, hidden || members > schemas.ReadMembersMax
+		got.read, got.private = here, hidden || members > schemas.ReadMembersMax
 	}
-	if got.delivered+got.read > 0 && !e.marks.add(markOf{asked.Chat, u.name}, got) {
+	if got != (mark{}) && !e.marks.add(markOf{asked.Chat, u.name}, got) {
 		return &schemas.Error{Code: schemas.Overloaded, Message: "too many marks wait to be told", RetryAfter: 1}
 	}
 	if asked.ref.Present {
@@ -140,27 +151,30 @@ func (e *Edge) marksLoop(ctx context.Context) {
 func (e *Edge) tellMarks() {
 	layout := e.logReader.Layout()
 	for of, m := range e.marks.take() {
-		kind, subject, seq := streams.MarkDelivered, "", m.delivered
+		shard := layout.Shard(of.chat)
 		switch {
-		case m.read > 0 && m.private:
-			kind, subject, seq = streams.MarkRead, streams.PrivateRead(of.user, of.chat), m.read
-		case m.read > 0:
-			kind, seq = streams.MarkRead, m.read
+		case m.read.seq == 0:
+			e.tellMark(shard.Mark(of.chat, streams.MarkDelivered, of.user), streams.MarkDelivered, m.delivered, false)
+			continue
+		case m.private:
+			e.tellMark(streams.PrivateRead(of.user, of.chat), streams.MarkRead, m.read, false)
+		default:
+			e.tellMark(shard.Mark(of.chat, streams.MarkRead, of.user), streams.MarkRead, m.read, m.delivered.seq > 0)
 		}
-		if subject == "" {
-			subject = layout.Shard(of.chat).Mark(of.chat, kind, of.user)
+		if m.delivered.seq > m.read.seq || m.private && m.delivered.seq > 0 {
+			e.marks.add(of, mark{delivered: m.delivered})
 		}
-		if kind == streams.MarkRead && (m.private && m.delivered > 0 || m.delivered > m.read) {
-			e.marks.add(of, mark{delivered: m.delivered, session: m.session})
-		}
-		data, err := json.Marshal(schemas.StoredMark{Seq: seq, Session: m.session})
-		if err != nil {
-			panic("encode mark: " + err.Error()) // a number and a name
-		}
-		// Without an answer: what is lost a later mark repairs.
-		if err := e.conn.Publish(subject, data); err == nil {
-			e.metrics.marks.WithLabelValues(string(kind)).Inc()
-		}
+	}
+}
+
+// tellMark publishes without awaiting an answer: what is lost a later mark repairs.
+func (e *Edge) tellMark(subject string, kind streams.MarkKind, at reached, delivered bool) {
+	data, err := json.Marshal(schemas.StoredMark{Seq: at.seq, Session: at.session, Delivered: delivered})
+	if err != nil {
+		panic("encode mark: " + err.Error()) // a number and a name
+	}
+	if err := e.conn.Publish(subject, data); err == nil {
+		e.metrics.marks.WithLabelValues(string(kind)).Inc()
 	}
 }
 
@@ -241,10 +255,20 @@ func (e *Edge) lookUpOne(ctx context.Context, u *user, asked *markAsked, ends ma
 		}
 		ends[asked.Chat] = end
 	}
-	if end := ends[asked.Chat]; asked.Seq > end {
+	if end := ends[asked.Chat]; asked.Seq > end && !e.hasDisappeared(ctx, asked.Chat, asked.Seq) {
 		return schemas.Errorf(schemas.Invalid, "seq %d is beyond the last one of %s, %d", asked.Seq, asked.Chat, end)
 	}
 	return e.takeMark(asked, a)
+}
+
+// hasDisappeared tells whether the shard's log has had an event that is gone: a chat's
+// last one may be. Whose it was nobody knows any more, but nothing that comes is below it.
+func (e *Edge) hasDisappeared(ctx context.Context, chat schemas.Chat, seq uint64) bool {
+	if seq < e.logReader.Layout().Shard(chat).FirstSeq() {
+		return false
+	}
+	gone, err := e.isGone(ctx, chat, seq)
+	return err == nil && gone
 }
 
 // endOf returns the seq of a chat's last event, as the log's leader has it, or the

@@ -370,11 +370,82 @@ func TestReceiptsAreBounded(t *testing.T) {
 	m := &marks{}
 	for i := range marksMax + 10 {
 		of := markOf{chat: testChat(t, "direct.ann.bea"), user: authUser(t, fmt.Sprintf("u%d", i))}
-		if took := m.add(of, mark{read: 1}); took != (i < marksMax) {
+		if took := m.add(of, mark{read: reached{seq: 1}}); took != (i < marksMax) {
 			t.Fatalf("mark %d: taken %t", i, took)
 		}
 	}
-	if !m.add(markOf{chat: testChat(t, "direct.ann.bea"), user: authUser(t, "u0")}, mark{read: 2}) {
+	if !m.add(markOf{chat: testChat(t, "direct.ann.bea"), user: authUser(t, "u0")}, mark{read: reached{seq: 2}}) {
 		t.Error("a mark that waits is not raised")
+	}
+}
+
+// TestEachSessionIsToldWhatAnotherHasRead, also where it has told of the same seq that
+// it was delivered, within the time in which marks gather.
+func TestEachSessionIsToldWhatAnotherHasRead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	ann, phone, laptop := r.join(t, r.edge(), "ann"), r.join(t, r.edge(), "bea"), r.join(t, r.edge(), "bea")
+	const chat = "direct.ann.bea"
+	seq := ann.sent("m", chat, "hi")
+	phone.await("event")
+	laptop.await("event")
+	phone.say(fmt.Sprintf(`{"t":"read","chat":%q,"seq":%d}`, chat, seq))
+	laptop.say(fmt.Sprintf(`{"t":"delivered","chat":%q,"seq":%d}`, chat, seq))
+	for laptop.await("receipt").Marks[0].Read != seq {
+	}
+}
+
+// TestHiddenReadsInLargeGroups: what was read there tells nothing of what was delivered.
+func TestHiddenReadsInLargeGroups(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	r.user.privacy = privacy{known: true, hidesReads: true}
+	bea := authUser(t, "bea")
+	r.mark(bea, streams.LiveIsRead, 5, "x")
+	if frames, _ := r.got(t); len(frames) != 0 {
+		t.Errorf("told %v", frames)
+	}
+	r.now = r.now.Add(schemas.ReceiptsEvery)
+	r.v.handleReceipt(&r.user.audience, schemas.DirectChat(r.user.name, bea), streams.LiveIsRead, bea, []byte(`{"seq":6,"delivered":true}`))
+	if frames, _ := r.got(t); len(frames) != 2 || frames[0].Marks[0] != (schemas.ReceiptMark{User: bea, Delivered: 6}) { // one for each session
+		t.Errorf("told %v", frames)
+	}
+}
+
+// TestMarkOfWhatHasDisappeared is taken: it was there once.
+func TestMarkOfWhatHasDisappeared(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	ann := r.join(t, r.edge(), "ann")
+	const chat = "direct.ann.bea"
+	seq := ann.sent("m", chat, "hi", `,"ttl":1`)
+	eventually(t, "it has disappeared", func() bool {
+		_, inLog, err := r.edge().logReader.Last(t.Context(), testChat(t, chat))
+		return err == nil && !inLog
+	})
+	serve(r.workers, streams.HistorySubject, func(schemas.HistoryAsk) any { return schemas.HistoryAnswer{Events: []schemas.Item{}} })
+	bea := r.join(t, r.edge(), "bea")
+	for ref, want := range map[uint64]schemas.Code{seq: "", seq + 1: schemas.Invalid, 1: schemas.Invalid} {
+		bea.say(fmt.Sprintf(`{"t":"read","ref":%d,"chat":%q,"seq":%d}`, ref, chat, ref))
+		if g := bea.answer(ref); g.Code != want {
+			t.Errorf("%d: got %v, want %q", ref, g, want)
+		}
+	}
+}
+
+func TestMarksOfNotesToOneselfAreToldOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	ann, too := r.join(t, r.edge(), "ann"), r.join(t, r.edge(), "ann")
+	seq := ann.sent("m", "direct.ann.ann", "milk")
+	too.await("event")
+	ann.say(fmt.Sprintf(`{"t":"read","chat":"direct.ann.ann","seq":%d}`, seq))
+	too.await("receipt")
+	r.clock.advance(schemas.ReceiptsEvery)
+	later := ann.sent("m2", "direct.ann.ann", "bread")
+	for g := too.next(); g.Seq != later; g = too.next() {
+		if g.T == "receipt" {
+			t.Errorf("told again: %v", g)
+		}
 	}
 }

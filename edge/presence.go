@@ -17,8 +17,8 @@ const (
 	// out: it is written the next time, or ends with its TTL.
 	presenceQueueMax = 1 << 14
 	// ttlHeartbeats is how long a key lives that is not written again, in heartbeats, and
-	// refreshesPerTTL how often it is in that time. Between two there is always more than
-	// a minute left at a heartbeat of 30 s: NATS may be away for that long.
+	// refreshesPerTTL how often it is in that time, each 12 s at a heartbeat of 30 s. So
+	// there is always more than a minute left: NATS may be away for that long.
 	ttlHeartbeats   = 2.5
 	refreshesPerTTL = 6
 	// returnWithin is how long a session is still shown that was told to come back at once.

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -28,28 +29,37 @@ type receipts struct {
 
 // receivedMark is how far a user has got, since the last frame.
 type receivedMark struct {
-	schemas.ReceiptMark
-	session schemas.ID
+	user schemas.User
+	mark
+	shows bool // others are told what is delivered in the chat
+}
+
+// shown is the mark as others are told it.
+func (m *receivedMark) shown() schemas.ReceiptMark {
+	return schemas.ReceiptMark{User: m.user, Delivered: m.delivered.seq, Read: m.read.seq}
+}
+
+// isFrom tells whether all of it came from a session.
+func (m *receivedMark) isFrom(session schemas.ID) bool {
+	return (m.delivered.seq == 0 || m.delivered.session == session) && (m.read.seq == 0 || m.read.session == session)
 }
 
 func (r *receipts) add(from schemas.User, kind streams.LiveKind, stored schemas.StoredMark) {
-	at := 0
-	for at < len(r.marks) && r.marks[at].User != from {
-		at++
-	}
-	if at == len(r.marks) {
-		if at == schemas.ReadMembersMax {
+	at := slices.IndexFunc(r.marks, func(m receivedMark) bool { return m.user == from })
+	if at < 0 {
+		if at = len(r.marks); at == schemas.ReadMembersMax {
 			return
 		}
-		r.marks = append(r.marks, receivedMark{ReceiptMark: schemas.ReceiptMark{User: from}})
+		r.marks = append(r.marks, receivedMark{user: from})
 	}
-	m := &r.marks[at]
+	m, here := &r.marks[at], reached{stored.Seq, stored.Session}
 	if kind == streams.LiveIsRead {
-		m.Read = max(m.Read, stored.Seq)
+		m.read.raise(here)
+		m.shows = m.shows || stored.Delivered
 	} else {
-		m.Delivered = max(m.Delivered, stored.Seq)
+		m.delivered.raise(here)
+		m.shows = true
 	}
-	m.session = stored.Session
 }
 
 // handleReceipt takes a mark of a member of the audience's chat. The first is told at
@@ -105,7 +115,7 @@ func (v *liveLoop) tellReceipts(of receiptsOf, r *receipts, now time.Time) {
 	if len(whole) > 0 {
 		marks := make([]schemas.ReceiptMark, len(r.marks))
 		for i := range r.marks {
-			marks[i] = r.marks[i].ReceiptMark
+			marks[i] = r.marks[i].shown()
 		}
 		v.deliverTo(whole, item{frame: receiptFrame(of.chat, marks)})
 	}
@@ -118,14 +128,14 @@ func receiptFrame(chat schemas.Chat, marks []schemas.ReceiptMark) wireFrame {
 
 // seen returns those of the marks that a session is told: not those that came from
 // itself, none of users with whom its user does not talk, and of others no more than
-// what was delivered where its user hides what it has read. All tells that it is
-// told every one as it is; then marks is nil.
+// what was delivered where its user hides what it has read. All tells that it is told
+// every one as it is; then marks is nil.
 func (s *session) seen(received []receivedMark) (marks []schemas.ReceiptMark, all bool) {
 	private := s.user.getPrivacy()
-	all = len(received) > 1 || received[0].session != s.id
+	all = len(received) > 1 || !received[0].isFrom(s.id)
 	for i := range received {
 		m := &received[i]
-		if own := m.User == s.user.name; !own && (private.blocks(m.User) || private.hidesReads && m.Read > 0) {
+		if m.user != s.user.name && (private.blocks(m.user) || private.hidesReads && m.read.seq > 0) {
 			all = false
 		}
 	}
@@ -133,14 +143,16 @@ func (s *session) seen(received []receivedMark) (marks []schemas.ReceiptMark, al
 		return nil, true
 	}
 	for i := range received {
-		m := received[i]
-		switch {
-		case m.session == s.id, private.blocks(m.User):
-			continue
-		case private.hidesReads && m.User != s.user.name:
-			m.Delivered, m.Read = max(m.Delivered, m.Read), 0
+		m := &received[i]
+		shown := m.shown()
+		if private.hidesReads && m.user != s.user.name {
+			if shown.Read = 0; m.shows {
+				shown.Delivered = max(m.delivered.seq, m.read.seq)
+			}
 		}
-		marks = append(marks, m.ReceiptMark)
+		if !m.isFrom(s.id) && !private.blocks(m.user) && shown.Delivered+shown.Read > 0 {
+			marks = append(marks, shown)
+		}
 	}
 	return marks, false
 }

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -16,20 +17,26 @@ import (
 )
 
 const (
-	// askAgainSpread is over how long edges ask again what they watch, after a worker
-	// has begun.
+	// askAgainAfter is how long after a worker has begun edges ask again what they watch:
+	// the bucket may be new, and edges write their keys first. askAgainSpread is over how long.
+	askAgainAfter  = 300 * time.Millisecond
 	askAgainSpread = 500 * time.Millisecond
 	// askAgainWithin bounds one of those questions.
 	askAgainWithin = 5 * time.Second
+	// watchedMax bounds the users that sessions of this edge watch, each a subscription.
+	// Past it watches of others are refused.
+	watchedMax = 1 << 18
 )
+
+var errWatched = errors.New("too many users are watched")
 
 // watched is a user whose presence sessions here are told. It belongs to the live
 // loop of its name; all of it is guarded by live.mu.
 type watched struct {
 	name     schemas.User
-	sub      *nats.Subscription
-	holds    int        // who is about to watch
-	sessions []*session // replaced, never changed in place
+	sub      *nats.Subscription // nil where it failed
+	holds    int                // who is about to watch
+	sessions []*session         // replaced, never changed in place
 	is       schemas.Presence
 	asOf     time.Time // zero: not known yet
 }
@@ -112,7 +119,10 @@ func (e *Edge) handleWatch(ctx context.Context, s *session, frame schemas.Frame)
 func (e *Edge) watch(ctx context.Context, s *session, ref schemas.Ref, users []schemas.User) *schemas.Error {
 	err := e.holdWatched(ctx, users)
 	defer e.releaseWatched(users)
-	if err != nil {
+	switch {
+	case errors.Is(err, errWatched):
+		return &schemas.Error{Code: schemas.Overloaded, Message: "too many users are watched on this node", RetryAfter: 30}
+	case err != nil:
 		e.log.Warn("watch presence", "user", s.user.name, "error", err)
 		return &schemas.Error{Code: schemas.Unavailable, Message: "presence cannot be watched now", RetryAfter: 1}
 	}
@@ -178,12 +188,20 @@ func (v *liveLoop) holdWatched(user schemas.User) (err error) {
 	if w == nil {
 		w = &watched{name: user}
 		v.watched[user.String()] = w
-		if w.sub, err = v.edge.conn.ChanSubscribe(streams.PresenceOf(user), v.channel); err != nil {
-			err = fmt.Errorf("subscribe %q: %w", streams.PresenceOf(user), err)
-		}
 	}
 	w.holds++
-	return err
+	if w.sub != nil {
+		return nil
+	}
+	if v.edge.watchedUsers.Add(1) > watchedMax {
+		v.edge.watchedUsers.Add(-1)
+		return errWatched
+	}
+	if w.sub, err = v.edge.conn.ChanSubscribe(streams.PresenceOf(user), v.channel); err != nil {
+		v.edge.watchedUsers.Add(-1)
+		return fmt.Errorf("subscribe %q: %w", streams.PresenceOf(user), err)
+	}
+	return nil
 }
 
 func (e *Edge) releaseWatched(users []schemas.User) {
@@ -204,6 +222,9 @@ func (v *liveLoop) endWatchedLocked(w *watched) *nats.Subscription {
 		return nil
 	}
 	delete(v.watched, w.name.String())
+	if w.sub != nil {
+		v.edge.watchedUsers.Add(-1)
+	}
 	return w.sub
 }
 
@@ -352,7 +373,7 @@ func (e *Edge) watchLoop(ctx context.Context) {
 	for {
 		select {
 		case <-e.again:
-			if !sleep(ctx, rand.N(askAgainSpread)) {
+			if !sleep(ctx, askAgainAfter+rand.N(askAgainSpread)) {
 				return
 			}
 		case <-every.C:

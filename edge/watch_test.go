@@ -266,3 +266,22 @@ func TestKeysAreWrittenAgainWhenNATSIsBack(t *testing.T) {
 		written[next().Subject] = true
 	}
 }
+
+func TestWatchedUsersOfANodeAreBounded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.edge().watchedUsers.Store(watchedMax - 1)
+	ann := r.join(t, r.edge(), "ann")
+	for ref, want := range []schemas.Code{schemas.Overloaded, "", schemas.Overloaded} {
+		users := []string{`"bea","cid"`, `"bea"`, `"cid"`}[ref]
+		ann.say(fmt.Sprintf(`{"t":"watch","ref":%d,"users":[%s]}`, ref, users))
+		if g := ann.answer(uint64(ref)); g.Code != want {
+			t.Errorf("%s: got %v, want %q", users, g, want)
+		}
+	}
+	ann.hangUp()
+	eventually(t, "nobody is watched", func() bool { return watchedUsers(r.edge()) == 0 })
+	if n := r.edge().watchedUsers.Load(); n != watchedMax-1 {
+		t.Errorf("%d places are taken", n)
+	}
+}

@@ -38,7 +38,8 @@ type ReceiptsPage struct {
 	Cursor   string    `json:"cursor,omitzero"` // asks for what follows; absent at the end
 }
 
-// Receipt is how far one member has got: 0 is nowhere, or not told.
+// Receipt is how far one member has got: 0 is nowhere, or not told. In a group it is at
+// least the seq by which the member came in: nobody waits for it to read what was before.
 type Receipt struct {
 	User      User   `json:"user"`
 	Delivered uint64 `json:"delivered"`

@@ -83,6 +83,8 @@ type PrivacyAnswer struct {
 type StoredMark struct {
 	Seq     uint64 `json:"seq"`
 	Session ID     `json:"session,omitzero"` // in which the user has got so far
+	// Of a read mark: others are told what is delivered in this chat, and so that this is.
+	Delivered bool `json:"delivered,omitzero"`
 }
 
 // SessionPresence is the value of a session's key in the bucket presence.

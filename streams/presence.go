@@ -88,6 +88,17 @@ func (p *Presence) Watch(ctx context.Context) (consumer jetstream.Consumer, keys
 	return consumer, consumer.CachedInfo().NumPending, nil
 }
 
+// Made returns when the bucket was made: another time is another bucket.
+func (p *Presence) Made(ctx context.Context) (time.Time, error) {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	stream, err := p.js.Stream(ctx, PresenceStream)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look at %s: %w", PresenceStream, err)
+	}
+	return stream.CachedInfo().Created, nil
+}
+
 // Sessions visits the keys of all sessions of users, as some replica has them: one may
 // be missing that was just written, and one be there that was just purged.
 func (p *Presence) Sessions(ctx context.Context, users []schemas.User, visit func(SessionKey)) error {

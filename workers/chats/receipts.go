@@ -29,7 +29,7 @@ func (s *Service) receipts(ctx context.Context, request []byte) (any, *schemas.E
 		return nil, refused
 	}
 	limit := pageLimit(ask.Limit, schemas.ReceiptsDefault, schemas.ReceiptsMax)
-	page, more, count, err := s.namesOf(ctx, by, ask.Chat, place.After, limit)
+	page, since, more, err := s.membersOf(ctx, by, ask.Chat, place.After, limit)
 	if err != nil {
 		return nil, s.unavailable("read group", err)
 	}
@@ -37,7 +37,7 @@ func (s *Service) receipts(ctx context.Context, request []byte) (any, *schemas.E
 	if err != nil {
 		return nil, s.unavailable("read receipts", err)
 	}
-	known.few = ask.Chat.Kind() == schemas.Direct || count <= schemas.DeliveredMembersMax
+	known.since = since
 	answer := receiptsAnswer{Chat: ask.Chat, Receipts: make([]schemas.Receipt, len(page))}
 	for i, user := range page {
 		answer.Receipts[i] = known.of(user)
@@ -48,26 +48,35 @@ func (s *Service) receipts(ctx context.Context, request []byte) (any, *schemas.E
 	return answer, nil
 }
 
-// namesOf returns up to limit members of a chat above after, by rising name, and how
-// many it has. Who asks has to be one of them.
-func (s *Service) namesOf(ctx context.Context, by schemas.User, chat schemas.Chat, after schemas.User, limit int) (page []schemas.User, more bool, count uint64, err error) {
+// since is when the members of a group came in, of a page of them.
+type since struct {
+	seqs map[schemas.User]uint64 // nil: the chat is direct
+	few  bool                    // it has no more members than are told what was delivered
+}
+
+// membersOf returns up to limit members of a chat above after, by rising name. Who
+// asks has to be one of them.
+func (s *Service) membersOf(ctx context.Context, by schemas.User, chat schemas.Chat, after schemas.User, limit int) (page []schemas.User, in since, more bool, err error) {
 	if a, b, direct := chat.Users(); direct {
 		if !chat.HasDirectMember(by) {
-			return nil, false, 0, notMember(by, chat)
+			return nil, in, false, notMember(by, chat)
 		}
-		names := slices.Compact([]schemas.User{a, b})
-		page, more = namesAbove(names, after, limit)
-		return page, more, uint64(len(names)), nil
+		page, more = namesAbove(slices.Compact([]schemas.User{a, b}), after, limit)
+		return page, since{few: true}, more, nil
 	}
 	err = s.groups.use(ctx, chat, func(g *group) error {
 		if !g.role(by).In() {
 			return notMember(by, chat)
 		}
 		page, more = namesAbove(g.names(), after, limit)
-		page, count = slices.Clone(page), g.count
+		page = slices.Clone(page)
+		in = since{seqs: make(map[schemas.User]uint64, len(page)), few: g.count <= schemas.DeliveredMembersMax}
+		for _, user := range page {
+			in.seqs[user] = g.members[user].since
+		}
 		return nil
 	})
-	return page, more, count, err
+	return page, in, more, err
 }
 
 // toldTo is what an asker may know of users in a chat.
@@ -76,7 +85,7 @@ type toldTo struct {
 	rows       map[schemas.User]store.Receipt
 	others     []schemas.User // with whom the asker does not talk, by rising name
 	hidesReads bool           // the asker does: what others have read it is not told
-	few        bool           // the chat has no more members than are told what was delivered
+	since                     // of whom
 }
 
 func (s *Service) toldTo(ctx context.Context, by schemas.User, chat schemas.Chat, users []schemas.User) (*toldTo, error) {
@@ -99,9 +108,17 @@ func (s *Service) toldTo(ctx context.Context, by schemas.User, chat schemas.Chat
 }
 
 // of returns how far a user has got. What was read was delivered, and of a large
-// group no more than that is told of what was delivered.
+// group no more than that is told of what was delivered. What was said before it came
+// in, nobody waits for it to read.
 func (k *toldTo) of(user schemas.User) schemas.Receipt {
-	row, shown := k.rows[user], schemas.Receipt{User: user}
+	row, in := k.rows[user], k.seqs[user]
+	shown := k.shown(user, row)
+	shown.Delivered, shown.Read = max(shown.Delivered, in), max(shown.Read, in)
+	return shown
+}
+
+func (k *toldTo) shown(user schemas.User, row store.Receipt) schemas.Receipt {
+	shown := schemas.Receipt{User: user}
 	if _, blocked := slices.BinarySearchFunc(k.others, user, compareUsers); blocked {
 		return shown
 	}

@@ -66,7 +66,7 @@ type Config struct {
 const (
 	defaultGrace = 6 * time.Second
 	// remadeGrace is that where the bucket had to be made anew: edges write each key at
-	// least every 12.5 s.
+	// least every 12 s, should they not hear that they are to write all of them.
 	remadeGrace = 15 * time.Second
 	// seenCacheMax bounds the users of whom it is remembered when they were last seen.
 	seenCacheMax = 100_000
@@ -122,6 +122,7 @@ type Worker struct {
 	// watchLoop's own.
 	ended      map[schemas.User]struct{} // whose last known session was ended: the bucket is to be asked
 	graceUntil time.Time                 // nobody's key is taken for lapsed before
+	made       time.Time                 // when the bucket was that was read last; zero: none was
 }
 
 // New returns a Worker; Run starts it.
@@ -169,10 +170,15 @@ func (w *Worker) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// started tells edges that there may have been changes of which nobody told.
 func (w *Worker) started() {
+	w.announce()
+	w.cfg.Started()
+}
+
+// announce tells edges that there may have been changes of which nobody told, and that
+// their keys may be missing.
+func (w *Worker) announce() {
 	if err := w.cfg.Conn.Publish(streams.PresenceAgain, nil); err != nil {
 		w.log.Warn("edges are not told that presence is told again", "err", err) // they ask in a while by themselves
 	}
-	w.cfg.Started()
 }

@@ -407,3 +407,41 @@ func TestQueriesHaveBounds(t *testing.T) {
 		cancel()
 	}
 }
+
+// TestLostBucketIsMadeAgain: edges hear that they are to write all of it, and nobody goes
+// whose key is written in time, whoever has made it anew.
+func TestLostBucketIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	for name, remake := range map[string]func(*world) error{
+		"by this worker": func(*world) error { return nil },
+		"by another one": func(w *world) error { return streams.ProvisionMemory(w.t.Context(), w.JetStream, w.Layout) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, streamstest.Options{Administrator: true})
+			w.start()
+			w.watch("ann", "bea")
+			for _, user := range []string{"ann", "bea"} {
+				w.put(user, "phone", schemas.Online, "3s")
+				w.wantTold(user, schemas.Online)
+			}
+			again, err := w.edge.SubscribeSync(streams.PresenceAgain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.JetStream.DeleteStream(t.Context(), streams.PresenceStream); err != nil {
+				t.Fatal(err)
+			}
+			if err := remake(w); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := again.NextMsg(60 * time.Second); err != nil {
+				t.Fatalf("edges are not told: %v", err)
+			}
+			w.put("ann", "phone", schemas.Online, "75s")
+			w.wantTold("bea", schemas.Offline)
+			w.wantQuiet("ann")
+			w.wantShown("ann", schemas.Online)
+		})
+	}
+}

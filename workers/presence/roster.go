@@ -37,6 +37,7 @@ type session struct {
 	id      schemas.ID
 	status  schemas.Status
 	lookFor int64 // unix milliseconds at which the bucket is asked whether it still has the key
+	written int64 // unix microseconds at which it was written last, by the bucket's clock
 }
 
 // change is what others are to be told of a user.
@@ -75,7 +76,8 @@ func (r *roster) put(key streams.SessionKey, until time.Time) (change, bool) {
 		e.sessions = append(e.sessions, session{id: key.Session}) // which is part of the first key's text, as the user is
 		r.sessions++
 	}
-	e.sessions[i].status, e.sessions[i].lookFor = key.Status, until.Add(lapseAfter).UnixMilli()
+	is := &e.sessions[i]
+	is.status, is.lookFor, is.written = key.Status, until.Add(lapseAfter).UnixMilli(), key.Stored.UnixMicro()
 	return r.settleLocked(key.User, e, key.Stored)
 }
 
@@ -132,10 +134,10 @@ func (r *roster) lapse(user schemas.User, id schemas.ID, now time.Time) {
 }
 
 // due returns the sessions whose keys are to be looked for, by user.
-func (r *roster) due(now time.Time) map[schemas.User][]schemas.ID {
+func (r *roster) due(now time.Time) map[schemas.User][]session {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	var due map[schemas.User][]schemas.ID
+	var due map[schemas.User][]session
 	at := now.UnixMilli()
 	for user, e := range r.users {
 		for i := range e.sessions {
@@ -143,9 +145,9 @@ func (r *roster) due(now time.Time) map[schemas.User][]schemas.ID {
 				continue
 			}
 			if due == nil {
-				due = make(map[schemas.User][]schemas.ID)
+				due = make(map[schemas.User][]session)
 			}
-			due[user] = append(due[user], e.sessions[i].id)
+			due[user] = append(due[user], e.sessions[i])
 		}
 	}
 	return due

@@ -53,7 +53,6 @@ func (w *Worker) provision(ctx context.Context) {
 		return
 	}
 	w.log.Info("the bucket was lost and is made anew")
-	w.graceUntil = w.cfg.Now().Add(remadeGrace)
 }
 
 // watchOnce reads the bucket as it is, and follows it until something fails. It calls
@@ -88,6 +87,9 @@ func (w *Worker) watchOnce(ctx context.Context, reset func()) error {
 	check := time.NewTicker(checkEvery)
 	defer check.Stop()
 	w.roster.reached(consumer.CachedInfo().TimeStamp)
+	if err := w.compareBucket(ctx); err != nil {
+		return err
+	}
 	caughtUp, taken := keys == 0, uint64(0)
 	if caughtUp {
 		w.begun(reset)
@@ -118,6 +120,21 @@ func (w *Worker) watchOnce(ctx context.Context, reset func()) error {
 			w.confirmEnded(ctx)
 		}
 	}
+}
+
+// compareBucket finds out whether the bucket is another than before: who makes the
+// marks' stream anew makes the bucket too. Then edges have to write all of it again.
+func (w *Worker) compareBucket(ctx context.Context) error {
+	made, err := w.bucket.Made(ctx)
+	if err != nil {
+		return err
+	}
+	if !w.made.IsZero() && !made.Equal(w.made) {
+		w.graceUntil = w.cfg.Now().Add(remadeGrace)
+		w.announce()
+	}
+	w.made = made
+	return nil
 }
 
 // isRead tells whether all was taken that the consumer has: the last of the keys may
@@ -244,15 +261,16 @@ func (w *Worker) lookForDue(ctx context.Context) {
 		}
 		return
 	}
-	asOf := w.roster.readUpTo()
 	for user, sessions := range due {
-		for _, id := range sessions {
-			if _, ok := live[sessionOf{user, id}]; ok {
+		for i := range sessions {
+			is := &sessions[i]
+			if _, ok := live[sessionOf{user, is.id}]; ok {
 				continue
 			}
-			c, changed, last := w.roster.end(user, id, asOf)
+			seen := time.UnixMicro(is.written) // its edge knew of it then
+			c, changed, last := w.roster.end(user, is.id, seen)
 			if last { // the bucket was asked just now
-				c, changed = w.roster.settle(user, asOf)
+				c, changed = w.roster.settle(user, seen)
 			}
 			if changed {
 				w.tell(c)

@@ -89,10 +89,17 @@ func (w *Worker) rows(ctx context.Context, highest map[markOf]folded, heads map[
 	return rows, nil
 }
 
-// messagesUpTo counts a chat's messages up to a seq, below the chat's end: the event
-// behind it tells, whatever has disappeared before.
+// messagesUpTo counts a chat's messages up to a seq, below the chat's end: its event
+// tells, or where that has disappeared the one behind it.
 func (w *Worker) messagesUpTo(ctx context.Context, chat schemas.Chat, seq uint64, head store.Head) (uint64, error) {
-	events, _, err := w.cfg.Store.Page(ctx, chat, store.Range{Forward: true, After: seq, Before: head.LastSeq + 1, Limit: 1, Head: &head})
+	events, _, err := w.cfg.Store.Page(ctx, chat, store.Range{Before: seq + 1, Limit: 1, Head: &head})
+	if err != nil {
+		return 0, fmt.Errorf("read event %d of %s: %w", seq, chat, err)
+	}
+	if len(events) > 0 && events[0].Seq == seq {
+		return events[0].N, nil
+	}
+	events, _, err = w.cfg.Store.Page(ctx, chat, store.Range{Forward: true, After: seq, Before: head.LastSeq + 1, Limit: 1, Head: &head})
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("read what follows %d in %s: %w", seq, chat, err)
