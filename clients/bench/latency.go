@@ -54,7 +54,7 @@ func (r *run) latency(ctx context.Context) error {
 	defer stop()
 	for _, p := range pairs {
 		group.Go(func() error { return s.takeLoop(p.to) })
-		group.Go(func() error { return s.dropLoop(p.from) })
+		group.Go(p.from.dropLoop)
 	}
 	var m measurement
 	group.Go(func() (err error) {
@@ -160,18 +160,6 @@ func (s *steady) takeLoop(to *session) error {
 		}
 		s.edge.add(now - time.Duration(s.sentAt[n].Load()))
 		s.delivered.Add(1)
-	}
-}
-
-// dropLoop reads a sender's acks and echoes away.
-func (s *steady) dropLoop(from *session) error {
-	for {
-		if _, _, err := from.next(); err != nil {
-			if isClosed(err) {
-				return nil
-			}
-			return err
-		}
 	}
 }
 

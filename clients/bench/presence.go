@@ -64,11 +64,11 @@ func (r *run) presence(ctx context.Context) error {
 // presenceOn measures a whole server on a store that knows when users were last seen
 // of whom the server does not.
 func (r *run) presenceOn(ctx context.Context, store testedStore) error {
-	p := &presenceLoad{run: r, store: store, heartbeat: heartbeat}
+	p := &presenceLoad{run: r, store: store, inServer: store.url == "", heartbeat: heartbeat}
 	if r.cfg.Short {
 		p.heartbeat = heartbeatShort
 	}
-	if store.url == "" {
+	if p.inServer {
 		dir, err := os.MkdirTemp("", "parley-bench-presence-")
 		if err != nil {
 			return fmt.Errorf("make temporary directory: %w", err)
@@ -88,6 +88,7 @@ func (r *run) presenceOn(ctx context.Context, store testedStore) error {
 type presenceLoad struct {
 	run       *run
 	store     testedStore
+	inServer  bool // the store is a part of the server
 	heartbeat time.Duration
 	sessions  sessions
 	js        jetstream.JetStream // as an edge
