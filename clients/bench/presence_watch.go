@@ -147,8 +147,7 @@ func (w *watchers) await(ctx context.Context, times *histogram, began time.Time,
 // measureStatus has a user choose by turns to be shown as away and as online.
 func (w *watchers) measureStatus(ctx context.Context, own *session) error {
 	var times histogram
-	began := time.Now()
-	for time.Since(began) < w.load.run.cfg.Duration/2 {
+	elapsed, err := w.repeat(func() { times = histogram{} }, func() error {
 		for _, status := range []schemas.Status{schemas.Away, schemas.Online} {
 			frame := appendMasked(nil, opText, fmt.Appendf(nil, `{"t":"status","ref":1,"status":%q}`, status))
 			said := time.Now()
@@ -159,35 +158,55 @@ func (w *watchers) measureStatus(ctx context.Context, own *session) error {
 				return err
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	w.addResult("status", &times, time.Since(began), true)
+	w.addResult("status", &times, elapsed, true)
 	return nil
 }
 
 // measureConnects has a user come and go.
 func (w *watchers) measureConnects(ctx context.Context, comer schemas.User) error {
-	r := w.load.run
 	var comes, goes histogram
-	began := time.Now()
-	for time.Since(began) < r.cfg.Duration/2 {
-		s, err := openSession(ctx, r.target, comer, "", idleBufferBytes)
+	elapsed, err := w.repeat(func() { comes, goes = histogram{}, histogram{} }, func() error {
+		s, err := openSession(ctx, w.load.run.target, comer, "", idleBufferBytes)
 		if err != nil {
 			return err
 		}
 		err = w.await(ctx, &comes, s.saidHello, comer, schemas.Online)
 		ended := time.Now()
 		s.close()
-		if err == nil {
-			err = w.await(ctx, &goes, ended, comer, schemas.Offline)
-		}
 		if err != nil {
 			return err
 		}
+		return w.await(ctx, &goes, ended, comer, schemas.Offline)
+	})
+	if err != nil {
+		return err
 	}
-	elapsed := time.Since(began)
 	w.addResult("connect", &comes, elapsed, true)
 	w.addResult("end of a connection", &goes, elapsed, false)
 	return nil
+}
+
+// repeat calls do again and again for half of the run's duration. Before it does so
+// for the warm-up, after which it calls forget.
+func (w *watchers) repeat(forget func(), do func() error) (elapsed time.Duration, err error) {
+	cfg := w.load.run.cfg
+	for began, warm := time.Now(), false; ; {
+		if err := do(); err != nil {
+			return 0, err
+		}
+		switch elapsed = time.Since(began); {
+		case warm && elapsed >= cfg.Duration/2:
+			return elapsed, nil
+		case !warm && elapsed >= cfg.Warmup:
+			forget()
+			began, warm = time.Now(), true
+		}
+	}
 }
 
 func (w *watchers) addResult(name string, times *histogram, elapsed time.Duration, bound bool) {
