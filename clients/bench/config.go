@@ -194,8 +194,8 @@ func (cfg Config) sizes() sizes {
 		s.pairs, s.fanouts, s.connections, s.events = 10, []int{10, 100}, 1000, 1000
 		s.logEvents, s.logChats, s.busyChats, s.persistFor, s.pageEvents = 100_000, 10_000, []int{10, 100, 1000}, 6*time.Second, []int{1000, 100_000}
 		s.userGroups, s.listChats, s.listMessages, s.groupMembers, s.creations = 20, 50, []int{2, 20}, schemas.UsersMax/10, 3
-		s.receiptCrowds, s.receiptTurns = []receiptCrowd{{"busy", 10, 20, []time.Duration{0}}, {"quiet", 200, 0.5, []time.Duration{0, time.Second}}}, 1
-		s.presenceKeys, s.presenceSessions, s.watchers, s.coldQuestions = []int{1000, 5000}, 1000, 10, 25
+		s.receiptCrowds, s.receiptTurns = []receiptCrowd{{"busy", 10, 20, []time.Duration{0}}, {"quiet", 100, 1, []time.Duration{0, time.Second}}}, 1
+		s.presenceKeys, s.presenceSessions, s.watchers, s.coldQuestions = []int{1000}, 1000, 10, 25
 	}
 	if cfg.Duration > 0 {
 		s.persistFor = cfg.Duration

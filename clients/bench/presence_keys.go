@@ -24,9 +24,10 @@ import (
 const (
 	// presenceBytesMax is what a session may take of all processes' memory together.
 	presenceBytesMax = 1 << 10
-	// lastTTL is how long keys live that nobody writes again: an edge gives them 75 s,
-	// which would be long to wait for.
-	lastTTL = 5 * time.Second
+	// lastTTL is how long keys live that nobody writes again, and lastTTLShort in short
+	// runs: an edge gives them 75 s, which would be long to wait for.
+	lastTTL      = 5 * time.Second
+	lastTTLShort = time.Second
 	// keysWithin bounds the wait for the worker to know of keys.
 	keysWithin = time.Minute
 )
@@ -46,6 +47,7 @@ type keyLoad struct {
 	js      jetstream.JetStream // as an edge
 	every   time.Duration       // in which each key is written once
 	ttl     time.Duration
+	lastTTL time.Duration
 	node    schemas.ID
 	keys    []presenceKey
 	atRest  keyUse // of one second
@@ -87,9 +89,9 @@ func (r *run) presenceKeys(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("make temporary directory: %w", err)
 	}
-	k := &keyLoad{run: r, every: keyEvery(heartbeat), ttl: keyTTL(heartbeat), node: benchID("edge-1")}
+	k := &keyLoad{run: r, every: keyEvery(heartbeat), ttl: keyTTL(heartbeat), lastTTL: lastTTL, node: benchID("edge-1")}
 	if r.cfg.Short {
-		k.every = keyEvery(heartbeatShort)
+		k.every, k.lastTTL = keyEvery(heartbeatShort), lastTTLShort
 	}
 	defer func() { err = errors.Join(err, k.stop(), os.RemoveAll(dir)) }()
 	if err := k.start(ctx, dir); err != nil {
@@ -304,12 +306,12 @@ func (k *keyLoad) known(ctx context.Context) (uint64, error) {
 func (k *keyLoad) measureEnd(ctx context.Context) error {
 	k.run.progress("presence: %d keys that nobody writes again", len(k.keys))
 	for i := range k.keys {
-		if err := k.write(i, lastTTL); err != nil {
+		if err := k.write(i, k.lastTTL); err != nil {
 			return err
 		}
 	}
 	written := time.Now()
-	left, err := awaitEmpty(ctx, k.js, lastTTL+streams.PresenceMarkerTTL+emptyWithin)
+	left, err := awaitEmpty(ctx, k.js, k.lastTTL+streams.PresenceMarkerTTL+emptyWithin)
 	if err != nil {
 		return err
 	}
@@ -326,7 +328,7 @@ func (k *keyLoad) measureEnd(ctx context.Context) error {
 			return err
 		}
 	}
-	result := Result{Workload: presenceWorkload, Case: fmt.Sprintf("%d keys that nobody writes again, TTL %s", len(k.keys), lastTTL)}
+	result := Result{Workload: presenceWorkload, Case: fmt.Sprintf("%d keys that nobody writes again, TTL %s", len(k.keys), k.lastTTL)}
 	result.figure("messages left", float64(left), "")
 	result.figure("after", empty.Seconds(), "s")
 	result.figure("sessions that the worker still knows of", float64(known), "")
