@@ -128,7 +128,7 @@ func (e *Edge) handleAsk(ctx context.Context, s *session, frame schemas.Frame) *
 		switch {
 		case changesGroups(frame.T):
 			e.expectChange(ctx, s.user, frame.T, answer)
-		case frame.T == schemas.TStatus, frame.T == schemas.TSetProfile:
+		case frame.T == schemas.TStatus, frame.T == schemas.TSetProfile, frame.T == schemas.TBlock:
 			e.loadPrivacy(ctx, s.user) // in force here with the answer; other edges have word of it
 		}
 		return answerFrame(answerType(frame.T), frame.Ref, answer), nil
