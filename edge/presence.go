@@ -87,7 +87,7 @@ func (p *presence) write(s *session) {
 		return
 	}
 	m := &nats.Msg{
-		Subject: streams.PresenceSubjectOf(s.user.name, s.id),
+		Subject: streams.SessionSubject(s.user.name, s.id),
 		Header:  nats.Header{jetstream.MsgTTLHeader: {ttl.String()}},
 	}
 	if gone {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -21,6 +22,9 @@ const (
 	// Headers by which a message of the bucket tells that a session has ended.
 	operationHeader = "KV-Operation"
 	markerHeader    = "Nats-Marker-Reason"
+	maxAgeMarker    = "MaxAge"
+	// sessionsPerRead is about how many sessions of a user one read has room for.
+	sessionsPerRead = 16
 )
 
 // SessionKey is a key of the bucket presence: a session of a user, as its edge wrote
@@ -29,23 +33,22 @@ type SessionKey struct {
 	User    schemas.User
 	Session schemas.ID
 	Status  schemas.Status // online, away or invisible
-	Seq     uint64
 	Stored  time.Time
 	TTL     time.Duration // from Stored on
 	Ended   bool          // the session has
 	Expired bool          // nobody wrote the key again; else an edge said that it ended
 }
 
-// ParseSession reads a message of the bucket; seq and stored are its place there.
-// It returns false for what no edge writes.
-func ParseSession(subject string, header nats.Header, data []byte, seq uint64, stored time.Time) (SessionKey, bool) {
-	user, session, ok := ParsePresence(subject)
+// ParseSession reads a message of the bucket that was stored at a time. It returns
+// false for what no edge writes.
+func ParseSession(subject string, header nats.Header, data []byte, stored time.Time) (SessionKey, bool) {
+	user, session, ok := ParseSessionSubject(subject)
 	if !ok {
 		return SessionKey{}, false
 	}
-	key := SessionKey{User: user, Session: session, Seq: seq, Stored: stored, Status: schemas.Online}
+	key := SessionKey{User: user, Session: session, Stored: stored, Status: schemas.Online}
 	if header.Get(markerHeader) != "" || header.Get(operationHeader) != "" {
-		key.Ended, key.Expired = true, header.Get(markerHeader) == string(maxAgeMarker)
+		key.Ended, key.Expired = true, header.Get(markerHeader) == maxAgeMarker
 		return key, true
 	}
 	var is schemas.SessionPresence
@@ -59,8 +62,6 @@ func ParseSession(subject string, header nats.Header, data []byte, seq uint64, s
 	key.TTL, err = time.ParseDuration(header.Get(jetstream.MsgTTLHeader))
 	return key, err == nil && key.TTL > 0
 }
-
-const maxAgeMarker = "MaxAge"
 
 // Presence reads the bucket presence.
 type Presence struct{ js jetstream.JetStream }
@@ -100,29 +101,76 @@ func (p *Presence) Made(ctx context.Context) (time.Time, error) {
 }
 
 // Sessions visits the keys of all sessions of users, as some replica has them: one may
-// be missing that was just written, and one be there that was just purged.
+// be missing that was just written, and one be there that was just purged. Of a user
+// with more than [MultiLastMax] it visits as many.
 func (p *Presence) Sessions(ctx context.Context, users []schemas.User, visit func(SessionKey)) error {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
-	for some := range slices.Chunk(users, MultiLastMax) {
-		patterns := make([]string, len(some))
-		for i, user := range some {
-			patterns[i] = PresenceOfUser(user)
-		}
-		msgs, err := jetstreamext.GetLastMsgsFor(ctx, p.js, PresenceStream, patterns)
-		if err != nil {
+	for some := range slices.Chunk(users, MultiLastMax/sessionsPerRead) {
+		if err := p.sessionsOf(ctx, some, visit); err != nil {
 			return fmt.Errorf("read sessions of %d users: %w", len(some), err)
 		}
-		for msg, err := range msgs {
-			if errors.Is(err, jetstreamext.ErrNoMessages) {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("read sessions of %d users: %w", len(some), err)
-			}
-			if key, ok := ParseSession(msg.Subject, msg.Header, msg.Data, msg.Sequence, msg.Time); ok {
-				visit(key)
-			}
+	}
+	return nil
+}
+
+// sessionsOf asks for fewer users at once where they have more sessions together than
+// one answer may hold.
+func (p *Presence) sessionsOf(ctx context.Context, users []schemas.User, visit func(SessionKey)) error {
+	patterns := make([]string, len(users))
+	for i, user := range users {
+		patterns[i] = SessionsPattern(user)
+	}
+	err := p.lasts(ctx, patterns, visit)
+	switch {
+	case !errors.Is(err, jetstreamext.ErrBatchUnsupported): // which is what the library makes of too many results
+		return err
+	case len(users) == 1:
+		msgs, err := jetstreamext.GetBatch(ctx, p.js, PresenceStream, MultiLastMax, jetstreamext.GetBatchSubject(patterns[0]))
+		return visitSessions(msgs, err, visit)
+	}
+	half := len(users) / 2
+	if err := p.sessionsOf(ctx, users[:half], visit); err != nil {
+		return err
+	}
+	return p.sessionsOf(ctx, users[half:], visit)
+}
+
+// Keys visits those of keys, which need have no more than a user and a session, that
+// some replica has.
+func (p *Presence) Keys(ctx context.Context, keys []SessionKey, visit func(SessionKey)) error {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	for some := range slices.Chunk(keys, MultiLastMax) {
+		subjects := make([]string, len(some))
+		for i := range some {
+			subjects[i] = SessionSubject(some[i].User, some[i].Session)
+		}
+		if err := p.lasts(ctx, subjects, visit); err != nil {
+			return fmt.Errorf("read %d sessions: %w", len(some), err)
+		}
+	}
+	return nil
+}
+
+func (p *Presence) lasts(ctx context.Context, subjects []string, visit func(SessionKey)) error {
+	msgs, err := jetstreamext.GetLastMsgsFor(ctx, p.js, PresenceStream, subjects)
+	return visitSessions(msgs, err, visit)
+}
+
+func visitSessions(msgs iter.Seq2[*jetstream.RawStreamMsg, error], err error, visit func(SessionKey)) error {
+	if err != nil {
+		return err
+	}
+	for msg, err := range msgs {
+		if errors.Is(err, jetstreamext.ErrNoMessages) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if key, ok := ParseSession(msg.Subject, msg.Header, msg.Data, msg.Time); ok {
+			visit(key)
 		}
 	}
 	return nil

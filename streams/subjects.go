@@ -217,16 +217,16 @@ func PresenceKey(user schemas.User, session schemas.ID) string {
 	return user.String() + "." + session.String()
 }
 
-// PresenceSubjectOf is the subject of a session's key in the bucket's stream.
-func PresenceSubjectOf(user schemas.User, session schemas.ID) string {
+// SessionSubject is the subject of a session's key in the bucket's stream.
+func SessionSubject(user schemas.User, session schemas.ID) string {
 	return presencePrefix + PresenceKey(user, session)
 }
 
-// PresenceOfUser is the pattern of the keys of all sessions of a user.
-func PresenceOfUser(user schemas.User) string { return presencePrefix + user.String() + ".*" }
+// SessionsPattern is the pattern of the keys of all sessions of a user.
+func SessionsPattern(user schemas.User) string { return presencePrefix + user.String() + ".*" }
 
-// ParsePresence takes the subject of a session's key apart.
-func ParsePresence(subject string) (user schemas.User, session schemas.ID, ok bool) {
+// ParseSessionSubject takes the subject of a session's key apart.
+func ParseSessionSubject(subject string) (user schemas.User, session schemas.ID, ok bool) {
 	key, ok := strings.CutPrefix(subject, presencePrefix)
 	if !ok {
 		return user, session, false

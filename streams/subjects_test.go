@@ -177,7 +177,7 @@ func TestSubjectsAreReadBackAsTheyWereBuilt(t *testing.T) {
 			t.Errorf("read %v, %v, %v, %v, %v from %q", got, kind, by, told, ok, private)
 		}
 		session := drawID(t, "session")
-		if by, of, ok := streams.ParsePresence(streams.PresenceSubjectOf(user, session)); !ok || by != user || of != session {
+		if by, of, ok := streams.ParseSessionSubject(streams.SessionSubject(user, session)); !ok || by != user || of != session {
 			t.Errorf("read %v, %v, %v from the key of %s", by, of, ok, user)
 		}
 	})

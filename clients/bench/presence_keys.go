@@ -262,7 +262,7 @@ func (k *keyLoad) write(i int, ttl time.Duration) error {
 		return fmt.Errorf("encode presence: %w", err)
 	}
 	m := &nats.Msg{
-		Subject: streams.PresenceSubjectOf(key.user, key.session),
+		Subject: streams.SessionSubject(key.user, key.session),
 		Header:  nats.Header{jetstream.MsgTTLHeader: {ttl.String()}},
 		Data:    value,
 	}

@@ -120,9 +120,9 @@ type Worker struct {
 	watching chan struct{} // closed when the bucket was read the first time
 
 	// watchLoop's own.
-	ended      map[schemas.User]struct{} // whose last known session was ended: the bucket is to be asked
-	graceUntil time.Time                 // nobody's key is taken for lapsed before
-	made       time.Time                 // when the bucket was that was read last; zero: none was
+	ended      map[schemas.User]time.Time // whose last known session has ended, and when it was seen last: the bucket is to be asked
+	graceUntil time.Time                  // nobody's key is taken for lapsed before
+	made       time.Time                  // when the bucket was that was read last; zero: none was
 }
 
 // New returns a Worker; Run starts it.
@@ -133,7 +133,7 @@ func New(cfg Config) (*Worker, error) {
 	cfg = cfg.withDefaults()
 	w := &Worker{
 		cfg: cfg, log: cfg.Logger.With("component", streams.PresenceService), bucket: streams.NewPresence(cfg.JetStream),
-		roster: newRoster(), watching: make(chan struct{}), ended: make(map[schemas.User]struct{}),
+		roster: newRoster(), watching: make(chan struct{}), ended: make(map[schemas.User]time.Time),
 	}
 	cache, err := otter.New(&otter.Options[schemas.User, time.Time]{MaximumSize: seenCacheMax})
 	if err != nil {

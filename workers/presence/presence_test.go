@@ -93,7 +93,7 @@ func (w *world) purge(user, session string) {
 
 func (w *world) publish(user, session string, header nats.Header, value []byte) {
 	w.t.Helper()
-	m := &nats.Msg{Subject: streams.PresenceSubjectOf(userOf(w.t, user), id(w.t, session)), Header: header, Data: value}
+	m := &nats.Msg{Subject: streams.SessionSubject(userOf(w.t, user), id(w.t, session)), Header: header, Data: value}
 	if err := w.edge.PublishMsg(m); err != nil {
 		w.t.Fatal(err)
 	}
@@ -308,7 +308,7 @@ func TestSweepRepairsWhatAnEventMissed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(streams.PresenceSubjectOf(userOf(t, "ann"), id(t, "phone")))); err != nil {
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(streams.SessionSubject(userOf(t, "ann"), id(t, "phone")))); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := stream.Info(t.Context()); err != nil || info.State.Msgs != 0 {

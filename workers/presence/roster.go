@@ -133,21 +133,16 @@ func (r *roster) lapse(user schemas.User, id schemas.ID, now time.Time) {
 	}
 }
 
-// due returns the sessions whose keys are to be looked for, by user.
-func (r *roster) due(now time.Time) map[schemas.User][]session {
+// due returns the sessions whose keys are to be looked for, as they were stored last.
+func (r *roster) due(now time.Time) (due []streams.SessionKey) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	var due map[schemas.User][]session
 	at := now.UnixMilli()
 	for user, e := range r.users {
 		for i := range e.sessions {
-			if e.sessions[i].lookFor > at {
-				continue
+			if is := &e.sessions[i]; is.lookFor <= at {
+				due = append(due, streams.SessionKey{User: user, Session: is.id, Stored: time.UnixMicro(is.written)})
 			}
-			if due == nil {
-				due = make(map[schemas.User][]session)
-			}
-			due[user] = append(due[user], e.sessions[i])
 		}
 	}
 	return due

@@ -166,7 +166,7 @@ func (w *Worker) take(msg jetstream.Msg) (left uint64) {
 		w.log.Warn("message of the bucket has no place there", "subject", msg.Subject(), "err", err)
 		return 0
 	}
-	key, ok := streams.ParseSession(msg.Subject(), msg.Headers(), msg.Data(), meta.Sequence.Stream, meta.Timestamp)
+	key, ok := streams.ParseSession(msg.Subject(), msg.Headers(), msg.Data(), meta.Timestamp)
 	w.roster.reached(meta.Timestamp)
 	switch {
 	case !ok:
@@ -176,15 +176,21 @@ func (w *Worker) take(msg jetstream.Msg) (left uint64) {
 	case key.Expired:
 		w.roster.lapse(key.User, key.Session, w.cfg.Now())
 	default:
-		c, changed, last := w.roster.end(key.User, key.Session, key.Stored)
-		if changed {
-			w.tell(c)
-		}
-		if last {
-			w.ended[key.User] = struct{}{}
-		}
+		w.end(key)
 	}
 	return meta.NumPending
+}
+
+// end takes a session away that was there until key was stored. Whether its user has
+// others of which nothing was heard, confirmEnded asks.
+func (w *Worker) end(key streams.SessionKey) {
+	c, changed, last := w.roster.end(key.User, key.Session, key.Stored)
+	if changed {
+		w.tell(c)
+	}
+	if last {
+		w.ended[key.User] = key.Stored
+	}
 }
 
 // put takes a key that lives. Of one that was written before now its time has begun.
@@ -199,7 +205,7 @@ func (w *Worker) put(key streams.SessionKey) {
 	}
 }
 
-// confirmEnded asks the bucket for other sessions of those whose last known one was
+// confirmEnded asks the bucket for other sessions of those whose last known one has
 // ended, and tells who has none.
 func (w *Worker) confirmEnded(ctx context.Context) {
 	if len(w.ended) == 0 {
@@ -212,13 +218,12 @@ func (w *Worker) confirmEnded(ctx context.Context) {
 		}
 		return // at the next check again
 	}
-	clear(w.ended)
-	asOf := w.roster.readUpTo()
-	for _, user := range users {
-		if c, changed := w.roster.settle(user, asOf); changed {
+	for user, seen := range w.ended {
+		if c, changed := w.roster.settle(user, seen); changed {
 			w.tell(c)
 		}
 	}
+	clear(w.ended)
 }
 
 // putDoubtful takes a key that a replica has and the watch has not brought: it is put
@@ -243,38 +248,22 @@ func (w *Worker) lookForDue(ctx context.Context) {
 	if len(due) == 0 {
 		return
 	}
-	users := slices.Collect(maps.Keys(due))
-	type sessionOf struct {
-		user schemas.User
-		id   schemas.ID
-	}
-	live := make(map[sessionOf]struct{})
-	err := w.bucket.Sessions(ctx, users, func(key streams.SessionKey) {
+	live := make(map[streams.SessionKey]struct{})
+	err := w.bucket.Keys(ctx, due, func(key streams.SessionKey) {
 		if !key.Ended {
-			live[sessionOf{key.User, key.Session}] = struct{}{}
+			live[streams.SessionKey{User: key.User, Session: key.Session}] = struct{}{}
 			w.put(key)
 		}
 	})
 	if err != nil {
 		if ctx.Err() == nil {
-			w.log.Warn("look for sessions whose time is over", "users", len(users), "err", err)
+			w.log.Warn("look for sessions whose time is over", "sessions", len(due), "err", err)
 		}
 		return
 	}
-	for user, sessions := range due {
-		for i := range sessions {
-			is := &sessions[i]
-			if _, ok := live[sessionOf{user, is.id}]; ok {
-				continue
-			}
-			seen := time.UnixMicro(is.written) // its edge knew of it then
-			c, changed, last := w.roster.end(user, is.id, seen)
-			if last { // the bucket was asked just now
-				c, changed = w.roster.settle(user, seen)
-			}
-			if changed {
-				w.tell(c)
-			}
+	for _, key := range due {
+		if _, ok := live[streams.SessionKey{User: key.User, Session: key.Session}]; !ok {
+			w.end(key) // it was written last when its edge knew of it
 		}
 	}
 }

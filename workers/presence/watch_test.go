@@ -27,7 +27,7 @@ func newStill(t *testing.T) (w *Worker, put func(user, session string)) {
 	return w, func(user, session string) {
 		t.Helper()
 		m := &nats.Msg{
-			Subject: streams.PresenceSubjectOf(testUser(user), testID(session)), Data: []byte(`{"node":"edge-1"}`),
+			Subject: streams.SessionSubject(testUser(user), testID(session)), Data: []byte(`{"node":"edge-1"}`),
 			Header: nats.Header{jetstream.MsgTTLHeader: {"75s"}},
 		}
 		if _, err := edge.RequestMsg(m, 10*time.Second); err != nil { // its ack
@@ -52,7 +52,7 @@ func TestBucketIsAskedBeforeAUserGoes(t *testing.T) {
 		if _, _, last := w.roster.end(testUser(user), testID("known"), now); !last {
 			t.Fatalf("the only session of %s was not its last", user)
 		}
-		w.ended[testUser(user)] = struct{}{}
+		w.ended[testUser(user)] = now
 	}
 	put("ann", "missed")
 	w.confirmEnded(t.Context())
@@ -87,6 +87,7 @@ func TestNobodyLapsesWithinTheGrace(t *testing.T) {
 		t.Error("u0 went within the grace")
 	}
 	w.lookForDue(t.Context())
+	w.confirmEnded(t.Context())
 	for user, want := range map[string]schemas.Status{"u0": schemas.Offline, "u1": schemas.Online, "u2": schemas.Offline} {
 		if is := w.status(user); is != want {
 			t.Errorf("%s is %s, want %s", user, is, want)
@@ -94,5 +95,43 @@ func TestNobodyLapsesWithinTheGrace(t *testing.T) {
 	}
 	if sessions, users := w.roster.size(); sessions != 1 || users != 1 {
 		t.Errorf("%d sessions of %d users are known", sessions, users)
+	}
+}
+
+// TestManySessionsAreFound: NATS answers with no more than 1,024 keys at once.
+func TestManySessionsAreFound(t *testing.T) {
+	t.Parallel()
+	w, put := newStill(t)
+	now := time.Now()
+	for i := range 2000 { // of one user
+		put("crowd", fmt.Sprintf("s%d", i))
+	}
+	users := []string{"crowd"}
+	for i := range 80 { // more together than one answer holds
+		users = append(users, fmt.Sprintf("u%d", i))
+		for j := range 20 {
+			put(users[len(users)-1], fmt.Sprintf("s%d", j))
+		}
+	}
+	users = append(users, "gone")
+	for _, user := range users {
+		w.put(streams.SessionKey{User: testUser(user), Session: testID("known"), Status: schemas.Online, Stored: now, TTL: time.Second})
+		w.end(streams.SessionKey{User: testUser(user), Session: testID("known"), Stored: now})
+	}
+	w.confirmEnded(t.Context())
+	if n := len(w.ended); n != 0 {
+		t.Fatalf("%d are still to be confirmed", n)
+	}
+	for _, user := range users {
+		if is := w.status(user); (is == schemas.Online) == (user == "gone") {
+			t.Errorf("%s is %s", user, is)
+		}
+	}
+	// All of them are looked for again, and each key is found.
+	before, _ := w.roster.size()
+	w.cfg.Now = func() time.Time { return now.Add(30 * time.Second) }
+	w.lookForDue(t.Context())
+	if after, _ := w.roster.size(); after != before || before < 80*20+streams.MultiLastMax {
+		t.Errorf("%d sessions are known, %d were before", after, before)
 	}
 }
