@@ -106,7 +106,7 @@ func (e *Edge) welcome(conn *websocket.Conn) *session {
 		s.out.welcomed = true
 		l.append(s, jsonFrame(e.welcomeOf(s, identity)))
 	}})
-	e.presence.enter(s)
+	e.presence.refresh(s)
 	if e.draining.Load() { // the drain may have come before the join
 		s.close(schemas.CloseDraining, `{"delay":0}`)
 	}
@@ -219,7 +219,7 @@ func (e *Edge) serve(s *session) {
 	}
 	s.user.live.leave(s)
 	e.unwatchAll(s)
-	e.presence.enter(s) // as gone
+	e.presence.refresh(s)
 	e.endConnection(s.conn)
 }
 

@@ -199,7 +199,7 @@ func New(ctx context.Context, cfg Config) (*Edge, error) {
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.metrics = newMetrics(cfg.Metrics)
 	for i := range runtime.GOMAXPROCS(0) {
-		e.loops = append(e.loops, newFanoutLoop(i, e.metrics, cfg.Heartbeat, cfg.AwayAfter, func(s *session) { e.presence.enter(s) }, e.now))
+		e.loops = append(e.loops, newFanoutLoop(i, e.metrics, cfg.Heartbeat, cfg.AwayAfter, func(s *session) { e.presence.refresh(s) }, e.now))
 	}
 	for range e.loops {
 		e.lives = append(e.lives, newLiveLoop(e))

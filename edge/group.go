@@ -128,6 +128,13 @@ func (g *group) readersOf(seq uint64) []*session {
 	return slices.DeleteFunc(slices.Clone(g.sessions), func(s *session) bool { return seq <= g.members[s.user.name].before() })
 }
 
+// size is how many members the group has; 0 where that is not known.
+func (g *group) size() uint64 {
+	g.live.mu.Lock()
+	defer g.live.mu.Unlock()
+	return g.count
+}
+
 // memberOf tells what a user on this edge is in the group.
 func (g *group) memberOf(u *user) (member, bool) {
 	g.live.mu.Lock()

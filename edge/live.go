@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +43,8 @@ type liveLoop struct {
 	heals   int // in flight
 	// receipts are those of the last second, and what waits of them.
 	receipts map[receiptsOf]*receipts
+	// typed is who was told to type in the last while.
+	typed map[typingOf]time.Time
 	// repairing and repairAgain: one repair at a time, and what was asked meanwhile is one more.
 	repairing, repairAgain bool
 }
@@ -60,6 +61,7 @@ func newLiveLoop(e *Edge) *liveLoop {
 		batches: make([][]item, len(e.loops)),
 
 		receipts: make(map[receiptsOf]*receipts),
+		typed:    make(map[typingOf]time.Time),
 	}
 }
 
@@ -165,6 +167,7 @@ func (v *liveLoop) run(ctx context.Context) {
 		case <-echoes.C:
 			v.checkEchoes(v.edge.now())
 			v.checkReceipts(v.edge.now())
+			v.forgetTyping(v.edge.now())
 		case <-ctx.Done():
 			return
 		}
@@ -208,10 +211,7 @@ func (v *liveLoop) handleMessage(m *nats.Msg) {
 		}
 		v.handleStored(a, chat, stored, m.Data)
 	case streams.LiveIsTyping:
-		others := slices.DeleteFunc(slices.Clone(a.everySession()), func(s *session) bool {
-			return s.user.name == from || s.user.getPrivacy().blocks(from)
-		})
-		v.deliverTo(others, item{frame: jsonFrame(schemas.TypingFrame{T: schemas.TTyping, Chat: chat, User: from})})
+		v.handleTyped(a, chat, from)
 	case streams.LiveIsRead, streams.LiveIsDelivered:
 		if a, b, direct := chat.Users(); direct && a == b && m.Sub.Subject != streams.LiveOfUser(a)[0] {
 			return // notes to oneself come twice

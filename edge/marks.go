@@ -292,27 +292,3 @@ func (e *Edge) endOf(ctx context.Context, chat schemas.Chat) (uint64, *schemas.E
 func unknownEnd(chat schemas.Chat) *schemas.Error {
 	return &schemas.Error{Code: schemas.Unavailable, Message: "how far " + chat.String() + " has come cannot be read now: send the mark again", RetryAfter: 1}
 }
-
-// size is how many members the group has; 0 where that is not known.
-func (g *group) size() uint64 {
-	g.live.mu.Lock()
-	defer g.live.mu.Unlock()
-	return g.count
-}
-
-// askSize has a group's size be known; its events tell how it goes on.
-func (e *Edge) askSize(ctx context.Context, g *group) *schemas.Error {
-	if g.size() > 0 {
-		return nil
-	}
-	var answer schemas.StandingAnswer
-	if refused := e.ask(ctx, streams.StandingSubject, schemas.Standing{Chat: g.chat, Users: []schemas.User{}}, &answer); refused != nil {
-		return refused
-	}
-	g.live.mu.Lock()
-	defer g.live.mu.Unlock()
-	if g.count == 0 {
-		g.count = max(answer.Count, 1)
-	}
-	return nil
-}

@@ -45,6 +45,23 @@ func (e *Edge) memberOf(u *user, chat schemas.Chat) (member, *schemas.Error) {
 	return member{}, notMember(u.name, chat)
 }
 
+// askSize has a group's size be known; its events tell how it goes on.
+func (e *Edge) askSize(ctx context.Context, g *group) *schemas.Error {
+	if g.size() > 0 {
+		return nil
+	}
+	var answer schemas.StandingAnswer
+	if refused := e.ask(ctx, streams.StandingSubject, schemas.Standing{Chat: g.chat, Users: []schemas.User{}}, &answer); refused != nil {
+		return refused
+	}
+	g.live.mu.Lock()
+	defer g.live.mu.Unlock()
+	if g.count == 0 {
+		g.count = max(answer.Count, 1)
+	}
+	return nil
+}
+
 // groupOf returns a chat's group, nil where nobody on this edge is in it.
 func (e *Edge) groupOf(chat schemas.Chat) *group {
 	v := e.liveLoopOf(chat.String())

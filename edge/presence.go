@@ -44,8 +44,9 @@ func presenceTTL(heartbeat time.Duration) time.Duration {
 	return (time.Duration(float64(heartbeat)*ttlHeartbeats) + time.Second - 1).Truncate(time.Second) // NATS counts in seconds
 }
 
-// enter has a session's key written as the session is when its turn comes.
-func (p *presence) enter(s *session) {
+// refresh has a session's key written as the session is when its turn comes: there,
+// away, or gone.
+func (p *presence) refresh(s *session) {
 	select {
 	case p.queue <- s:
 	default:
@@ -119,6 +120,6 @@ func (p *presence) value(s *session, chosen schemas.Status) []byte {
 func (s *session) used(now time.Time) {
 	s.usedAt.Store(now.Unix())
 	if s.away.Load() && s.away.CompareAndSwap(true, false) {
-		s.user.live.edge.presence.enter(s)
+		s.user.live.edge.presence.refresh(s)
 	}
 }

@@ -57,7 +57,7 @@ func (e *Edge) setPrivacy(u *user, now privacy) {
 	}
 	if !before.known || before.status != now.status {
 		for _, s := range u.everySession() {
-			e.presence.enter(s)
+			e.presence.refresh(s)
 		}
 	}
 	var changed []schemas.User

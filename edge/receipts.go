@@ -104,7 +104,7 @@ func (v *liveLoop) checkReceipts(now time.Time) {
 func (v *liveLoop) tellReceipts(of receiptsOf, r *receipts, now time.Time) {
 	var whole []*session
 	for _, s := range of.audience.everySession() {
-		marks, all := s.seen(r.marks)
+		marks, all := s.visible(r.marks)
 		switch {
 		case all:
 			whole = append(whole, s)
@@ -126,11 +126,11 @@ func receiptFrame(chat schemas.Chat, marks []schemas.ReceiptMark) wireFrame {
 	return jsonFrame(schemas.ReceiptFrame{T: schemas.TReceipt, Chat: chat, Marks: marks})
 }
 
-// seen returns those of the marks that a session is told: not those that came from
+// visible returns those of the marks that a session is told: not those that came from
 // itself, none of users with whom its user does not talk, and of others no more than
 // what was delivered where its user hides what it has read. All tells that it is told
 // every one as it is; then marks is nil.
-func (s *session) seen(received []receivedMark) (marks []schemas.ReceiptMark, all bool) {
+func (s *session) visible(received []receivedMark) (marks []schemas.ReceiptMark, all bool) {
 	private := s.user.getPrivacy()
 	all = len(received) > 1 || !received[0].isFrom(s.id)
 	for i := range received {

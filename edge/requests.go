@@ -213,22 +213,6 @@ func answerType(request schemas.Type) schemas.Type {
 	}
 }
 
-// handleTyping tells the other members, at most once in a while.
-func (e *Edge) handleTyping(s *session, ref schemas.Ref, typing *schemas.Typing) *schemas.Error {
-	if _, err := e.memberOf(s.user, typing.Chat); err != nil {
-		return err
-	}
-	if !s.user.blocksIn(typing.Chat) && s.user.mayType(typing.Chat, e.now()) {
-		if err := e.conn.Publish(streams.LiveTyping(typing.Chat, s.user.name), nil); err != nil {
-			return &schemas.Error{Code: schemas.Unavailable, Message: "typing cannot be told now", RetryAfter: 2}
-		}
-	}
-	if ref.Present {
-		s.push(doneFrame(ref))
-	}
-	return nil
-}
-
 // handleRenew lets the session live as long as a new token does.
 func (e *Edge) handleRenew(s *session, ref schemas.Ref, renew *schemas.Renew) *schemas.Error {
 	identity, err := e.auth.Verify(renew.Token)

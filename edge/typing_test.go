@@ -66,3 +66,36 @@ func TestTypingIsRememberedForFewChats(t *testing.T) {
 		}
 	}
 }
+
+// TestTypingOnTwoEdgesIsToldOnce: each edge limits what is said to it, and what is told
+// to its sessions.
+func TestTypingOnTwoEdgesIsToldOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	second := r.addEdge(t, nil)
+	ann, annToo, bea := r.join(t, r.edge(), "ann"), r.join(t, second, "ann"), r.join(t, r.edge(), "bea")
+	typing := func(c *client) {
+		t.Helper()
+		c.say(`{"t":"typing","ref":1,"chat":"direct.ann.bea"}`)
+		c.answer(1)
+	}
+	typing(ann)
+	bea.await("typing")
+	typing(annToo)
+	seq := annToo.sent("m", "direct.ann.bea", "hi")
+	for g := bea.next(); g.Seq != seq; g = bea.next() {
+		if g.T == "typing" {
+			t.Errorf("told again: %v", g)
+		}
+	}
+	r.clock.advance(schemas.TypingEvery)
+	typing(annToo)
+	bea.await("typing")
+	r.clock.advance(schemas.TypingEvery)
+	eventually(t, "who types no more is forgotten", func() bool {
+		forgotten := make(chan bool, 1)
+		v := r.edge().liveLoopOf("bea")
+		v.call(func() { forgotten <- len(v.typed) == 0 })
+		return <-forgotten
+	})
+}

@@ -12,9 +12,6 @@ import (
 	"parley/schemas"
 )
 
-// typingChatsMax bounds the chats per user whose last typing is remembered.
-const typingChatsMax = 64
-
 // user is a user with at least one session on this edge. It is the audience of
 // its direct chats.
 type user struct {
@@ -110,17 +107,4 @@ func (u *user) blocksIn(chat schemas.Chat) bool {
 		a = b
 	}
 	return u.getPrivacy().blocks(a)
-}
-
-func (u *user) mayType(chat schemas.Chat, now time.Time) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if now.Sub(u.typingAt[chat]) < schemas.TypingEvery {
-		return false
-	}
-	if u.typingAt == nil || len(u.typingAt) >= typingChatsMax {
-		u.typingAt = make(map[schemas.Chat]time.Time)
-	}
-	u.typingAt[chat] = now
-	return true
 }
