@@ -77,58 +77,60 @@ func (s *Service) members(ctx context.Context, request []byte) (any, *schemas.Er
 	if refused != nil {
 		return nil, refused
 	}
-	var place membersPlace
-	if refused := openCursor(ask.Cursor, s.cfg.Now(), &place); refused != nil {
+	limit := pageLimit(ask.Limit, schemas.MembersDefault, schemas.MembersMax)
+	page, refused := s.membersOf(ctx, by, ask.Chat, ask.Cursor, limit)
+	if refused != nil {
 		return nil, refused
 	}
-	if ask.Chat.Kind() == schemas.Direct {
-		return s.directMembers(by, ask.Chat)
+	return membersAnswer{Chat: ask.Chat, Members: page.members, Cursor: page.cursor}, nil
+}
+
+// membersPage is some of a chat's members.
+type membersPage struct {
+	members []schemas.ChatMember // by rising name
+	cursor  string               // for what follows; empty at the end
+	count   uint64               // of all that the chat has
+}
+
+// membersOf returns up to limit members of a chat behind a cursor. Who asks has to be
+// one of them. The two of a direct chat are in it from its first event on, and may be before.
+func (s *Service) membersOf(ctx context.Context, by schemas.User, chat schemas.Chat, cursor string, limit int) (page membersPage, refused *schemas.Error) {
+	var place membersPlace
+	if refused := openCursor(cursor, s.cfg.Now(), &place); refused != nil {
+		return page, refused
 	}
-	limit := pageLimit(ask.Limit, schemas.MembersDefault, schemas.MembersMax)
-	answer := membersAnswer{Chat: ask.Chat, Members: []schemas.ChatMember{}}
-	err := s.groups.use(ctx, ask.Chat, func(g *group) error {
+	take := func(names []schemas.User, is func(schemas.User) member) {
+		begin, found := slices.BinarySearchFunc(names, place.After, compareUsers)
+		if found {
+			begin++
+		}
+		some := names[begin:min(begin+limit, len(names))]
+		page.members, page.count = make([]schemas.ChatMember, len(some)), uint64(len(names))
+		for i, user := range some {
+			page.members[i] = schemas.ChatMember{User: user, Role: is(user).role, Since: is(user).since}
+		}
+		if begin+limit < len(names) {
+			page.cursor = newCursor(s.cfg.Now(), membersPlace{After: some[limit-1]})
+		}
+	}
+	if a, b, direct := chat.Users(); direct {
+		if !chat.HasDirectMember(by) {
+			return page, notMember(by, chat)
+		}
+		take(slices.Compact([]schemas.User{a, b}), func(schemas.User) member { return member{role: schemas.Member} })
+		return page, nil
+	}
+	err := s.groups.use(ctx, chat, func(g *group) error {
 		if !g.role(by).In() {
-			return notMember(by, ask.Chat)
+			return notMember(by, chat)
 		}
-		page, more := namesAbove(g.names(), place.After, limit)
-		for _, user := range page {
-			m := g.members[user]
-			answer.Members = append(answer.Members, schemas.ChatMember{User: user, Role: m.role, Since: m.since})
-		}
-		if more {
-			answer.Cursor = newCursor(s.cfg.Now(), membersPlace{After: page[limit-1]})
-		}
+		take(g.names(), func(user schemas.User) member { return g.members[user] })
 		return nil
 	})
 	if err != nil {
-		return nil, s.unavailable("read group", err)
+		return page, s.unavailable("read group", err)
 	}
-	return answer, nil
-}
-
-// namesAbove returns up to limit of names, which rise, from the first above after on,
-// and whether there are more.
-func namesAbove(names []schemas.User, after schemas.User, limit int) (page []schemas.User, more bool) {
-	begin, found := slices.BinarySearchFunc(names, after, compareUsers)
-	if found {
-		begin++
-	}
-	names = names[begin:]
-	return names[:min(limit, len(names))], limit < len(names)
-}
-
-// directMembers answers for the two of a direct chat: they are in it from its
-// first event on, and may be before.
-func (s *Service) directMembers(by schemas.User, chat schemas.Chat) (any, *schemas.Error) {
-	if !chat.HasDirectMember(by) {
-		return nil, notMember(by, chat)
-	}
-	a, b, _ := chat.Users()
-	answer := membersAnswer{Chat: chat, Members: []schemas.ChatMember{{User: a, Role: schemas.Member}}}
-	if a != b {
-		answer.Members = append(answer.Members, schemas.ChatMember{User: b, Role: schemas.Member})
-	}
-	return answer, nil
+	return page, nil
 }
 
 // checkMember refuses who is not in a chat.

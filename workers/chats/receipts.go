@@ -24,59 +24,19 @@ func (s *Service) receipts(ctx context.Context, request []byte) (any, *schemas.E
 	if refused != nil {
 		return nil, refused
 	}
-	var place membersPlace
-	if refused := openCursor(ask.Cursor, s.cfg.Now(), &place); refused != nil {
+	page, refused := s.membersOf(ctx, by, ask.Chat, ask.Cursor, pageLimit(ask.Limit, schemas.ReceiptsDefault, schemas.ReceiptsMax))
+	if refused != nil {
 		return nil, refused
 	}
-	limit := pageLimit(ask.Limit, schemas.ReceiptsDefault, schemas.ReceiptsMax)
-	page, since, more, err := s.membersOf(ctx, by, ask.Chat, place.After, limit)
-	if err != nil {
-		return nil, s.unavailable("read group", err)
-	}
-	known, err := s.toldTo(ctx, by, ask.Chat, page)
+	known, err := s.toldTo(ctx, by, ask.Chat, &page)
 	if err != nil {
 		return nil, s.unavailable("read receipts", err)
 	}
-	known.since = since
-	answer := receiptsAnswer{Chat: ask.Chat, Receipts: make([]schemas.Receipt, len(page))}
-	for i, user := range page {
-		answer.Receipts[i] = known.of(user)
-	}
-	if more {
-		answer.Cursor = newCursor(s.cfg.Now(), membersPlace{After: page[limit-1]})
+	answer := receiptsAnswer{Chat: ask.Chat, Receipts: make([]schemas.Receipt, len(page.members)), Cursor: page.cursor}
+	for i := range page.members {
+		answer.Receipts[i] = known.of(&page.members[i])
 	}
 	return answer, nil
-}
-
-// since is when the members of a group came in, of a page of them.
-type since struct {
-	seqs map[schemas.User]uint64 // nil: the chat is direct
-	few  bool                    // it has no more members than are told what was delivered
-}
-
-// membersOf returns up to limit members of a chat above after, by rising name. Who
-// asks has to be one of them.
-func (s *Service) membersOf(ctx context.Context, by schemas.User, chat schemas.Chat, after schemas.User, limit int) (page []schemas.User, in since, more bool, err error) {
-	if a, b, direct := chat.Users(); direct {
-		if !chat.HasDirectMember(by) {
-			return nil, in, false, notMember(by, chat)
-		}
-		page, more = namesAbove(slices.Compact([]schemas.User{a, b}), after, limit)
-		return page, since{few: true}, more, nil
-	}
-	err = s.groups.use(ctx, chat, func(g *group) error {
-		if !g.role(by).In() {
-			return notMember(by, chat)
-		}
-		page, more = namesAbove(g.names(), after, limit)
-		page = slices.Clone(page)
-		in = since{seqs: make(map[schemas.User]uint64, len(page)), few: g.count <= schemas.DeliveredMembersMax}
-		for _, user := range page {
-			in.seqs[user] = g.members[user].since
-		}
-		return nil
-	})
-	return page, in, more, err
 }
 
 // toldTo is what an asker may know of users in a chat.
@@ -85,11 +45,15 @@ type toldTo struct {
 	rows       map[schemas.User]store.Receipt
 	others     []schemas.User // with whom the asker does not talk, by rising name
 	hidesReads bool           // the asker does: what others have read it is not told
-	since                     // of whom
+	few        bool           // the chat has no more members than are told what was delivered
 }
 
-func (s *Service) toldTo(ctx context.Context, by schemas.User, chat schemas.Chat, users []schemas.User) (*toldTo, error) {
-	known := &toldTo{by: by}
+func (s *Service) toldTo(ctx context.Context, by schemas.User, chat schemas.Chat, page *membersPage) (*toldTo, error) {
+	known := &toldTo{by: by, few: page.count <= schemas.DeliveredMembersMax}
+	users := make([]schemas.User, len(page.members))
+	for i := range page.members {
+		users[i] = page.members[i].User
+	}
 	reads, ctx := errgroup.WithContext(ctx)
 	reads.Go(func() (err error) {
 		known.rows, err = s.cfg.Store.Receipts(ctx, chat, users)
@@ -110,10 +74,9 @@ func (s *Service) toldTo(ctx context.Context, by schemas.User, chat schemas.Chat
 // of returns how far a user has got. What was read was delivered, and of a large
 // group no more than that is told of what was delivered. What was said before it came
 // in, nobody waits for it to read.
-func (k *toldTo) of(user schemas.User) schemas.Receipt {
-	row, in := k.rows[user], k.seqs[user]
-	shown := k.shown(user, row)
-	shown.Delivered, shown.Read = max(shown.Delivered, in), max(shown.Read, in)
+func (k *toldTo) of(m *schemas.ChatMember) schemas.Receipt {
+	shown := k.shown(m.User, k.rows[m.User])
+	shown.Delivered, shown.Read = max(shown.Delivered, m.Since), max(shown.Read, m.Since)
 	return shown
 }
 
