@@ -63,12 +63,8 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Registerer == nil {
-		c.Registerer = prometheus.NewRegistry()
-	}
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	c.Registerer = cmp.Or[prometheus.Registerer](c.Registerer, prometheus.NewRegistry())
 	c.BatchEventsMax = cmp.Or(c.BatchEventsMax, 2000)
 	c.WindowMin = cmp.Or(c.WindowMin, 100*time.Millisecond)
 	c.WindowMax = cmp.Or(c.WindowMax, max(500*time.Millisecond, c.WindowMin))

@@ -14,6 +14,7 @@
 package presence
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,21 +90,15 @@ func (c Config) Validate() error {
 }
 
 func (c Config) withDefaults() Config {
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Registerer == nil {
-		c.Registerer = prometheus.NewRegistry()
-	}
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	c.Registerer = cmp.Or[prometheus.Registerer](c.Registerer, prometheus.NewRegistry())
 	if c.Started == nil {
 		c.Started = func() {}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Grace == 0 {
-		c.Grace = defaultGrace
-	}
+	c.Grace = cmp.Or(c.Grace, defaultGrace)
 	return c
 }
 

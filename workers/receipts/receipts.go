@@ -56,12 +56,8 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Registerer == nil {
-		c.Registerer = prometheus.NewRegistry()
-	}
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	c.Registerer = cmp.Or[prometheus.Registerer](c.Registerer, prometheus.NewRegistry())
 	c.BatchMarksMax = cmp.Or(c.BatchMarksMax, 4000)
 	c.CollectFor = cmp.Or(c.CollectFor, 500*time.Millisecond)
 	c.RetryMax = cmp.Or(c.RetryMax, 2*time.Second)
