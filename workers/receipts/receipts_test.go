@@ -48,15 +48,15 @@ func user(name string) schemas.User {
 	return user
 }
 
-func newWorld(t testing.TB) *world {
+// newWorld is one in which so many messages of alice are stored.
+func newWorld(t testing.TB, said int, options streamstest.Options) *world {
 	t.Helper()
-	return newWorldOn(t, 1)
-}
-
-func newWorldOn(t testing.TB, nodes int) *world {
-	t.Helper()
-	env := streamstest.Start(t, streamstest.Options{NoSync: true, Nodes: nodes})
-	return &world{Env: env, t: t, store: workerstest.OpenStore(t), edge: env.Connect(t, streams.EdgeComponent), chat: schemas.DirectChat(alice, bob)}
+	options.NoSync = true
+	env := streamstest.Start(t, options)
+	w := &world{Env: env, t: t, store: workerstest.OpenStore(t), edge: env.Connect(t, streams.EdgeComponent), chat: schemas.DirectChat(alice, bob)}
+	w.say(said, "")
+	workerstest.PersistAll(t, env, w.store)
+	return w
 }
 
 // start runs a worker on a store until stop is called.
@@ -74,12 +74,12 @@ func (w *world) start(st receipts.Store) (stop func()) {
 	return workerstest.Run(w.t, worker.Run)
 }
 
-// say has n messages of alice in the log.
-func (w *world) say(n int) {
+// say has n messages of alice in the log; extra are more members, with a comma before.
+func (w *world) say(n int, extra string) {
 	w.t.Helper()
 	js := streamstest.JetStream(w.t, w.edge)
 	for range n {
-		event := fmt.Sprintf(`{"type":"message","id":"m%d","from":"alice","body":{"kind":"text","text":"hi"}}`, len(w.said))
+		event := fmt.Sprintf(`{"type":"message","id":"m%d","from":"alice","body":{"kind":"text","text":"hi"}%s}`, len(w.said), extra)
 		ack, err := js.Publish(w.t.Context(), w.Layout.Shard(w.chat).Timeline(w.chat), []byte(event))
 		if err != nil {
 			w.t.Fatal(err)
@@ -146,14 +146,12 @@ func TestMarksBecomeRows(t *testing.T) {
 	for name, nodes := range map[string]int{"one node": 1, "a cluster": 3} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			testMarks(t, newWorldOn(t, nodes))
+			testMarks(t, newWorld(t, 5, streamstest.Options{Nodes: nodes}))
 		})
 	}
 }
 
 func testMarks(t *testing.T, w *world) {
-	w.say(5)
-	workerstest.PersistAll(t, w.Env, w.store)
 	w.start(w.store)
 	w.told(streams.MarkDelivered, w.said[3])
 	w.want(rows{receipt: store.Receipt{Delivered: w.said[3]}, delivered: w.said[3]})
@@ -168,9 +166,7 @@ func testMarks(t *testing.T, w *world) {
 // TestPrivateMarksAreTheUsersOwn: others see nothing of them, the user's sessions do.
 func TestPrivateMarksAreTheUsersOwn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.say(3)
-	workerstest.PersistAll(t, w.Env, w.store)
+	w := newWorld(t, 3, streamstest.Options{})
 	own, err := w.edge.SubscribeSync(streams.Personal(bob))
 	if err != nil {
 		t.Fatal(err)
@@ -193,17 +189,31 @@ func TestPrivateMarksAreTheUsersOwn(t *testing.T) {
 // TestMarkWaitsForItsEvent: a mark that comes before its event is stored comes again.
 func TestMarkWaitsForItsEvent(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.say(1)
-	workerstest.PersistAll(t, w.Env, w.store)
+	w := newWorld(t, 1, streamstest.Options{})
 	w.start(w.store)
-	w.say(1)
+	w.say(1, "")
 	w.told(streams.MarkRead, w.said[1])
 	w.told(streams.MarkRead, w.said[0])
 	w.want(rows{store.Receipt{Read: w.said[0]}, w.said[0], 1, 0})
 	workerstest.Persist(t, w.Env, w.store)
 	w.want(rows{store.Receipt{Read: w.said[1]}, w.said[1], 2, 0})
 	w.wantNothingLeft()
+}
+
+// TestReadOfWhatHasDisappeared: the messages up to it are counted all the same.
+func TestReadOfWhatHasDisappeared(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, streamstest.Options{})
+	w.say(2, `,"ttl":1`)
+	w.say(1, "")
+	workerstest.PersistAll(t, w.Env, w.store)
+	workerstest.WaitFor(t, "two of four have disappeared", func() bool {
+		events, _, err := w.store.Page(context.Background(), w.chat, store.Range{Limit: 10})
+		return err == nil && len(events) == 2
+	})
+	w.start(w.store)
+	w.told(streams.MarkRead, w.said[2])
+	w.want(rows{store.Receipt{Read: w.said[2]}, w.said[2], 3, 0})
 }
 
 // failing is a store that is away for a while.
@@ -223,9 +233,7 @@ func (f *failing) Mark(ctx context.Context, marks []store.Mark) error {
 // was given to a worker that ended comes to another.
 func TestMarksOutliveTheStoresAbsence(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.say(2)
-	workerstest.PersistAll(t, w.Env, w.store)
+	w := newWorld(t, 2, streamstest.Options{})
 	away := &failing{Store: w.store}
 	away.left.Store(1 << 30)
 	stop := w.start(away)
@@ -244,9 +252,7 @@ func TestMarksOutliveTheStoresAbsence(t *testing.T) {
 // TestWhatIsNoMarkIsDropped: it does not hold up the others, and does not come again.
 func TestWhatIsNoMarkIsDropped(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.say(1)
-	workerstest.PersistAll(t, w.Env, w.store)
+	w := newWorld(t, 1, streamstest.Options{})
 	w.start(w.store)
 	shard := w.Layout.Shard(w.chat)
 	for subject, data := range map[string]string{
@@ -269,18 +275,15 @@ func TestWhatIsNoMarkIsDropped(t *testing.T) {
 // TestLostStreamIsMadeAgain: a server alone loses the marks, and the worker goes on.
 func TestLostStreamIsMadeAgain(t *testing.T) {
 	t.Parallel()
-	env := streamstest.Start(t, streamstest.Options{NoSync: true, Administrator: true})
-	w := &world{Env: env, t: t, store: workerstest.OpenStore(t), edge: env.Connect(t, streams.EdgeComponent), chat: schemas.DirectChat(alice, bob)}
-	w.say(1)
-	workerstest.PersistAll(t, w.Env, w.store)
+	w := newWorld(t, 1, streamstest.Options{Administrator: true})
 	w.start(w.store)
 	w.told(streams.MarkDelivered, w.said[0])
 	w.want(rows{receipt: store.Receipt{Delivered: w.said[0]}, delivered: w.said[0]})
-	if err := env.JetStream.DeleteStream(t.Context(), streams.ReceiptsStream); err != nil {
+	if err := w.JetStream.DeleteStream(t.Context(), streams.ReceiptsStream); err != nil {
 		t.Fatal(err)
 	}
 	workerstest.WaitFor(t, "the stream is there again", func() bool {
-		_, err := env.JetStream.Consumer(context.Background(), streams.ReceiptsStream, streams.ReceiptsConsumer)
+		_, err := w.JetStream.Consumer(context.Background(), streams.ReceiptsStream, streams.ReceiptsConsumer)
 		return err == nil || !errors.Is(err, jetstream.ErrStreamNotFound) && !errors.Is(err, jetstream.ErrConsumerNotFound)
 	})
 	w.told(streams.MarkRead, w.said[0])
@@ -291,18 +294,13 @@ func TestLostStreamIsMadeAgain(t *testing.T) {
 // highest stay.
 func TestAnyOrderEndsAlike(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.say(20)
-	workerstest.PersistAll(t, w.Env, w.store)
+	w := newWorld(t, 20, streamstest.Options{})
 	w.start(w.store)
 	w.start(w.store)
-	var seen atomic.Int64
+	readers := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		if seen.Add(1) > 20 {
-			return // each round is real work
-		}
-		w.chat = schemas.DirectChat(alice, bob)
-		reader := user(fmt.Sprintf("reader%d", seen.Load()))
+		readers++
+		reader := user(fmt.Sprintf("reader%d", readers))
 		want := map[streams.MarkKind]uint64{}
 		for range rapid.IntRange(1, 30).Draw(rt, "marks") {
 			kind := rapid.SampledFrom([]streams.MarkKind{streams.MarkRead, streams.MarkDelivered}).Draw(rt, "kind")
