@@ -247,8 +247,9 @@ func PresenceOf(user schemas.User) string { return PresencePrefix + user.String(
 
 const (
 	PresencePrefix = "presence."
-	// PresenceAgain is where a worker tells that it has begun: what changed before, it
-	// may not have told.
+	// PresenceAgain is where a worker tells edges to write all keys again and to ask who
+	// is there: it has begun, or the bucket is new, and what changed before it may not
+	// have told.
 	PresenceAgain = "presence"
 )
 
