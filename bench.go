@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"parley/clients/bench"
+	"parley/bench"
 	"parley/streams"
 	"parley/workers/store/sqlite"
 )

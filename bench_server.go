@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"parley/clients/bench"
+	"parley/bench"
 	"parley/edge"
 	"parley/schemas"
 	"parley/streams"

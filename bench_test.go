@@ -9,7 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"parley/clients/bench"
+	"parley/bench"
 )
 
 // benchWithin is room for a short run on a machine that has much else to do.

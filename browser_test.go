@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"parley/clients/web/webtest"
+	"parley/tests/browser"
 )
 
 // TestTwoBrowserWindowsChat runs the page against the whole server, which is
@@ -12,7 +12,7 @@ func TestTwoBrowserWindowsChat(t *testing.T) {
 	t.Parallel()
 	listen := "--listen=" + freeAddress(t)
 	d := startDev(t, "", listen)
-	webtest.TwoWindows(t, d.url,
+	browser.TwoWindows(t, d.url,
 		func() { d.Stop(t) },
 		func() { d = startDev(t, d.data, listen) })
 }
@@ -20,12 +20,12 @@ func TestTwoBrowserWindowsChat(t *testing.T) {
 // TestBrowserWindowsShareAGroup has three people use a group of the whole server.
 func TestBrowserWindowsShareAGroup(t *testing.T) {
 	t.Parallel()
-	webtest.Groups(t, startDev(t, "").url)
+	browser.Groups(t, startDev(t, "").url)
 }
 
 // TestBrowserWindowsShowReceiptsAndPresence has ticks, badges, settings and who is
 // there follow what people do on the whole server.
 func TestBrowserWindowsShowReceiptsAndPresence(t *testing.T) {
 	t.Parallel()
-	webtest.Receipts(t, startDev(t, "").url)
+	browser.Receipts(t, startDev(t, "").url)
 }

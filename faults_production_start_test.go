@@ -11,11 +11,11 @@ import (
 	"github.com/gocql/gocql"
 	"github.com/nats-io/nats-server/v2/server"
 
-	"parley/deploy/cassandra"
-	"parley/deploy/cassandra/cassandratest"
-	"parley/deploy/certtest"
 	"parley/streams"
 	"parley/streams/streamstest"
+	"parley/tests/cassandra"
+	"parley/tests/cassandra/cassandratest"
+	"parley/tests/certs"
 )
 
 // What keeps a part of a production system from starting is told as
@@ -119,7 +119,7 @@ func addMigration(t *testing.T, address, keyspace string) {
 // authority that does not vouch for it.
 func startTLSServer(t *testing.T) (address, otherCA string) {
 	t.Helper()
-	identity, err := tls.LoadX509KeyPair(certtest.SelfSigned(t))
+	identity, err := tls.LoadX509KeyPair(certs.SelfSigned(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,6 +135,6 @@ func startTLSServer(t *testing.T) (address, otherCA string) {
 	if !srv.ReadyForConnections(childWithin) {
 		t.Fatal("the NATS server does not accept connections")
 	}
-	otherCA, _ = certtest.SelfSigned(t)
+	otherCA, _ = certs.SelfSigned(t)
 	return srv.Addr().String(), otherCA
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/gocql/gocql"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"parley/deploy/cassandra"
-	"parley/deploy/cassandra/cassandratest"
 	"parley/streams"
 	"parley/streams/streamstest"
+	"parley/tests/cassandra"
+	"parley/tests/cassandra/cassandratest"
 )
 
 var faultAway = flag.Duration("fault-away", 5*time.Second, "how long Cassandra is away")

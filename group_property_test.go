@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"parley/deploy/cassandra/cassandratest"
 	"parley/schemas"
 	"parley/streams/streamstest"
+	"parley/tests/cassandra/cassandratest"
 )
 
 var (

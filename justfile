@@ -47,7 +47,7 @@ bench *flags:
 
 # Measure the permanent store with a real Cassandra, which is started for it.
 bench-cassandra *flags:
-    go run ./clients/bench/cassandra go run . bench persist pages connect chats create {{ flags }}
+    go run ./bench/cassandra go run . bench persist pages connect chats create {{ flags }}
 
 # Kill, stop, fill and cut off every part many times under load.
 faults rounds="20":

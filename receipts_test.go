@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"testing"
 
-	"parley/deploy/cassandra/cassandratest"
 	"parley/schemas"
+	"parley/tests/cassandra/cassandratest"
 )
 
 // onBothStores runs a test on a server with each of the permanent stores.

@@ -15,9 +15,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
 
-	"parley/deploy/certtest"
 	"parley/streams"
 	"parley/streams/streamstest"
+	"parley/tests/certs"
 )
 
 func writeFile(t *testing.T, path, text string) string {
@@ -53,7 +53,7 @@ func startNATS(t *testing.T, conf string) string {
 
 // startTLS starts Parley's server with a certificate that ends at end. With
 // verify it wants its clients to have one of the same authority.
-func startTLS(t *testing.T, a *certtest.Authority, end time.Time, verify bool) string {
+func startTLS(t *testing.T, a *certs.Authority, end time.Time, verify bool) string {
 	t.Helper()
 	cert, key := a.Sign(t, "server", end)
 	block := fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: %v }\n", cert, key, a.File(), verify)
@@ -74,7 +74,7 @@ func connectSecure(url string, secure streams.Secure) error {
 func TestConnectionsAreSecured(t *testing.T) {
 	t.Parallel()
 	tomorrow, yesterday := time.Now().Add(24*time.Hour), time.Now().Add(-24*time.Hour)
-	ours, others := certtest.NewAuthority(t, "ours"), certtest.NewAuthority(t, "others")
+	ours, others := certs.NewAuthority(t, "ours"), certs.NewAuthority(t, "others")
 	plain := startNATS(t, streamstest.Conf(t))
 	open, verifying, expired := startTLS(t, ours, tomorrow, false), startTLS(t, ours, tomorrow, true), startTLS(t, ours, yesterday, false)
 	cert, key := ours.Sign(t, "client", tomorrow)
@@ -132,7 +132,7 @@ func wantSaid(t *testing.T, err error, says []string) {
 
 func TestRefusedPasswordNamesItsVariable(t *testing.T) {
 	t.Parallel()
-	ours := certtest.NewAuthority(t, "ours")
+	ours := certs.NewAuthority(t, "ours")
 	address := startTLS(t, ours, time.Now().Add(time.Hour), false)
 	_, err := streams.Connect(t.Context(), streams.ConnectConfig{
 		Component: worker, URLs: []string{"tls://" + address}, Password: "wrong", Secure: streams.Secure{CA: ours.File()}, Log: slog.New(slog.DiscardHandler),

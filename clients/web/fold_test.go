@@ -7,13 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"parley/clients/web/webtest"
+	"parley/tests/browser"
 )
 
 // TestPageFoldsChanges plays the server that says what happens to messages.
 func TestPageFoldsChanges(t *testing.T) {
 	t.Parallel()
-	browser := webtest.NewBrowser(t)
+	chromium := browser.Start(t)
 	for name, test := range map[string]func(*testing.T, *script){
 		"applies changes by the server's rules":      folds,
 		"shows what a page has folded":               showsFolded,
@@ -30,7 +30,7 @@ func TestPageFoldsChanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, openPage(t, browser))
+			test(t, openPage(t, chromium))
 		})
 	}
 }
@@ -82,7 +82,7 @@ func folds(t *testing.T, s *script) {
 		for i, change := range test.changes {
 			changes[i] = f(`{"seq":%d,"time":"2026-11-23T22:56:%02dZ","event":%s}`, 11+i, 1+i, change)
 		}
-		got := webtest.Eval[string](s.tab, f(`import('/fold.js').then(({ fold }) => {
+		got := browser.Eval[string](s.tab, f(`import('/fold.js').then(({ fold }) => {
 			const item = {%s "seq":10,"time":"2026-11-23T22:56:00Z","event":%s};
 			for (const change of [%s]) fold(item, change);
 			const { deleted, edited, pinned, reactions, event } = item;
@@ -105,14 +105,14 @@ func change(seq, prev uint64, typ, from string, target uint64, rest string) stri
 // time, its reactions.
 func (s *script) shown() []string {
 	s.t.Helper()
-	return webtest.Eval[[]string](s.tab, `Array.from(document.querySelectorAll('#messages .message'), (it) =>
+	return browser.Eval[[]string](s.tab, `Array.from(document.querySelectorAll('#messages .message'), (it) =>
 		[it.querySelector('.text').textContent, it.querySelector('.stamp').firstChild.textContent.replace(/[ ·]+$/, ''),
 			...Array.from(it.querySelectorAll('.reactions button'), (chip) => chip.textContent)].filter(Boolean).join(' | '))`)
 }
 
 func (s *script) wantShown(want ...string) {
 	s.t.Helper()
-	webtest.Until(s.t, fmt.Sprintf("messages %q", want), s.shown, func(got []string) bool { return slices.Equal(got, want) })
+	browser.Until(s.t, fmt.Sprintf("messages %q", want), s.shown, func(got []string) bool { return slices.Equal(got, want) })
 }
 
 func showsFolded(t *testing.T, s *script) {
@@ -136,14 +136,14 @@ func foldsIntoOlder(t *testing.T, s *script) {
 		items = append(items, item(seq, seq-1, "bob", fmt.Sprint("b", seq), "newer"))
 	}
 	p := s.begin(true, items...)
-	webtest.Until(t, "the newest page", s.tab.Messages, func(texts []string) bool { return len(texts) == 50 })
-	webtest.Eval[bool](s.tab, `document.querySelector('#older').click(), true`)
+	browser.Until(t, "the newest page", s.tab.Messages, func(texts []string) bool { return len(texts) == 50 })
+	browser.Eval[bool](s.tab, `document.querySelector('#older').click(), true`)
 	history := p.want("history")
 	// The page was made before these came, and arrives after them.
 	p.event(change(101, 100, "edit", "bob", 50, `,"body":{"kind":"text","text":"edited"}`))
 	p.event(change(102, 101, "reaction", "alice", 50, `,"emoji":"👍"`))
 	p.page(history, false, item(50, 0, "bob", "b50", "old"))
-	webtest.Until(t, "the older message as it is by now", func() string { return s.shown()[0] },
+	browser.Until(t, "the older message as it is by now", func() string { return s.shown()[0] },
 		func(got string) bool { return got == "edited | edited | 👍 1" })
 }
 
@@ -170,7 +170,7 @@ func redrawsAnswers(t *testing.T, s *script) {
 		t.Errorf("the answer quotes %q", got)
 	}
 	p.event(change(12, 11, "delete", "bob", 10, ""))
-	webtest.Until(t, "the quote to be empty", quote, func(got string) bool { return got == "Answers bob This message was deleted" })
+	browser.Until(t, "the quote to be empty", quote, func(got string) bool { return got == "Answers bob This message was deleted" })
 	if text := s.tab.Text("#messages"); strings.Contains(text, "secret") {
 		t.Errorf("what was deleted is still shown: %q", text)
 	}
@@ -208,7 +208,7 @@ func tellsRefusal(t *testing.T, s *script) {
 	s.tab.Verb("Delete for everybody?")
 	send := p.want("send")
 	p.say(`{"t":"error","ref":%d,"id":%q,"code":"not_found","message":"there is no such message"}`, send.Ref, send.ID)
-	webtest.Until(t, "the sentence", func() string { return s.tab.Text("#problem") }, func(got string) bool { return got == "There is no such message" })
+	browser.Until(t, "the sentence", func() string { return s.tab.Text("#problem") }, func(got string) bool { return got == "There is no such message" })
 	s.tab.Send("next") // what was refused is not in its way
 	if send := p.want("send"); send.Type != "message" {
 		t.Errorf("the page says %+v", send)
@@ -224,13 +224,13 @@ func listed(chat string, seq uint64, second int, n, unread uint64, from, rest st
 // rows is what the list shows: name, and the number unread.
 func (s *script) rows(list string) []string {
 	s.t.Helper()
-	return webtest.Eval[[]string](s.tab, fmt.Sprintf(`Array.from(document.querySelectorAll('#%s a'), (it) =>
+	return browser.Eval[[]string](s.tab, fmt.Sprintf(`Array.from(document.querySelectorAll('#%s a'), (it) =>
 		it.querySelector('.name').textContent + (it.querySelector('.badge') ? ' ' + it.querySelector('.badge').firstChild.textContent : ''))`, list))
 }
 
 func (s *script) wantRows(want ...string) {
 	s.t.Helper()
-	webtest.Until(s.t, fmt.Sprintf("the chats %q", want), func() []string { return s.rows("chats") }, func(got []string) bool { return slices.Equal(got, want) })
+	browser.Until(s.t, fmt.Sprintf("the chats %q", want), func() []string { return s.rows("chats") }, func(got []string) bool { return slices.Equal(got, want) })
 }
 
 // enter is begin with an empty page, and with what answers the request for the list.
@@ -266,7 +266,7 @@ func countsUnread(t *testing.T, s *script) {
 	p.inChat("group.team", item(80, 70, "bob", "m80", "again")) // the list has it counted
 	p.inChat("group.team", item(81, 80, "bob", "m81", "eight"))
 	p.inChat("group.team", change(82, 81, "reaction", "bob", 81, `,"emoji":"👍"`)) // no message
-	webtest.Until(t, "the last event", func() string { return s.tab.Text("#chats .last") }, func(got string) bool { return got == "bob reacted 👍" })
+	browser.Until(t, "the last event", func() string { return s.tab.Text("#chats .last") }, func(got string) bool { return got == "bob reacted 👍" })
 	if got := s.rows("chats"); !slices.Equal(got, []string{"Team 8", "bob"}) {
 		t.Errorf("the chats are %q", got)
 	}
@@ -274,7 +274,7 @@ func countsUnread(t *testing.T, s *script) {
 	s.wantRows("Team", "bob")
 	p.inChat("group.team", item(84, 83, "bob", "m84", "one"))
 	s.wantRows("Team 1", "bob")
-	webtest.Eval[bool](s.tab, `location.hash = '#alice/group.team', true`)
+	browser.Eval[bool](s.tab, `location.hash = '#alice/group.team', true`)
 	s.wantRows("Team", "bob")
 }
 
@@ -295,7 +295,7 @@ func keepsOrderOfList(t *testing.T, s *script) {
 	p.say(`{"t":"chat","chat":"direct.alice.erin","change":"unarchived"}`)
 	s.wantRows("Team 1", "carol", "dave", "erin 1", "bob")
 	p.say(`{"t":"chat","chat":"group.team","change":"muted"}`)
-	webtest.Until(t, "a title that does not count what is muted", func() string { return webtest.Eval[string](s.tab, `document.title`) },
+	browser.Until(t, "a title that does not count what is muted", func() string { return browser.Eval[string](s.tab, `document.title`) },
 		func(got string) bool { return got == "(1) bob · Parley" })
 }
 
@@ -304,7 +304,7 @@ func asksListTwice(t *testing.T, s *script) {
 	p := s.begin(false)
 	s.holdTimers(2000)
 	p.say(`{"t":"chats","ref":%d,"chats":[]}`, p.want("chats").Ref)
-	webtest.Until(t, "the page to wait", s.fireTimers, func(held int) bool { return held == 1 })
+	browser.Until(t, "the page to wait", s.fireTimers, func(held int) bool { return held == 1 })
 	p.say(`{"t":"chats","ref":%d,"chats":[%s]}`, p.want("chats").Ref, listed("direct.alice.carol", 70, 9, 1, 1, "carol", ""))
 	s.wantRows("bob", "carol 1")
 	if held := s.fireTimers(); held != 0 {
@@ -324,15 +324,15 @@ func followsChats(t *testing.T, s *script) {
 	p.say(`{"t":"resumed","chats":0,"reset":[]}`)
 	p.inChat("group.team", `{"seq":60,"prev":55,"time":"2026-11-23T22:58:17Z","event":{"type":"group","id":"g","from":"bob","change":"created","name":"Team","members":["alice"],"count":2}}`)
 	s.wantRows("Team", "bob")
-	webtest.Eval[bool](s.tab, `location.hash = '#alice/group.team', true`)
+	browser.Eval[bool](s.tab, `location.hash = '#alice/group.team', true`)
 	history := p.want("history") // not for a gap before 60
 	if history.After != nil || history.Before == nil || *history.Before != 60 {
 		t.Fatalf("the page asks for %+v", history)
 	}
 	p.page(history, false)
-	webtest.Until(t, "the number of members", func() string { return s.tab.Text("#about") }, func(got string) bool { return got == "2 members" })
+	browser.Until(t, "the number of members", func() string { return s.tab.Text("#about") }, func(got string) bool { return got == "2 members" })
 	p.say(`{"t":"chat","chat":"group.team","change":"removed","seq":61}`)
-	webtest.Until(t, "the sentence", func() string { return s.tab.Text("#told") }, func(got string) bool { return got == "You are no longer in Team." })
+	browser.Until(t, "the sentence", func() string { return s.tab.Text("#told") }, func(got string) bool { return got == "You are no longer in Team." })
 	p.cut()
 	p = s.accept()
 	if hello := p.want("hello"); len(hello.Resume) != 1 || hello.Resume[chat] != 10 {
@@ -341,7 +341,7 @@ func followsChats(t *testing.T, s *script) {
 	p.welcome(time.Hour)
 	p.say(`{"t":"resumed","chats":0,"reset":[]}`)
 	s.wantState("online")
-	webtest.Eval[bool](s.tab, `location.hash = '#alice/bob', true`)
+	browser.Eval[bool](s.tab, `location.hash = '#alice/bob', true`)
 	s.wantMessages("go on")
 	s.tab.Send("next") // a request for the group's history would be before it
 	p.want("send")
@@ -354,5 +354,5 @@ func leavesGone(t *testing.T, s *script) {
 	history := p.want("history")
 	p.say(`{"t":"error","ref":%d,"code":"not_member","message":"alice is not a member of direct.alice.bob"}`, history.Ref)
 	s.wantMessages()
-	webtest.Until(t, "another view", func() bool { return webtest.Eval[bool](s.tab, `document.querySelector('#chat').hidden`) }, func(is bool) bool { return is })
+	browser.Until(t, "another view", func() bool { return browser.Eval[bool](s.tab, `document.querySelector('#chat').hidden`) }, func(is bool) bool { return is })
 }

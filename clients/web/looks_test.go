@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"parley/clients/web/webtest"
+	"parley/tests/browser"
 )
 
 // TestGroupLooksRight draws a group, with all that may be done to messages, for people
@@ -17,7 +17,7 @@ func TestGroupLooksRight(t *testing.T) {
 	if directory == "" {
 		t.Skip("PARLEY_SCREENSHOTS names no directory for the pictures")
 	}
-	s := openPage(t, webtest.NewBrowser(t))
+	s := openPage(t, browser.Start(t))
 	p := s.enter("[" + strings.Join([]string{
 		listed("group.team", 80, 30, 40, 0, "bob", `,"name":"The team, its friends and everybody who ever came by","members":3,"role":"owner"`),
 		listed("direct.alice.carol", 70, 9, 3, 3, "carol", `,"muted":true`),
@@ -27,7 +27,7 @@ func TestGroupLooksRight(t *testing.T) {
 	p.sayPresence(p.wantUsers("watch", "bob").Ref, "")
 	p.sayPresence(p.wantUsers("watch", "dave", "carol", "erin").Ref, `"dave":{"status":"online"},"carol":{"status":"away"},"erin":{"status":"offline"}`)
 	s.wantRows("bob", "dave 12", "The team, its friends and everybody who ever came by", "carol 3")
-	webtest.Eval[bool](s.tab, `location.hash = '#alice/group.team', true`)
+	browser.Eval[bool](s.tab, `location.hash = '#alice/group.team', true`)
 	with := func(item, more string) string { return strings.TrimSuffix(item, "}") + "," + more + "}" }
 	of := func(item, more string) string { return strings.Replace(item, `"from"`, more+`,"from"`, 1) }
 	items := []string{
@@ -42,7 +42,7 @@ func TestGroupLooksRight(t *testing.T) {
 	}
 	history := p.want("history")
 	p.say(`{"t":"page","ref":%d,"chat":"group.team","events":[%s],"more":false}`, history.Ref, strings.Join(items, ","))
-	webtest.Until(t, "the messages", s.tab.Messages, func(texts []string) bool { return len(texts) == 6 })
+	browser.Until(t, "the messages", s.tab.Messages, func(texts []string) bool { return len(texts) == 6 })
 	var receipts frame
 	for receipts.Chat != "group.team" {
 		receipts = p.want("receipts")
@@ -65,13 +65,13 @@ func TestGroupLooksRight(t *testing.T) {
 	s.tab.Click("#info")
 	members := p.want("members")
 	p.say(`{"t":"members","ref":%d,"chat":"group.team","members":[{"user":"alice","role":"owner","since":60},{"user":"bob","role":"admin","since":60},{"user":"carol","role":"member","since":62}]}`, members.Ref)
-	webtest.Until(t, "the members", func() string { return s.tab.Text("#members") }, func(text string) bool { return strings.Contains(text, "carol") })
+	browser.Until(t, "the members", func() string { return s.tab.Text("#members") }, func(text string) bool { return strings.Contains(text, "carol") })
 	shoot("details")
 	s.tab.Click("#details .cancel")
 	s.tab.Verb("Who has read it")
 	shoot("readers")
 	s.tab.Click("#readers .cancel")
-	webtest.Eval[bool](s.tab, `location.hash = '#alice', true`)
+	browser.Eval[bool](s.tab, `location.hash = '#alice', true`)
 	s.tab.Click("#new-group")
 	shoot("new")
 	s.tab.Click("#group .cancel")

@@ -6,14 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	"parley/clients/web/webtest"
+	"parley/tests/browser"
 )
 
 // TestPageShowsPresenceAndTyping plays the server that tells who is there, who
 // types, and what the user has chosen to let others see.
 func TestPageShowsPresenceAndTyping(t *testing.T) {
 	t.Parallel()
-	browser := webtest.NewBrowser(t)
+	chromium := browser.Start(t)
 	for name, test := range map[string]func(*testing.T, *script){
 		"watches the others of direct chats":        watchesDirect,
 		"watches again in each session":             watchesAgain,
@@ -26,7 +26,7 @@ func TestPageShowsPresenceAndTyping(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, openPage(t, browser))
+			test(t, openPage(t, chromium))
 		})
 	}
 }
@@ -54,8 +54,8 @@ func (p *peer) sayPresence(ref uint64, users string) {
 // dots is the presence that the list shows of each chat, as a status and in words.
 func (s *script) wantDots(want ...string) {
 	s.t.Helper()
-	webtest.Until(s.t, fmt.Sprintf("the dots %q", want), func() []string {
-		return webtest.Eval[[]string](s.tab, `Array.from(document.querySelectorAll('#chats a'), (it) => {
+	browser.Until(s.t, fmt.Sprintf("the dots %q", want), func() []string {
+		return browser.Eval[[]string](s.tab, `Array.from(document.querySelectorAll('#chats a'), (it) => {
 			const dot = it.querySelector('.presence');
 			return it.querySelector('.name').textContent + (dot ? ' ' + dot.dataset.status + ': ' + dot.textContent : '');
 		})`)
@@ -99,14 +99,14 @@ func watchesAgain(t *testing.T, s *script) {
 	p.page(p.want("history"), false)
 	s.holdTimers(10_000)
 	p.say(`{"t":"error","ref":%d,"code":"internal","message":"a defect"}`, p.wantUsers("watch", "bob").Ref)
-	webtest.Until(t, "the page to wait before it asks again", s.fireTimers, func(held int) bool { return held > 0 })
+	browser.Until(t, "the page to wait before it asks again", s.fireTimers, func(held int) bool { return held > 0 })
 	p.sayPresence(p.wantUsers("watch", "bob").Ref, `"bob":{"status":"online"}`)
 	s.wantText("#about", "online")
 }
 
 // watchesBounded has presence.js want other users while it is answered, refused, and begun anew.
 func watchesBounded(t *testing.T, s *script) {
-	got := webtest.Eval[[]string](s.tab, `import('/presence.js').then(async ({ Presence }) => {
+	got := browser.Eval[[]string](s.tab, `import('/presence.js').then(async ({ Presence }) => {
 		const said = [];
 		let answer;
 		const ask = (frame) => new Promise((resolve, reject) => {
@@ -148,7 +148,7 @@ func tellsLastSeen(t *testing.T, s *script) {
 		"2026-11-20T02:00:00Z":     "last seen 4 days ago",
 		"2026-10-20T12:00:00Z":     "last seen on ",
 	} {
-		got := webtest.Eval[string](s.tab, fmt.Sprintf(`import('/presence.js').then(({ presenceWords }) =>
+		got := browser.Eval[string](s.tab, fmt.Sprintf(`import('/presence.js').then(({ presenceWords }) =>
 			presenceWords({ status: 'offline', lastSeen: %q || undefined }, Date.parse('2026-11-24T03:00:00Z')))`, lastSeen))
 		if got != want && !(strings.HasSuffix(want, "on ") && strings.HasPrefix(got, want)) {
 			t.Errorf("last seen %s: %q, want %q", lastSeen, got, want)
@@ -158,7 +158,7 @@ func tellsLastSeen(t *testing.T, s *script) {
 	s.holdTimers(60_000)
 	p.sayPresence(p.wantUsers("watch", "bob").Ref, `"bob":{"status":"offline","lastSeen":"2019-12-31T23:59:30Z"}`)
 	s.wantText("#about", "last seen just now")
-	webtest.Eval[bool](s.tab, `(() => {
+	browser.Eval[bool](s.tab, `(() => {
 		const now = performance.now.bind(performance);
 		performance.now = () => now() + 10 * 60_000;
 		return true;
@@ -215,8 +215,8 @@ func showsTypingByChat(t *testing.T, s *script) {
 // chosen is what the dialog of settings shows: the status, and whether receipts are on.
 func (s *script) wantChosen(want string) {
 	s.t.Helper()
-	webtest.Until(s.t, "the settings "+want, func() string {
-		return webtest.Eval[string](s.tab, `document.querySelector('#status').disabled ? 'none' :
+	browser.Until(s.t, "the settings "+want, func() string {
+		return browser.Eval[string](s.tab, `document.querySelector('#status').disabled ? 'none' :
 			document.querySelector('#status input:checked')?.value + ' ' + document.querySelector('#read-receipts').checked`)
 	}, func(got string) bool { return got == want })
 }

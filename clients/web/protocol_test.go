@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"parley/clients/web/webtest"
 	"parley/schemas"
+	"parley/tests/browser"
 
 	"github.com/chromedp/chromedp"
 	"github.com/gorilla/websocket"
@@ -18,7 +18,7 @@ import (
 // browser, a window and a server of its own for each rule.
 func TestPageKeepsTheProtocol(t *testing.T) {
 	t.Parallel()
-	browser := webtest.NewBrowser(t)
+	chromium := browser.Start(t)
 	for name, test := range map[string]func(*testing.T, *script){
 		"resumes from the highest seq":              resumes,
 		"reads the chat anew after a reset":         readsAnew,
@@ -45,7 +45,7 @@ func TestPageKeepsTheProtocol(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, openPage(t, browser))
+			test(t, openPage(t, chromium))
 		})
 	}
 }
@@ -57,7 +57,7 @@ func namesUser(t *testing.T, s *script) {
 		t.Errorf("the handshake has the cookies %q, want %q", p.cookie, want)
 	}
 	// Another window of the browser is somebody else; all share the cookie.
-	webtest.Eval[string](s.tab, `document.cookie = 'parley_user=bob; Path=/v1/ws'`)
+	browser.Eval[string](s.tab, `document.cookie = 'parley_user=bob; Path=/v1/ws'`)
 	p.cut()
 	if p = s.accept(); p.cookie != want {
 		t.Errorf("the next handshake has the cookies %q, want %q", p.cookie, want)
@@ -78,7 +78,7 @@ func hangsUp(t *testing.T, s *script) {
 			break
 		}
 	}
-	webtest.Eval[bool](s.tab, `history.back(), true`)
+	browser.Eval[bool](s.tab, `history.back(), true`)
 	s.accept().want("hello")
 }
 
@@ -240,10 +240,10 @@ func showsRefusal(t *testing.T, s *script) {
 	s.tab.Send("mine")
 	send := p.want("send")
 	p.say(`{"t":"error","ref":%d,"id":%q,"code":"forbidden","message":"bob does not take your messages"}`, send.Ref, send.ID)
-	webtest.Until(t, "the refusal", func() string {
-		return webtest.Eval[string](s.tab, `document.querySelector('#pending .failed .note')?.textContent ?? ''`)
+	browser.Until(t, "the refusal", func() string {
+		return browser.Eval[string](s.tab, `document.querySelector('#pending .failed .note')?.textContent ?? ''`)
 	}, func(note string) bool { return note == "Not sent: bob does not take your messages" })
-	webtest.Eval[bool](s.tab, `document.querySelector('#pending button').click(), true`)
+	browser.Eval[bool](s.tab, `document.querySelector('#pending button').click(), true`)
 	if again := p.want("send"); again.ID != send.ID || !again.Retry {
 		t.Fatalf("Try again sent %+v", again)
 	}
@@ -277,20 +277,20 @@ func readsOlder(t *testing.T, s *script) {
 	p := s.begin(true, newest...)
 	s.wantMessages(newestTexts...)
 	top := `(() => { const at = document.querySelector('[data-seq="51"]').getBoundingClientRect().top; return Math.round(at); })()`
-	webtest.Eval[bool](s.tab, `document.querySelector('#log').scrollTop = 100, true`)
+	browser.Eval[bool](s.tab, `document.querySelector('#log').scrollTop = 100, true`)
 	history := p.want("history")
 	if history.Before == nil || *history.Before != 51 || history.After != nil {
 		t.Fatalf("scrolled up, the page asks for %+v, want what is before 51", history)
 	}
-	before := webtest.Eval[int](s.tab, top)
+	before := browser.Eval[int](s.tab, top)
 	p.page(history, false, older...)
 	s.wantMessages(append(olderTexts, newestTexts...)...)
 	// Two pages of one day have one line for it.
-	if days := webtest.Eval[int](s.tab, `document.querySelectorAll('.day').length`); days != 1 {
+	if days := browser.Eval[int](s.tab, `document.querySelectorAll('.day').length`); days != 1 {
 		t.Errorf("the day stands %d times", days)
 	}
 	// The line of the day and the button above may come or go: a few lines of slack, against 50 messages.
-	if after := webtest.Eval[int](s.tab, top); after < before-100 || after > before+100 {
+	if after := browser.Eval[int](s.tab, top); after < before-100 || after > before+100 {
 		t.Errorf("what was read moved from %d to %d", before, after)
 	}
 	if hint := s.tab.Text("#beginning"); !strings.Contains(hint, "beginning") {
@@ -343,9 +343,9 @@ func staysAway(t *testing.T, s *script) {
 func showsUnread(t *testing.T, s *script) {
 	p := s.begin(false)
 	p.say(`{"t":"event","chat":"direct.alice.carol","seq":7,"prev":5,"time":"2026-11-23T22:56:17Z","event":{"type":"message","id":"c1","from":"carol","body":{"kind":"text","text":"psst"}}}`)
-	webtest.Until(t, "carol in the list", func() string { return s.tab.Text("#chats") },
+	browser.Until(t, "carol in the list", func() string { return s.tab.Text("#chats") },
 		func(text string) bool { return strings.Contains(text, "1 unread") })
-	webtest.Eval[bool](s.tab, `location.hash = '#alice/carol', true`)
+	browser.Eval[bool](s.tab, `location.hash = '#alice/carol', true`)
 	history := p.want("history")
 	if history.Chat != "direct.alice.carol" || history.Before == nil || *history.Before != 7 {
 		t.Fatalf("the page asks for %+v, want what is before the event it holds", history)
@@ -372,15 +372,15 @@ func showsText(t *testing.T, s *script) {
 	items = append(items, item(99, 0, "bob", "b99", long))
 	s.begin(false, items...)
 	s.wantMessages(append(slices.Clone(texts), long[:4999]+"…")...)
-	webtest.Eval[bool](s.tab, `document.querySelector('#messages .all').click(), true`)
+	browser.Eval[bool](s.tab, `document.querySelector('#messages .all').click(), true`)
 	s.wantMessages(append(texts, long)...)
-	if wide := webtest.Eval[bool](s.tab, `document.querySelector('#log').scrollWidth > document.querySelector('#log').clientWidth`); wide {
+	if wide := browser.Eval[bool](s.tab, `document.querySelector('#log').scrollWidth > document.querySelector('#log').clientWidth`); wide {
 		t.Error("a long word makes the log scroll sideways")
 	}
-	if title := webtest.Eval[string](s.tab, `document.title`); title == "broken" {
+	if title := browser.Eval[string](s.tab, `document.title`); title == "broken" {
 		t.Error("a text became markup")
 	}
-	direction := webtest.Eval[string](s.tab, `getComputedStyle(document.querySelectorAll('#messages .text')[3]).direction`)
+	direction := browser.Eval[string](s.tab, `getComputedStyle(document.querySelectorAll('#messages .text')[3]).direction`)
 	if direction != "rtl" {
 		t.Errorf("Hebrew is shown %s", direction)
 	}
@@ -388,7 +388,7 @@ func showsText(t *testing.T, s *script) {
 
 func waitsByCode(t *testing.T, s *script) {
 	// [code, reason, failures] → delay in ms with the least and with the most of chance.
-	got := webtest.Eval[[][]int](s.tab, `import('/reconnect.js').then(({ reconnectDelay }) => [
+	got := browser.Eval[[][]int](s.tab, `import('/reconnect.js').then(({ reconnectDelay }) => [
 		[1006, '', 0], [1006, '', 3], [1006, '', 40], [4002, '', 0], [4008, '', 0], [4008, '', 1],
 		[4012, '{"delay":1234}', 5], [4012, 'nonsense', 0], [4012, '{"delay":1e12}', 0], [4013, '', 0], [4003, '', 0],
 	].map(([code, reason, failures]) => [() => 0, () => 1].map((random) => reconnectDelay({ code, reason }, failures, random) ?? -1)))`)

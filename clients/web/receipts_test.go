@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"parley/clients/web/webtest"
+	"parley/tests/browser"
 )
 
 // TestPageTellsAndShowsReceipts plays the server that takes marks and tells those of others.
 func TestPageTellsAndShowsReceipts(t *testing.T) {
 	t.Parallel()
-	browser := webtest.NewBrowser(t)
+	chromium := browser.Start(t)
 	for name, test := range map[string]func(*testing.T, *script){
 		"tells of what came at once the highest":      marksHighest,
 		"reads only what somebody may see":            readsVisible,
@@ -29,7 +29,7 @@ func TestPageTellsAndShowsReceipts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, openPage(t, browser))
+			test(t, openPage(t, chromium))
 		})
 	}
 }
@@ -43,7 +43,7 @@ func marksHighest(t *testing.T, s *script) {
 	p.event(item(11, 10, "bob", "b2", "two"))
 	p.event(item(12, 11, "bob", "b3", "three"))
 	p.say(`{"t":"event","chat":"direct.alice.carol","seq":7,"prev":5,"time":"2026-11-23T22:56:17Z","event":{"type":"message","id":"c1","from":"carol","body":{"kind":"text","text":"psst"}}}`)
-	webtest.Until(t, "carol in the list", func() string { return s.tab.Text("#chats") }, func(text string) bool { return strings.Contains(text, "psst") })
+	browser.Until(t, "carol in the list", func() string { return s.tab.Text("#chats") }, func(text string) bool { return strings.Contains(text, "psst") })
 	s.fireTimers()
 	p.wantMark("read", chat, 12)
 	p.wantMark("delivered", "direct.alice.carol", 7)
@@ -58,7 +58,7 @@ func marksHighest(t *testing.T, s *script) {
 // hide has the page believe that its window is not in view, or is again.
 func (s *script) hide(isHidden bool) {
 	s.t.Helper()
-	webtest.Eval[bool](s.tab, fmt.Sprintf(`(() => {
+	browser.Eval[bool](s.tab, fmt.Sprintf(`(() => {
 		Object.defineProperty(document, 'hidden', { configurable: true, get: () => %t });
 		return document.dispatchEvent(new Event('visibilitychange'));
 	})()`, isHidden))
@@ -154,13 +154,13 @@ func countsReadElsewhere(t *testing.T, s *script) {
 // ticks is what stands beside each own message: its status and its words.
 func (s *script) ticks() []string {
 	s.t.Helper()
-	return webtest.Eval[[]string](s.tab, `Array.from(document.querySelectorAll('#messages .ticks'), (it) =>
+	return browser.Eval[[]string](s.tab, `Array.from(document.querySelectorAll('#messages .ticks'), (it) =>
 		it.dataset.status + ': ' + it.title + (it.getAttribute('aria-label') === it.title ? '' : ', and another label'))`)
 }
 
 func (s *script) wantTicks(want ...string) {
 	s.t.Helper()
-	webtest.Until(s.t, fmt.Sprintf("ticks %q", want), s.ticks, func(got []string) bool { return slices.Equal(got, want) })
+	browser.Until(s.t, fmt.Sprintf("ticks %q", want), s.ticks, func(got []string) bool { return slices.Equal(got, want) })
 }
 
 func showsTicks(t *testing.T, s *script) {
@@ -267,7 +267,7 @@ func derivesStatus(t *testing.T, s *script) {
 				receipts = append(receipts, fmt.Sprintf(`{user:%q,delivered:%s,read:%s}`, f[0], f[1], f[2]))
 			}
 		}
-		got := webtest.Eval[[]string](s.tab, fmt.Sprintf(`Promise.all([import('/receipts.js'), import('/ticks.js')]).then(([{ statusOf }, { statusWords }]) =>
+		got := browser.Eval[[]string](s.tab, fmt.Sprintf(`Promise.all([import('/receipts.js'), import('/ticks.js')]).then(([{ statusOf }, { statusWords }]) =>
 			[false, true].map((isGroup) => statusWords(statusOf(10, 'alice', [%s]), isGroup)))`, strings.Join(receipts, ",")))
 		if got[0] != test.direct || got[1] != test.group {
 			t.Errorf("%s: %q, want %q and in a group %q", name, got, test.direct, test.group)

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"parley/clients/web"
-	"parley/clients/web/webtest"
 	"parley/schemas"
+	"parley/tests/browser"
 
 	"github.com/go-json-experiment/json"
 	"github.com/gorilla/websocket"
@@ -25,13 +25,13 @@ const frameWithin = 30 * time.Second
 // script is a server whose test says each frame: the page is alice's chat with bob.
 type script struct {
 	t      *testing.T
-	tab    *webtest.Tab
+	tab    *browser.Tab
 	peers  chan *peer // a connection that no test takes is closed by the page's end
 	tokens atomic.Int32
 }
 
-// openPage serves the page and opens it in a tab of browser.
-func openPage(t *testing.T, browser *webtest.Browser) *script {
+// openPage serves the page and opens it in a tab of chromium.
+func openPage(t *testing.T, chromium *browser.Browser) *script {
 	t.Helper()
 	s := &script{t: t, peers: make(chan *peer, 16)}
 	mux := http.NewServeMux()
@@ -85,26 +85,26 @@ func (s *script) begin(more bool, items ...string) *peer {
 // wantMessages waits until the page shows exactly texts.
 func (s *script) wantMessages(texts ...string) {
 	s.t.Helper()
-	webtest.Until(s.t, fmt.Sprintf("messages %q", texts), s.tab.Messages,
+	browser.Until(s.t, fmt.Sprintf("messages %q", texts), s.tab.Messages,
 		func(got []string) bool { return slices.Equal(got, texts) })
 }
 
 func (s *script) wantState(state string) {
 	s.t.Helper()
-	webtest.Until(s.t, "a connection that is "+state, s.tab.State, func(got string) bool { return got == state })
+	browser.Until(s.t, "a connection that is "+state, s.tab.State, func(got string) bool { return got == state })
 }
 
 // wantNothingPending waits until all that was sent is in the log.
 func (s *script) wantNothingPending() {
 	s.t.Helper()
-	webtest.Until(s.t, "nothing pending", s.tab.Pending, func(got []string) bool { return len(got) == 0 })
+	browser.Until(s.t, "nothing pending", s.tab.Pending, func(got []string) bool { return len(got) == 0 })
 }
 
 // holdTimers has timers of so many milliseconds fire when fireTimers is called, and
 // not by themselves: those that begin from now on.
 func (s *script) holdTimers(ms int) {
 	s.t.Helper()
-	webtest.Eval[bool](s.tab, fmt.Sprintf(`(() => {
+	browser.Eval[bool](s.tab, fmt.Sprintf(`(() => {
 		const held = new Map(), set = window.setTimeout, clear = window.clearTimeout;
 		let last = 0;
 		window.setTimeout = (what, ms, ...rest) => {
@@ -126,19 +126,19 @@ func (s *script) holdTimers(ms int) {
 // fireTimers returns how many timers were held.
 func (s *script) fireTimers() int {
 	s.t.Helper()
-	return webtest.Eval[int](s.tab, `fireTimers()`)
+	return browser.Eval[int](s.tab, `fireTimers()`)
 }
 
 // wantText waits until an element has exactly this text.
 func (s *script) wantText(selector, want string) {
 	s.t.Helper()
-	webtest.Until(s.t, fmt.Sprintf("%q in %s", want, selector), func() string { return s.tab.Text(selector) }, func(got string) bool { return got == want })
+	browser.Until(s.t, fmt.Sprintf("%q in %s", want, selector), func() string { return s.tab.Text(selector) }, func(got string) bool { return got == want })
 }
 
 // goTo shows another chat of alice's: the name of a user, or a group.
 func (s *script) goTo(place string) {
 	s.t.Helper()
-	webtest.Eval[bool](s.tab, fmt.Sprintf(`location.hash = %q, true`, "#alice/"+place))
+	browser.Eval[bool](s.tab, fmt.Sprintf(`location.hash = %q, true`, "#alice/"+place))
 }
 
 // peer is one connection of the page.

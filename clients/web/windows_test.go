@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"parley/clients/web"
-	"parley/clients/web/webtest"
 	"parley/schemas"
+	"parley/tests/browser"
 
 	"github.com/gorilla/websocket"
 )
@@ -32,7 +32,7 @@ func TestTwoWindowsChat(t *testing.T) {
 		server.Close()
 	}
 	start := func() { server = room.serve(t, address) }
-	webtest.TwoWindows(t, server.URL, stop, start)
+	browser.TwoWindows(t, server.URL, stop, start)
 }
 
 // TestPageLooksRight draws the page for people to look at, into the directory
@@ -44,7 +44,7 @@ func TestPageLooksRight(t *testing.T) {
 	}
 	room := &room{}
 	url := room.serve(t, "127.0.0.1:0").URL
-	browser := webtest.NewBrowser(t)
+	chromium := browser.Start(t)
 	for i, line := range []string{
 		"Good morning! Did the deploy go through?", "It did. All three nodes are green.", "👍",
 		"One thing I noticed:\n  - the first reconnect took 400 ms\n  - all the others less", "<b>That</b> is fine & expected.",
@@ -57,14 +57,14 @@ func TestPageLooksRight(t *testing.T) {
 	for _, scheme := range []string{"light", "dark"} {
 		for name, width := range map[string]int64{"desktop": 1100, "phone": 390} {
 			for view, hash := range map[string]string{"enter": "", "people": "#alice", "chat": "#alice/bob"} {
-				tab := browser.Open(t, url+"/"+hash)
+				tab := chromium.Open(t, url+"/"+hash)
 				tab.Show(width, 720, scheme)
 				tab.Reload()
 				if hash != "" {
-					webtest.Until(t, "a connection", tab.State, func(state string) bool { return state == "online" })
+					browser.Until(t, "a connection", tab.State, func(state string) bool { return state == "online" })
 				}
 				if view == "chat" {
-					webtest.Until(t, "the messages", tab.Messages, func(texts []string) bool { return len(texts) == 8 })
+					browser.Until(t, "the messages", tab.Messages, func(texts []string) bool { return len(texts) == 8 })
 				}
 				picture := filepath.Join(directory, fmt.Sprintf("%s-%s-%s.png", view, name, scheme))
 				if err := os.WriteFile(picture, tab.Screenshot(), 0o644); err != nil {

@@ -14,8 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"parley/deploy/cassandra"
-	"parley/deploy/cassandra/flock"
+	"parley/tests/cassandra"
+	"parley/tests/cassandra/flock"
 )
 
 // cluster is all parts and what they share.

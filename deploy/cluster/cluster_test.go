@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"parley/clients/web/webtest"
-	"parley/deploy/cassandra/cassandratest"
+	"parley/tests/browser"
+	"parley/tests/cassandra/cassandratest"
 )
 
 // clusterWithin bounds a start or an end, on a machine that is busy with other tests.
@@ -31,7 +31,7 @@ func TestTwoWindowsChatOverTwoEdges(t *testing.T) {
 	requireParts(t)
 	listen, data := freeAddress(t), filepath.Join(t.TempDir(), "data")
 	c := startCluster(t, "--listen="+listen, "--data="+data)
-	webtest.TwoWindows(t, "http://"+listen,
+	browser.TwoWindows(t, "http://"+listen,
 		func() { c.end(t) },
 		func() { c = startCluster(t, "--listen="+listen, "--data="+data) })
 	// The windows stay open until the test ends.

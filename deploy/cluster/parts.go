@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"parley/deploy/cassandra"
 	"parley/streams"
+	"parley/tests/cassandra"
 )
 
 // natsReplicas is how many NATS servers there are, and copies of each stream.

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"parley/deploy/cassandra"
-	"parley/deploy/cassandra/cassandratest"
 	"parley/schemas"
+	"parley/tests/cassandra"
+	"parley/tests/cassandra/cassandratest"
 	"parley/workers/store"
 	"parley/workers/store/storetest"
 

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"testing"
 
-	"parley/deploy/cassandra/cassandratest"
 	"parley/schemas"
+	"parley/tests/cassandra/cassandratest"
 	"parley/workers/store"
 	"parley/workers/store/storetest"
 )

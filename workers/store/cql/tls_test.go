@@ -6,16 +6,16 @@ import (
 	"testing"
 	"time"
 
-	"parley/deploy/cassandra"
-	"parley/deploy/cassandra/cassandratest"
-	"parley/deploy/certtest"
+	"parley/tests/cassandra"
+	"parley/tests/cassandra/cassandratest"
+	"parley/tests/certs"
 )
 
 // TestTLS: the server shows who it is, and wants the same of clients.
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	cert, key := certtest.SelfSigned(t, "db.example")
-	stranger, strangerKey := certtest.SelfSigned(t)
+	cert, key := certs.SelfSigned(t, "db.example")
+	stranger, strangerKey := certs.SelfSigned(t)
 	node := cassandratest.Start(t, cassandra.Config{TLS: &cassandra.TLS{CertificateFile: cert, KeyFile: key, ClientCAFile: cert}})
 	for name, c := range map[string]struct {
 		cfg  Config

@@ -6,7 +6,7 @@ import (
 
 	"github.com/gocql/gocql"
 
-	"parley/deploy/cassandra"
+	"parley/tests/cassandra"
 )
 
 func TestSharedIsOneInstanceWithKeyspacesApart(t *testing.T) {

@@ -1,6 +1,6 @@
-// Package certtest makes certificates for tests, as files in their directories.
+// Package certs makes certificates for tests, as files in their directories.
 // All are for 127.0.0.1, and for whatever names are asked for.
-package certtest
+package certs
 
 import (
 	"crypto/ecdsa"

@@ -1,5 +1,5 @@
-// Package webtest drives the web page in a real browser.
-package webtest
+// Package browser drives the web page in a real browser.
+package browser
 
 import (
 	"context"
@@ -24,9 +24,9 @@ const RequireEnv = "PARLEY_REQUIRE_CHROMIUM"
 // Browser is one headless Chromium; it ends with the test.
 type Browser struct{ ctx context.Context }
 
-// NewBrowser starts Chromium. Where there is none the test is skipped, or
+// Start starts Chromium. Where there is none the test is skipped, or
 // fails if the variable [RequireEnv] is set.
-func NewBrowser(t *testing.T) *Browser {
+func Start(t *testing.T) *Browser {
 	t.Helper()
 	path, err := findChromium()
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"parley/deploy/cassandra"
-	"parley/deploy/cassandra/flock"
+	"parley/tests/cassandra"
+	"parley/tests/cassandra/flock"
 )
 
 const (

@@ -2,7 +2,7 @@
 // command that it is given runs, and appends to that command --store with the
 // Cassandra's URL and --store-process with its process:
 //
-//	go run ./clients/bench/cassandra go run . bench persist pages
+//	go run ./bench/cassandra go run . bench persist pages
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"parley/deploy/cassandra"
+	"parley/tests/cassandra"
 )
 
 const (

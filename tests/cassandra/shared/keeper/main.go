@@ -9,7 +9,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"parley/deploy/cassandra/shared"
+	"parley/tests/cassandra/shared"
 )
 
 func main() {

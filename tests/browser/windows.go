@@ -1,4 +1,4 @@
-package webtest
+package browser
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ import (
 // same address; what alice wrote meanwhile arrives once. Nil for both leaves that out.
 func TwoWindows(t *testing.T, url string, stop, start func()) {
 	t.Helper()
-	browser := NewBrowser(t)
+	browser := Start(t)
 	url = strings.TrimSuffix(url, "/")
 	run := ulid.Make().String() // the chat may hold messages of an earlier run
 	alice := browser.OpenPrivate(t, url+"/#alice/bob")

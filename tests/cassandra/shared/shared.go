@@ -28,8 +28,8 @@ import (
 	"syscall"
 	"time"
 
-	"parley/deploy/cassandra"
-	"parley/deploy/cassandra/flock"
+	"parley/tests/cassandra"
+	"parley/tests/cassandra/flock"
 )
 
 const (
@@ -42,7 +42,7 @@ const (
 )
 
 const (
-	keeperPackage = "parley/deploy/cassandra/shared/keeper"
+	keeperPackage = "parley/tests/cassandra/shared/keeper"
 	pollEvery     = 100 * time.Millisecond // while another process starts it
 )
 

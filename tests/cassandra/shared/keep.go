@@ -10,8 +10,8 @@ import (
 	"syscall"
 	"time"
 
-	"parley/deploy/cassandra"
-	"parley/deploy/cassandra/flock"
+	"parley/tests/cassandra"
+	"parley/tests/cassandra/flock"
 )
 
 // lookEvery is how long an instance may outlive its owner, and one lock is tried.

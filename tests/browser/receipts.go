@@ -1,4 +1,4 @@
-package webtest
+package browser
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 // in his other one; who goes is seen to go; and each lets others see only what it wants.
 func Receipts(t *testing.T, url string) {
 	t.Helper()
-	browser := NewBrowser(t)
+	browser := Start(t)
 	url = strings.TrimSuffix(url, "/")
 	run := ulid.Make().String()[10:] // the server may know an earlier run's users
 	alice, bob, carol := "alice-"+run, "bob-"+run, "carol-"+run

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"parley/deploy/cassandra"
-	"parley/deploy/cassandra/shared"
+	"parley/tests/cassandra"
+	"parley/tests/cassandra/shared"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"parley/deploy/cassandra/flock"
+	"parley/tests/cassandra/flock"
 )
 
 // Version is the Cassandra that is started.

@@ -1,4 +1,4 @@
-package webtest
+package browser
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 // seen is counted; carol is removed, and bob leaves.
 func Groups(t *testing.T, url string) {
 	t.Helper()
-	browser := NewBrowser(t)
+	browser := Start(t)
 	url = strings.TrimSuffix(url, "/")
 	run := ulid.Make().String()[10:] // the server may know an earlier run's users
 	alice, bob, carol := "alice-"+run, "bob-"+run, "carol-"+run

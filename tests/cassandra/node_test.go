@@ -14,9 +14,9 @@ import (
 
 	"github.com/gocql/gocql"
 
-	"parley/deploy/cassandra"
-	"parley/deploy/cassandra/cassandratest"
-	"parley/deploy/certtest"
+	"parley/tests/cassandra"
+	"parley/tests/cassandra/cassandratest"
+	"parley/tests/certs"
 )
 
 // answerMax bounds waits of the tests for a node that should answer.
@@ -120,7 +120,7 @@ func wantFrozenAndBack(t *testing.T, node *cassandra.Node, session *gocql.Sessio
 
 func TestCredentialsAndTLSRefuseWhoHasNone(t *testing.T) {
 	t.Parallel()
-	certificate, key := certtest.SelfSigned(t)
+	certificate, key := certs.SelfSigned(t)
 	node := cassandratest.Start(t, cassandra.Config{
 		Unsafe:      true,
 		Credentials: true,
