@@ -48,7 +48,7 @@ func openPage(t *testing.T, chromium *browser.Browser) *script {
 	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	s.tab = browser.Open(t, server.URL+"/#alice/bob")
+	s.tab = chromium.Open(t, server.URL+"/#alice/bob")
 	return s
 }
 
