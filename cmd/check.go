@@ -1,13 +1,10 @@
-package main
+package cmd
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
-	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -15,39 +12,7 @@ import (
 
 	"parley/streams"
 	"parley/workers/check"
-	"parley/workers/persist"
 )
-
-// shardsFlag limits a command to some shards.
-type shardsFlag struct {
-	Shard []string `help:"Only this shard, as its stream names it: 3 of CHAT_3. May be given again."`
-}
-
-func (f shardsFlag) of(layout streams.Layout) ([]streams.Shard, error) {
-	all := layout.All()
-	if len(f.Shard) == 0 {
-		return all, nil
-	}
-	var shards []streams.Shard
-	for _, token := range f.Shard {
-		i := slices.IndexFunc(all, func(s streams.Shard) bool { return s.Token == token })
-		if i < 0 {
-			return nil, fmt.Errorf("--shard %s: there are the shards %s", token, tokens(all))
-		}
-		if !slices.Contains(shards, all[i]) {
-			shards = append(shards, all[i])
-		}
-	}
-	return shards, nil
-}
-
-func tokens(shards []streams.Shard) string {
-	all := make([]string, len(shards))
-	for i, s := range shards {
-		all[i] = s.Token
-	}
-	return strings.Join(all, ", ")
-}
 
 // checkCommand compares log and store.
 type checkCommand struct {
@@ -130,88 +95,4 @@ func printReport(w io.Writer, report *check.Report) error {
 	}
 	fmt.Fprintln(w, "log and store agree")
 	return nil
-}
-
-// rebuildCommand applies the log to the store again.
-type rebuildCommand struct {
-	natsFlags
-	dataFlag
-	storeFlag
-	shardsFlag
-}
-
-func (c *rebuildCommand) Run(p *process) error {
-	return withLogAndStore(p, c.natsFlags, c.Data, c.storeFlag, func(js jetstream.JetStream, layout streams.Layout, st permanentStore) error {
-		shards, err := c.of(layout)
-		if err != nil {
-			return err
-		}
-		rebuilder, err := persist.NewRebuilder(persist.RebuildConfig{
-			JetStream: js, Log: streams.NewLog(js, layout), Layout: layout, Store: st, Shards: shards,
-		})
-		if err != nil {
-			return err
-		}
-		began := time.Now()
-		err = withProgress(p, rebuilder.Run, func(elapsed time.Duration) string {
-			at := rebuilder.Progress()
-			return logProgress(at.Done, at.Total, elapsed)
-		})
-		at, elapsed := rebuilder.Progress(), time.Since(began)
-		if err == nil || at.Done > 0 {
-			fmt.Fprintf(p.stdout, "%s events written in %s, %s a second; %d given up\n",
-				grouped(at.Events), elapsed.Round(time.Millisecond), grouped(perSecond(at.Events, elapsed)), at.Buried)
-		}
-		if p.ctx.Err() != nil {
-			return errors.New("the rebuild was interrupted: run it again before a worker, it writes the same once more and goes on to the end")
-		}
-		return err
-	})
-}
-
-// progressEvery is how often a line tells how far a command is.
-const progressEvery = 2 * time.Second
-
-// withProgress runs work, and says meanwhile on stderr how far it is.
-func withProgress(p *process, work func(context.Context) error, line func(elapsed time.Duration) string) error {
-	began, done := time.Now(), make(chan struct{})
-	var telling sync.WaitGroup
-	telling.Go(func() {
-		tick := time.NewTicker(progressEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				fmt.Fprintln(p.stderr, line(time.Since(began)))
-			case <-done:
-				return
-			}
-		}
-	})
-	defer telling.Wait()
-	defer close(done)
-	return work(p.ctx)
-}
-
-func logProgress(done, total uint64, elapsed time.Duration) string {
-	rate := perSecond(done, elapsed)
-	text := fmt.Sprintf("%s of %s events, %s a second", grouped(done), grouped(total), grouped(rate))
-	if rate > 0 {
-		left := time.Duration(float64(total-done) / float64(rate) * float64(time.Second))
-		text += fmt.Sprintf(", %s left", left.Round(time.Second))
-	}
-	return text
-}
-
-func perSecond(n uint64, elapsed time.Duration) uint64 {
-	return uint64(float64(n) / max(elapsed.Seconds(), 0.001))
-}
-
-// grouped writes n with a comma before each three digits.
-func grouped(n uint64) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
 }

@@ -1,15 +1,11 @@
-package main
+package cmd
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"parley/edge"
@@ -17,13 +13,8 @@ import (
 	"parley/streams"
 )
 
-const (
-	secretFile = "auth.secret"
-	storeFile  = "parley.db"
-	natsDir    = "nats"
-
-	devTokenTTL = 24 * time.Hour
-)
+// devTokenTTL is how long a token of the demo page is valid.
+const devTokenTTL = 24 * time.Hour
 
 // devCommand runs the whole server in one process.
 type devCommand struct {
@@ -53,7 +44,7 @@ func (c *devCommand) Run(p *process) error {
 	defer doors.Close()
 
 	server, err := streams.StartServer(p.ctx, streams.ServerConfig{
-		Conf: natsConf, Listen: c.NATSListen, DataDir: filepath.Join(c.Data, natsDir),
+		Conf: p.natsConf, Listen: c.NATSListen, DataDir: filepath.Join(c.Data, natsDir),
 		Nodes: c.NATSNodes, Passwords: passwords, Log: p.log,
 	})
 	if err != nil {
@@ -129,35 +120,6 @@ func (c *devCommand) prepareData() (secret []byte, passwords streams.Passwords, 
 	}
 	passwords, err = streams.LoadOrCreatePasswords(c.Data)
 	return secret, passwords, err
-}
-
-// loadOrCreateSecret returns the given secret, or the one kept in the data directory.
-func loadOrCreateSecret(data, given string) ([]byte, error) {
-	if given != "" {
-		return []byte(given), nil
-	}
-	path := filepath.Join(data, secretFile)
-	text, err := os.ReadFile(path)
-	switch {
-	case err == nil && strings.TrimSpace(string(text)) != "":
-		return []byte(strings.TrimSpace(string(text))), nil
-	case err == nil:
-		return nil, fmt.Errorf("read secret %s: it is empty: remove it to have a new one made", path)
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("read secret: %w: make it readable, or choose another directory with --data", err)
-	}
-	var key [32]byte
-	rand.Read(key[:])
-	secret := hex.EncodeToString(key[:])
-	// A rename, since a half-written secret would be in the way of the next start.
-	err = os.WriteFile(path+".new", []byte(secret+"\n"), 0o600)
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("keep secret: %w: make room and let it be writable, or choose another directory with --data", err)
-	}
-	return []byte(secret), nil
 }
 
 func (c *devCommand) store() storeFlag {
