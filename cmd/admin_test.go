@@ -1,23 +1,24 @@
-package cmd
+package cmd_test
 
 import (
 	"net/http"
 	"testing"
 
 	"parley/clients/parley"
+	"parley/tests/harness"
 )
 
 // TestOperatorsHaveAPortOfTheirOwn: health, metrics and profiles are there, and
 // not where clients connect.
 func TestOperatorsHaveAPortOfTheirOwn(t *testing.T) {
 	t.Parallel()
-	d := startDev(t, "")
-	d.dial(t, "alice", parley.Options{})
+	d := harness.StartDev(t, "")
+	d.Dial(t, "alice", parley.Options{})
 	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/debug/pprof/"} {
-		if status, body := d.get(t, path); status != http.StatusOK {
+		if status, body := d.Get(t, path); status != http.StatusOK {
 			t.Errorf("%s answers %d on the admin port: %s", path, status, body)
 		}
-		resp, err := http.Get(d.url + path)
+		resp, err := http.Get(d.URL + path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +28,7 @@ func TestOperatorsHaveAPortOfTheirOwn(t *testing.T) {
 		}
 	}
 	http.DefaultClient.CloseIdleConnections()
-	if n := d.metric(t, "parley_edge_connections"); n != 1 {
+	if n := d.Metric(t, "parley_edge_connections"); n != 1 {
 		t.Errorf("%v connections are told, want 1", n)
 	}
 }

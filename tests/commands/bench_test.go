@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package commands
 
 import (
 	"strings"
@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"parley/bench"
+	"parley/tests/harness"
 )
 
 // benchWithin is room for a short run on a machine that has much else to do.
@@ -96,16 +97,16 @@ func TestBenchWorkloadsGiveTheirResults(t *testing.T) {
 // runBench runs `parley bench` as a process and returns its results.
 func runBench(t *testing.T, args ...string) (results []bench.Result) {
 	t.Helper()
-	c := startChild(t, []string{"TMPDIR=" + t.TempDir()}, append([]string{"bench", "--json"}, args...)...)
+	c := harness.StartChild(t, []string{"TMPDIR=" + t.TempDir()}, append([]string{"bench", "--json"}, args...)...)
 	select {
-	case <-c.exited:
+	case <-c.Exited:
 	case <-time.After(benchWithin):
-		t.Fatalf("%s did not end within %s:\n%s", c.name, benchWithin, c.stderr)
+		t.Fatalf("%s did not end within %s:\n%s", c.Name, benchWithin, c.Stderr)
 	}
-	if !c.cmd.ProcessState.Success() {
-		t.Fatalf("%s ends with %s:\n%s", c.name, c.cmd.ProcessState, c.stderr)
+	if !c.Cmd.ProcessState.Success() {
+		t.Fatalf("%s ends with %s:\n%s", c.Name, c.Cmd.ProcessState, c.Stderr)
 	}
-	for line := range strings.Lines(c.stdout.String()) {
+	for line := range strings.Lines(c.Stdout.String()) {
 		var r bench.Result
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatalf("%q: %v", line, err)

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package commands
 
 import (
 	"database/sql"
@@ -8,30 +8,24 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-)
 
-// runParley runs a command to its end.
-func (p *parts) runParley(t testing.TB, args ...string) (stdout, stderr string, ok bool) {
-	t.Helper()
-	c := startChild(t, p.environment(), args...)
-	ok = c.waitExit(t).Success()
-	return c.stdout.String(), c.stderr.String(), ok
-}
+	"parley/tests/harness"
+)
 
 // A store is checked while messages come and are persisted; damaged, it is found to
 // be; and it is rebuilt once no worker runs.
 func TestCheckAndRebuildAsProcesses(t *testing.T) {
 	t.Parallel()
-	p := startParts(t, 2)
-	worker := p.startWorker(t, "persist")
-	a := p.author(t, 30)
-	a.say(t, 3000)
+	p := harness.StartParts(t, 2)
+	worker := p.StartWorker(t, "persist")
+	a := p.Author(t, 30)
+	a.Say(t, 3000)
 
 	var talking sync.WaitGroup
-	talking.Go(func() { a.say(t, 5000) })
+	talking.Go(func() { a.Say(t, 5000) })
 	const checks = 4
 	for range checks {
-		stdout, stderr, ok := p.runParley(t, "check", "--deep")
+		stdout, stderr, ok := p.Run(t, "check", "--deep")
 		if !ok || !strings.Contains(stdout, "log and store agree") {
 			t.Errorf("check under load:\n%s%s", stdout, stderr)
 		}
@@ -39,9 +33,9 @@ func TestCheckAndRebuildAsProcesses(t *testing.T) {
 	talking.Wait()
 	t.Logf("%d checks under load", checks)
 
-	_, log := p.log(t)
-	st := p.reader(t)
-	eventually(t, "all is stored", func() bool {
+	_, log := p.Log(t)
+	st := p.Reader(t)
+	harness.Eventually(t, "all is stored", func() bool {
 		for _, shard := range log.Layout().All() {
 			_, last, err := log.Bounds(t.Context(), shard)
 			if err != nil {
@@ -54,7 +48,7 @@ func TestCheckAndRebuildAsProcesses(t *testing.T) {
 		return true
 	})
 
-	db, err := sql.Open("sqlite", p.store)
+	db, err := sql.Open("sqlite", p.Store)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,33 +62,33 @@ func TestCheckAndRebuildAsProcesses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stdout, stderr, ok := p.runParley(t, "check", "--findings=5")
+	stdout, stderr, ok := p.Run(t, "check", "--findings=5")
 	if ok || !strings.Contains(stderr, "parley rebuild") || !strings.Contains(stdout, "missing in direct.a") || !strings.Contains(stdout, "more\n") {
 		t.Errorf("check of a damaged store:\n%s%s", stdout, stderr)
 	}
 
-	rebuild := startChild(t, p.environment(), "rebuild")
-	eventually(t, "the rebuild waits for the worker", func() bool { return strings.Contains(rebuild.stderr.String(), "of ") })
-	rebuild.signal(t, syscall.SIGINT)
-	if state := rebuild.waitExit(t); state.Success() || !strings.Contains(rebuild.stderr.String(), "run it again") {
-		t.Errorf("an interrupted rebuild: %s\n%s", state, rebuild.stderr)
+	rebuild := harness.StartChild(t, p.Environment(), "rebuild")
+	harness.Eventually(t, "the rebuild waits for the worker", func() bool { return strings.Contains(rebuild.Stderr.String(), "of ") })
+	rebuild.Signal(t, syscall.SIGINT)
+	if state := rebuild.WaitExit(t); state.Success() || !strings.Contains(rebuild.Stderr.String(), "run it again") {
+		t.Errorf("an interrupted rebuild: %s\n%s", state, rebuild.Stderr)
 	}
-	if stdout, stderr, ok := p.runParley(t, "rebuild"); ok || !strings.Contains(stderr, "stop all workers") {
+	if stdout, stderr, ok := p.Run(t, "rebuild"); ok || !strings.Contains(stderr, "stop all workers") {
 		t.Errorf("rebuild beside a worker:\n%s%s", stdout, stderr)
 	}
-	worker.signal(t, syscall.SIGTERM)
-	worker.waitExit(t)
-	stdout, stderr, ok = p.runParley(t, "rebuild", "--shard=0", "--shard=1")
+	worker.Signal(t, syscall.SIGTERM)
+	worker.WaitExit(t)
+	stdout, stderr, ok = p.Run(t, "rebuild", "--shard=0", "--shard=1")
 	if !ok || !strings.HasPrefix(stdout, "8,000 events written in ") {
 		t.Errorf("rebuild:\n%s%s", stdout, stderr)
 	}
 	t.Log(stdout)
-	if stdout, stderr, ok := p.runParley(t, "check", "--deep"); !ok {
+	if stdout, stderr, ok := p.Run(t, "check", "--deep"); !ok {
 		t.Errorf("check of the rebuilt store:\n%s%s", stdout, stderr)
 	} else {
 		t.Logf("\n%s", stdout)
 	}
-	if stdout, stderr, ok := p.runParley(t, "check", "--shard=7"); ok || !strings.Contains(stderr, "there are the shards 0, 1") {
+	if stdout, stderr, ok := p.Run(t, "check", "--shard=7"); ok || !strings.Contains(stderr, "there are the shards 0, 1") {
 		t.Errorf("check of a shard that is none:\n%s%s", stdout, stderr)
 	}
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package commands
 
 import (
 	"context"
@@ -15,29 +15,30 @@ import (
 
 	"parley/clients/parley"
 	"parley/schemas"
+	"parley/tests/harness"
 )
 
 // A server that is asked to end, by a signal or by an operator, acknowledges
 // what is under way, sends its clients elsewhere one after the other, and ends with 0.
 func TestDrainLosesNothing(t *testing.T) {
 	t.Parallel()
-	for name, ask := range map[string]func(t *testing.T, d *devChild){
-		"SIGTERM": func(t *testing.T, d *devChild) { d.signal(t, syscall.SIGTERM) },
-		"SIGINT":  func(t *testing.T, d *devChild) { d.signal(t, syscall.SIGINT) },
-		"parley drain": func(t *testing.T, d *devChild) {
-			drain := startChild(t, nil, "drain", "dev", "--nats=nats://"+d.nats, "--data="+d.data)
-			if state := drain.waitExit(t); !state.Success() || !strings.HasPrefix(drain.stdout.String(), "dev drains: ") {
-				t.Errorf("drain ended with %s and said %q%s", state, drain.stdout, drain.stderr)
+	for name, ask := range map[string]func(t *testing.T, d *harness.DevChild){
+		"SIGTERM": func(t *testing.T, d *harness.DevChild) { d.Signal(t, syscall.SIGTERM) },
+		"SIGINT":  func(t *testing.T, d *harness.DevChild) { d.Signal(t, syscall.SIGINT) },
+		"parley drain": func(t *testing.T, d *harness.DevChild) {
+			drain := harness.StartChild(t, nil, "drain", "dev", "--nats=nats://"+d.NATS, "--data="+d.Data)
+			if state := drain.WaitExit(t); !state.Success() || !strings.HasPrefix(drain.Stdout.String(), "dev drains: ") {
+				t.Errorf("drain ended with %s and said %q%s", state, drain.Stdout, drain.Stderr)
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := startDevChild(t, "")
-			chatters := startChatters(t, d.place(t), 20)
+			d := harness.StartDevChild(t, "")
+			chatters := startChatters(t, d.Place(t), 20)
 			chatters.awaitAcks(t, 200)
 			ask(t, d)
-			if state := d.waitExit(t); !state.Success() {
+			if state := d.WaitExit(t); !state.Success() {
 				t.Errorf("the server ended with %s", state)
 			}
 			delays := chatters.wait(t)
@@ -49,8 +50,8 @@ func TestDrainLosesNothing(t *testing.T) {
 			if least < 0 || most >= 5000 || most-least < 1000 {
 				t.Errorf("the delays are %v", delays)
 			}
-			d.start(t)
-			d.waitReady(t)
+			d.Start(t)
+			d.WaitReady(t)
 			sends := chatters.checkAcked(t, d)
 			t.Logf("%d sends in the log: all acknowledged", sends)
 		})
@@ -67,11 +68,11 @@ type chatters struct {
 	acked map[string]map[string]uint64 // seq by id, by user
 }
 
-func startChatters(t *testing.T, at place, n int) *chatters {
+func startChatters(t *testing.T, at harness.Place, n int) *chatters {
 	t.Helper()
 	c := &chatters{acked: map[string]map[string]uint64{}}
 	for i := range n {
-		c.clients = append(c.clients, at.dial(t, fmt.Sprintf("u%d", i), parley.Options{}))
+		c.clients = append(c.clients, at.Dial(t, fmt.Sprintf("u%d", i), parley.Options{}))
 	}
 	for _, client := range c.clients {
 		user := client.Session().User
@@ -107,7 +108,7 @@ func startChatters(t *testing.T, at place, n int) *chatters {
 
 func (c *chatters) awaitAcks(t *testing.T, n int) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d acknowledged sends", n), func() bool {
+	harness.Eventually(t, fmt.Sprintf("%d acknowledged sends", n), func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return c.acks >= n
@@ -137,16 +138,16 @@ func (c *chatters) wait(t *testing.T) (delays []int64) {
 	return delays
 }
 
-// checkAcked wants all that is in the log to be acknowledged, and all
+// CheckAcked wants all that is in the log to be acknowledged, and all
 // acknowledged to be in the log. It returns how much that is.
-func (c *chatters) checkAcked(t *testing.T, d *devChild) (sends int) {
+func (c *chatters) checkAcked(t *testing.T, d *harness.DevChild) (sends int) {
 	t.Helper()
-	log := d.log(t)
+	log := d.Log(t)
 	for user, acked := range c.acked {
-		lines := readLog(t, log, mustChat(t, "direct."+user+"."+user))
-		checkAcked(t, user, acked, lines)
+		lines := harness.ReadLog(t, log, harness.MustChat(t, "direct."+user+"."+user))
+		harness.CheckAcked(t, user, acked, lines)
 		for _, l := range lines {
-			if acked[l.id] != l.seq {
+			if acked[l.ID] != l.Seq {
 				t.Errorf("%s is in the log and was not acknowledged", l)
 			}
 		}
@@ -158,22 +159,22 @@ func (c *chatters) checkAcked(t *testing.T, d *devChild) (sends int) {
 // While it waits for what is under way, a second signal ends it at once.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
-	p := startParts(t, 1)
-	gate := startGate(t, p.env.Server.Address())
-	edge := p.startEdge(t, "first", "--nats=nats://"+gate.address)
-	client := edge.dial(t, "alice", parley.Options{})
-	gate.fromNATS.close()
-	if _, err := client.StartSend(t.Context(), schemas.Send{Chat: mustChat(t, "direct.alice.bob"), ID: mustID(t, "m1"), Body: parley.Text("hi")}); err != nil {
+	p := harness.StartParts(t, 1)
+	gate := harness.StartGate(t, p.Env.Server.Address())
+	edge := p.StartEdge(t, "first", "--nats=nats://"+gate.Address)
+	client := edge.Dial(t, "alice", parley.Options{})
+	gate.FromNATS.Close()
+	if _, err := client.StartSend(t.Context(), schemas.Send{Chat: harness.MustChat(t, "direct.alice.bob"), ID: harness.MustID(t, "m1"), Body: parley.Text("hi")}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the log has the send, whose ack is held back", func() bool { return p.stored(t) == 1 })
-	edge.signal(t, syscall.SIGTERM)
-	eventually(t, "the edge drains", func() bool {
-		_, reason := getStatus(edge.admin, "/readyz")
+	harness.Eventually(t, "the log has the send, whose ack is held back", func() bool { return p.Stored(t) == 1 })
+	edge.Signal(t, syscall.SIGTERM)
+	harness.Eventually(t, "the edge drains", func() bool {
+		_, reason := harness.GetStatus(edge.Admin, "/readyz")
 		return reason == "draining"
 	})
-	edge.signal(t, syscall.SIGTERM)
-	state := edge.waitExit(t)
+	edge.Signal(t, syscall.SIGTERM)
+	state := edge.WaitExit(t)
 	if status, ok := state.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGTERM {
 		t.Errorf("the edge ended with %s, want the signal to end it", state)
 	}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package commands
 
 import (
 	"database/sql"
@@ -12,6 +12,7 @@ import (
 
 	"parley/streams"
 	"parley/streams/streamstest"
+	"parley/tests/harness"
 	"parley/workers/store/sqlite"
 )
 
@@ -20,7 +21,7 @@ import (
 func TestStartErrorsSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	empty := streamstest.Start(t, streamstest.Options{NoProvision: true})
-	nobody := freeAddress(t)
+	nobody := harness.FreeAddress(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +29,7 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 	t.Cleanup(func() { taken.Close() })
 	port := taken.Addr().String()
 	reach := func(url string) []string {
-		environment := []string{"PARLEY_NATS=" + url, "PARLEY_AUTH_SECRET=" + partsSecret}
+		environment := []string{"PARLEY_NATS=" + url, "PARLEY_AUTH_SECRET=" + harness.PartsSecret}
 		for _, c := range []streams.Component{streams.EdgeComponent, streams.WorkerComponent, streams.OperatorComponent} {
 			environment = append(environment, c.PasswordVariable()+"="+empty.Passwords.Of(c))
 		}
@@ -63,61 +64,61 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 			return reach(provisioned), []string{"worker", "--admin=" + port, "--store=sqlite://" + migratedStore(t)}
 		}, []string{port, "in use", "--admin"}},
 
-		{"data directory is a file", func(t *testing.T) ([]string, []string) { return nil, dev(t, write(t, "data", "")) }, []string{"data", "--data"}},
+		{"data directory is a file", func(t *testing.T) ([]string, []string) { return nil, dev(t, harness.WriteFile(t, "data", "")) }, []string{"data", "--data"}},
 		{"data directory cannot be made", func(t *testing.T) ([]string, []string) { return nil, dev(t, "/proc/parley") }, []string{"/proc/parley", "--data"}},
 		{"secret is unreadable", func(t *testing.T) ([]string, []string) {
 			data := t.TempDir()
-			mkdir(t, filepath.Join(data, secretFile))
+			harness.MakeDir(t, filepath.Join(data, harness.SecretFile))
 			return nil, dev(t, data)
-		}, []string{secretFile}},
+		}, []string{harness.SecretFile}},
 		{"secret is empty", func(t *testing.T) ([]string, []string) {
-			return nil, dev(t, filepath.Dir(write(t, secretFile, "\n")))
-		}, []string{secretFile, "empty", "remove"}},
+			return nil, dev(t, filepath.Dir(harness.WriteFile(t, harness.SecretFile, "\n")))
+		}, []string{harness.SecretFile, "empty", "remove"}},
 		{"passwords are unreadable", func(t *testing.T) ([]string, []string) {
 			data := t.TempDir()
-			mkdir(t, filepath.Join(data, streams.PasswordsFile))
+			harness.MakeDir(t, filepath.Join(data, streams.PasswordsFile))
 			return nil, dev(t, data)
 		}, []string{streams.PasswordsFile}},
 		{"store is no database", func(t *testing.T) ([]string, []string) {
-			return nil, dev(t, filepath.Dir(write(t, storeFile, strings.Repeat("this is a letter and no database\n", 200))))
-		}, []string{storeFile, "move it away"}},
+			return nil, dev(t, filepath.Dir(harness.WriteFile(t, harness.StoreFile, strings.Repeat("this is a letter and no database\n", 200))))
+		}, []string{harness.StoreFile, "move it away"}},
 		{"store is of a newer version", func(t *testing.T) ([]string, []string) {
 			path := migratedStore(t)
 			editStore(t, path, "INSERT INTO migrations (version, name, checksum, applied) VALUES (9999, '9999_later.sql', 'x', 0)")
 			return nil, dev(t, filepath.Dir(path))
-		}, []string{storeFile, "newer", "backup"}},
+		}, []string{harness.StoreFile, "newer", "backup"}},
 		{"store is of another build", func(t *testing.T) ([]string, []string) {
 			path := migratedStore(t)
 			editStore(t, path, "UPDATE migrations SET checksum = 'x'")
 			return nil, dev(t, filepath.Dir(path))
-		}, []string{storeFile, "run the Parley that applied it"}},
+		}, []string{harness.StoreFile, "run the Parley that applied it"}},
 		{"streams are damaged", func(t *testing.T) ([]string, []string) {
 			data := t.TempDir()
-			d := startDevChild(t, data)
-			d.kill()
-			damage(t, filepath.Join(data, natsDir, "jetstream", streams.AccountName, "streams", "CHAT_3", "meta.inf"))
+			d := harness.StartDevChild(t, data)
+			d.Kill()
+			damage(t, filepath.Join(data, harness.NATSDir, "jetstream", streams.AccountName, "streams", "CHAT_3", "meta.inf"))
 			return nil, dev(t, data)
 		}, []string{"CHAT_3", "backup"}},
 		{"log is older than the store", func(t *testing.T) ([]string, []string) {
-			d := startDevChild(t, "")
-			load := startLoad(t, 1, 1, d.place(t))
-			load.awaitAcks(t, 10)
-			load.finish(t)
-			load.check(t, d.place(t), d.log(t), filepath.Join(d.data, storeFile)) // all is stored
-			d.kill()
-			if err := os.RemoveAll(filepath.Join(d.data, natsDir)); err != nil {
+			d := harness.StartDevChild(t, "")
+			load := harness.StartLoad(t, 1, 1, d.Place(t))
+			load.AwaitAcks(t, 10)
+			load.Finish(t)
+			load.Check(t, d.Place(t), d.Log(t), filepath.Join(d.Data, harness.StoreFile)) // all is stored
+			d.Kill()
+			if err := os.RemoveAll(filepath.Join(d.Data, harness.NATSDir)); err != nil {
 				t.Fatal(err)
 			}
-			return nil, dev(t, d.data)
+			return nil, dev(t, d.Data)
 		}, []string{"shard 0 is missing", "backup", "--remake-lost"}},
 		{"data directory is in use", func(t *testing.T) ([]string, []string) {
-			d := startDevChild(t, "")
-			return nil, dev(t, d.data)
+			d := harness.StartDevChild(t, "")
+			return nil, dev(t, d.Data)
 		}, []string{"data", "another"}},
 		{"another number of shards", func(t *testing.T) ([]string, []string) {
 			data := t.TempDir()
-			d := startDevChild(t, data)
-			d.kill()
+			d := harness.StartDevChild(t, data)
+			d.Kill()
 			return nil, dev(t, data, "--shards=4")
 		}, []string{"4", "8"}},
 
@@ -125,7 +126,7 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 			return []string{"PARLEY_NATS_EDGE_PASSWORD=x"}, []string{"edge"}
 		}, []string{"PARLEY_AUTH_SECRET", "--jwks-url"}},
 		{"edge without a password", func(*testing.T) ([]string, []string) {
-			return []string{"PARLEY_AUTH_SECRET=" + partsSecret}, []string{"edge"}
+			return []string{"PARLEY_AUTH_SECRET=" + harness.PartsSecret}, []string{"edge"}
 		}, []string{"PARLEY_NATS_EDGE_PASSWORD"}},
 		{"worker without a password", func(*testing.T) ([]string, []string) { return nil, []string{"worker"} }, []string{"PARLEY_NATS_WORKER_PASSWORD"}},
 		{"migrate without a password", func(*testing.T) ([]string, []string) { return nil, []string{"migrate"} }, []string{"PARLEY_NATS_WORKER_PASSWORD"}},
@@ -155,10 +156,10 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 			return reach(provisioned), []string{"worker", "--admin=127.0.0.1:0", "--store=sqlite://" + migratedStore(t)}
 		}, []string{"parley migrate"}},
 		{"worker whose store is not migrated", func(t *testing.T) ([]string, []string) {
-			return reach(provisioned), []string{"worker", "--admin=127.0.0.1:0", "--store=sqlite://" + filepath.Join(t.TempDir(), storeFile)}
-		}, []string{storeFile, "parley migrate"}},
+			return reach(provisioned), []string{"worker", "--admin=127.0.0.1:0", "--store=sqlite://" + filepath.Join(t.TempDir(), harness.StoreFile)}
+		}, []string{harness.StoreFile, "parley migrate"}},
 		{"store in no directory", func(t *testing.T) ([]string, []string) {
-			return reach(provisioned), []string{"worker", "--admin=127.0.0.1:0", "--store=sqlite://" + filepath.Join(t.TempDir(), "none", storeFile)}
+			return reach(provisioned), []string{"worker", "--admin=127.0.0.1:0", "--store=sqlite://" + filepath.Join(t.TempDir(), "none", harness.StoreFile)}
 		}, []string{"none", "directory"}},
 		{"store of another kind", func(t *testing.T) ([]string, []string) {
 			return reach(provisioned), []string{"worker", "--admin=127.0.0.1:0", "--store=mysql://x"}
@@ -170,7 +171,7 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 			return reach(nowhere), []string{"worker", "--admin=127.0.0.1:0", "--store=sqlite://" + migratedStore(t)}
 		}, []string{nowhere, "--nats"}},
 		{"NATS unreachable by migrate", func(t *testing.T) ([]string, []string) {
-			return reach(nowhere), []string{"migrate", "--store=sqlite://" + filepath.Join(t.TempDir(), storeFile)}
+			return reach(nowhere), []string{"migrate", "--store=sqlite://" + filepath.Join(t.TempDir(), harness.StoreFile)}
 		}, []string{nowhere, "--nats"}},
 		{"drain of no edge", func(*testing.T) ([]string, []string) {
 			return reach(provisioned), []string{"drain", "edge-9"}
@@ -180,46 +181,8 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			environment, args := test.command(t)
-			wantStartError(t, startChild(t, append(environment, "PARLEY_LOG_LEVEL=error"), args...), test.says)
+			harness.WantStartError(t, harness.StartChild(t, append(environment, "PARLEY_LOG_LEVEL=error"), args...), test.says)
 		})
-	}
-}
-
-func wantStartError(t *testing.T, c *child, says []string) {
-	t.Helper()
-	state := c.waitExit(t)
-	text := c.stderr.String()
-	t.Log(strings.TrimSpace(text))
-	if state.ExitCode() != 1 {
-		t.Errorf("it ended with %s, want exit code 1", state)
-	}
-	if sentence, rest, _ := strings.Cut(text, "\n"); !strings.HasPrefix(sentence, "parley: ") || rest != "" {
-		t.Errorf("it is not one line that begins with parley: and ends there")
-	}
-	for _, want := range says {
-		if !strings.Contains(text, want) {
-			t.Errorf("it does not say %q", want)
-		}
-	}
-	if out := c.stdout.String(); out != "" {
-		t.Errorf("it printed %q", out)
-	}
-}
-
-// write makes a file in a directory of its own and returns its path.
-func write(t testing.TB, name, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func mkdir(t testing.TB, path string) {
-	t.Helper()
-	if err := os.Mkdir(path, 0o700); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -239,7 +202,7 @@ func damage(t testing.TB, path string) {
 // migratedStore returns the path of a store with tables and no rows.
 func migratedStore(t testing.TB) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), storeFile)
+	path := filepath.Join(t.TempDir(), harness.StoreFile)
 	st, err := sqlite.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)

@@ -1,19 +1,22 @@
-package main
+package docs
 
 import (
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"regexp"
 	"testing"
+
+	"parley/tests/harness"
 )
 
 // TestArchitectureNamesWhatExists keeps docs/architecture.md true: each function
 // that it names stands in the file that it names.
 func TestArchitectureNamesWhatExists(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("docs/architecture.md")
+	text, err := os.ReadFile(filepath.Join(harness.Root(t), "docs/architecture.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +42,7 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 // declaredIn returns the functions, methods and types of a file.
 func declaredIn(t *testing.T, file string) map[string]bool {
 	t.Helper()
-	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+	parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(harness.Root(t), file), nil, parser.SkipObjectResolution)
 	if err != nil {
 		t.Errorf("docs/architecture.md names %s: %v", file, err)
 		return nil

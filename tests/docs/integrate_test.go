@@ -1,4 +1,4 @@
-package main
+package docs
 
 import (
 	"bufio"
@@ -19,6 +19,7 @@ import (
 
 	"parley/schemas"
 	"parley/streams"
+	"parley/tests/harness"
 )
 
 const (
@@ -58,7 +59,7 @@ type shellBlock struct {
 
 func readShellBlocks(t *testing.T) (blocks []shellBlock) {
 	t.Helper()
-	data, err := os.ReadFile(integrateFile)
+	data, err := os.ReadFile(filepath.Join(harness.Root(t), integrateFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +109,7 @@ func TestIntegratePageIsTrue(t *testing.T) {
 // shellPage runs the commands of a page, in the folder that holds the server's data.
 type shellPage struct {
 	t       *testing.T
-	server  *devServer
+	server  *harness.DevServer
 	line    int
 	dir     string
 	env     []string
@@ -121,26 +122,19 @@ type shellPage struct {
 func newShellPage(t *testing.T) *shellPage {
 	t.Helper()
 	folders := findCommands(t)
-	d := startDev(t, "", "--shards=8")
-	p := &shellPage{t: t, server: d, dir: filepath.Dir(d.data), talkers: map[string]*websocket.Conn{}}
+	d := harness.StartDev(t, "", "--shards=8")
+	p := &shellPage{t: t, server: d, dir: filepath.Dir(d.Data), talkers: map[string]*websocket.Conn{}}
 	bin := t.TempDir()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	script := "#!/bin/sh\n" + programVariable + "=parley exec '" + self + "' \"$@\"\n"
-	if err := os.WriteFile(filepath.Join(bin, "parley"), []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	harness.WriteProgram(t, filepath.Join(bin, "parley"))
 	path := strings.Join(append([]string{bin}, folders...), ":") + ":" + os.Getenv("PATH")
-	p.env = append(cleanEnvironment(), "PATH="+path, "PARLEY_NATS=nats://"+d.nats, "HOME="+p.dir, "NO_COLOR=1")
+	p.env = append(harness.CleanEnvironment(), "PATH="+path, "PARLEY_NATS=nats://"+d.NATS, "HOME="+p.dir, "NO_COLOR=1")
 	return p
 }
 
 // place has a command reach the test's server where the page has one's usual addresses.
 func (p *shellPage) place(text string) string {
-	text = strings.ReplaceAll(text, "http://127.0.0.1:8080", p.server.url)
-	return strings.ReplaceAll(text, "127.0.0.1:4222", p.server.nats)
+	text = strings.ReplaceAll(text, "http://127.0.0.1:8080", p.server.URL)
+	return strings.ReplaceAll(text, "127.0.0.1:4222", p.server.NATS)
 }
 
 // commandsOf takes a block apart: each line that begins with $ is a command, and
@@ -256,16 +250,16 @@ func (p *shellPage) startWatch(block shellBlock) *shellWatch {
 // awaitSubscription waits until NATS has it: the command says so before.
 func (p *shellPage) awaitSubscription(pattern string) {
 	p.t.Helper()
-	passwords, err := streams.LoadOrCreatePasswords(p.server.data)
+	passwords, err := streams.LoadOrCreatePasswords(p.server.Data)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	conn, err := nats.Connect("nats://"+p.server.nats, nats.UserInfo(string(streams.AdminComponent), passwords.Of(streams.AdminComponent)))
+	conn, err := nats.Connect("nats://"+p.server.NATS, nats.UserInfo(string(streams.AdminComponent), passwords.Of(streams.AdminComponent)))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	defer conn.Close()
-	eventually(p.t, "NATS has the subscription "+pattern, func() bool {
+	harness.Eventually(p.t, "NATS has the subscription "+pattern, func() bool {
 		reply, err := conn.Request("$SYS.REQ.SERVER.PING.SUBSZ", []byte(`{"account":"PARLEY","subscriptions":true,"limit":10000}`), commandWithin)
 		return err == nil && bytes.Contains(bytes.ReplaceAll(reply.Data, []byte(`\u003e`), []byte(">")), []byte(`"subject":"`+pattern+`"`))
 	})
@@ -341,9 +335,9 @@ func (p *shellPage) sayFrames(block shellBlock) {
 	for frame := range strings.Lines(block.text) {
 		opens := strings.HasPrefix(frame, `{"t":"hello"`)
 		if opens {
-			frame = strings.Replace(frame, "<token>", p.server.token(p.t, user), 1)
+			frame = strings.Replace(frame, "<token>", p.server.Token(p.t, user), 1)
 			dialer := websocket.Dialer{Subprotocols: []string{schemas.Subprotocol}}
-			conn, _, err := dialer.Dial("ws"+strings.TrimPrefix(p.server.url, "http")+"/v1/ws", nil)
+			conn, _, err := dialer.Dial("ws"+strings.TrimPrefix(p.server.URL, "http")+"/v1/ws", nil)
 			if err != nil {
 				p.t.Fatalf("%s:%d: dial: %v", integrateFile, p.line, err)
 			}

@@ -1,4 +1,4 @@
-package main
+package docs
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,15 +19,11 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"parley/edge"
 	"parley/schemas"
+	"parley/tests/harness"
 )
 
-const (
-	protocolFile = "docs/protocol.md"
-	// frameWithin bounds the wait for a frame: only a defect takes so long.
-	frameWithin = 60 * time.Second
-)
+const protocolFile = "docs/protocol.md"
 
 // protocolBlock is a fenced block of docs/protocol.md: a comment there says how they read.
 type protocolBlock struct {
@@ -36,7 +33,7 @@ type protocolBlock struct {
 
 func readProtocolBlocks(t *testing.T) (blocks []protocolBlock) {
 	t.Helper()
-	data, err := os.ReadFile(protocolFile)
+	data, err := os.ReadFile(filepath.Join(harness.Root(t), protocolFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +53,7 @@ func readProtocolBlocks(t *testing.T) (blocks []protocolBlock) {
 func TestProtocolDocumentIsTrue(t *testing.T) {
 	t.Parallel()
 	p := &protocolReplay{
-		server: startDev(t, ""), sessions: map[string]*protocolSession{},
+		server: harness.StartDev(t, ""), sessions: map[string]*protocolSession{},
 		seqs: map[uint64]uint64{}, cursors: map[string]string{}, shown: map[string]bool{},
 		schemas: map[string]*jsonschema.Schema{},
 	}
@@ -90,7 +87,7 @@ func TestProtocolDocumentIsTrue(t *testing.T) {
 type protocolReplay struct {
 	t        *testing.T
 	line     int // of the example at hand
-	server   *devServer
+	server   *harness.DevServer
 	sessions map[string]*protocolSession
 	seqs     map[uint64]uint64 // of the document → of the server
 	cursors  map[string]string // likewise
@@ -117,7 +114,7 @@ func (p *protocolReplay) say(block protocolBlock) {
 	if strings.HasPrefix(block.text, `{"t":"hello"`) {
 		p.hangUp(block.name)
 		dialer := websocket.Dialer{Subprotocols: []string{schemas.Subprotocol}}
-		conn, _, err := dialer.Dial("ws"+strings.TrimPrefix(p.server.url, "http")+"/v1/ws", nil)
+		conn, _, err := dialer.Dial("ws"+strings.TrimPrefix(p.server.URL, "http")+"/v1/ws", nil)
 		if err != nil {
 			p.fatalf("dial: %v", err)
 		}
@@ -146,7 +143,7 @@ func (p *protocolReplay) write(s *protocolSession, text string) {
 func (p *protocolReplay) real(example, name string) string {
 	p.t.Helper()
 	if strings.Contains(example, "<token>") {
-		example = strings.ReplaceAll(example, "<token>", p.token(name))
+		example = strings.ReplaceAll(example, "<token>", p.server.Token(p.t, name))
 	}
 	for shown, cursor := range p.cursors {
 		example = strings.ReplaceAll(example, shown, cursor)
@@ -162,20 +159,6 @@ func (p *protocolReplay) real(example, name string) string {
 		}
 		return strconv.FormatUint(bound, 10)
 	})
-}
-
-// token returns a valid token; each is later than the one before.
-func (p *protocolReplay) token(user string) string {
-	p.t.Helper()
-	secret, err := loadOrCreateSecret(p.server.data, "")
-	if err != nil {
-		p.fatalf("%v", err)
-	}
-	token, err := edge.MintToken(secret, mustUser(p.t, user), time.Now(), time.Hour)
-	if err != nil {
-		p.fatalf("%v", err)
-	}
-	return token
 }
 
 // expect takes frames of a session until one is what the example shows.
@@ -235,7 +218,7 @@ func (p *protocolReplay) call(block protocolBlock) {
 	lines := strings.Split(head, "\n")
 	method, path, _ := strings.Cut(lines[0], " ")
 	for tries := 0; ; tries++ {
-		req, err := http.NewRequestWithContext(p.t.Context(), method, p.server.url+path, strings.NewReader(body))
+		req, err := http.NewRequestWithContext(p.t.Context(), method, p.server.URL+path, strings.NewReader(body))
 		if err != nil {
 			p.fatalf("%v", err)
 		}
@@ -284,7 +267,7 @@ func (p *protocolReplay) checkAnswer(body string) {
 }
 
 func (s *protocolSession) next() (string, error) {
-	if err := s.conn.SetReadDeadline(time.Now().Add(frameWithin)); err != nil {
+	if err := s.conn.SetReadDeadline(time.Now().Add(harness.FrameWithin)); err != nil {
 		return "", err
 	}
 	_, data, err := s.conn.ReadMessage()
@@ -304,7 +287,7 @@ func (p *protocolReplay) expectClose(block protocolBlock) {
 	delete(p.sessions, block.name)
 }
 
-// hangUp ends a session once all that came for it was shown: a ping brings the rest.
+// HangUp ends a session once all that came for it was shown: a ping brings the rest.
 func (p *protocolReplay) hangUp(name string) {
 	p.t.Helper()
 	s := p.sessions[name]
@@ -412,7 +395,7 @@ func (p *protocolReplay) checkSchema(frame string) {
 	if !strings.HasPrefix(frame, `{"t":"`) {
 		p.fatalf("%q does not begin with t", frame)
 	}
-	file := "schemas/json/server-" + string(head.T) + ".json"
+	file := filepath.Join(harness.Root(p.t), "schemas/json/server-"+string(head.T)+".json")
 	schema := p.schemas[file]
 	if schema == nil {
 		compiler := jsonschema.NewCompiler()

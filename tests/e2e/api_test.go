@@ -1,7 +1,6 @@
-package main
+package e2e
 
 import (
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -9,69 +8,38 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"parley/schemas"
+	"parley/tests/harness"
 )
-
-// call makes an HTTP request of a user.
-func (d *devServer) call(t testing.TB, method, path, user, key, body string) (status int, answer string, header http.Header) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, d.url+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if user != "" {
-		req.Header.Set("Authorization", "Bearer "+d.token(t, user))
-	}
-	if key != "" {
-		req.Header.Set("Idempotency-Key", key)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(data), resp.Header
-}
-
-// post sends over HTTP.
-func (d *devServer) post(t testing.TB, user, chat, key, body string) (int, string) {
-	t.Helper()
-	status, answer, _ := d.call(t, "POST", "/v1/chats/"+chat+"/messages", user, key, body)
-	return status, answer
-}
 
 func TestBotsSpeakHTTP(t *testing.T) {
 	t.Parallel()
-	d := startDev(t, "")
-	alice := d.talk(t, "alice")
-	alice.done(`{"t":"create","id":"team","name":"The team","members":["bot"]}`)
+	d := harness.StartDev(t, "")
+	alice := d.Talk(t, "alice")
+	alice.Done(`{"t":"create","id":"team","name":"The team","members":["bot"]}`)
 	const hello = `{"type":"message","body":{"kind":"text","text":"built"}}`
-	status, body := d.post(t, "bot", "group.team", "build-17", hello)
+	status, body := d.Post(t, "bot", "group.team", "build-17", hello)
 	var ack schemas.Ack
-	if err := json.Unmarshal([]byte(body), &ack); err != nil || status != http.StatusCreated || ack.ID != mustID(t, "build-17") || ack.Duplicate {
+	if err := json.Unmarshal([]byte(body), &ack); err != nil || status != http.StatusCreated || ack.ID != harness.MustID(t, "build-17") || ack.Duplicate {
 		t.Fatalf("post: %d %s", status, body)
 	}
-	if f := alice.event("group.team", ack.Seq); f.Event.From != "bot" {
+	if f := alice.Event("group.team", ack.Seq); f.Event.From != "bot" {
 		t.Errorf("alice heard %v", f)
 	}
-	status, body = d.post(t, "bot", "group.team", "build-17", hello)
+	status, body = d.Post(t, "bot", "group.team", "build-17", hello)
 	var again schemas.Ack
 	if err := json.Unmarshal([]byte(body), &again); err != nil || status != http.StatusOK || again.Seq != ack.Seq || !again.Duplicate {
 		t.Errorf("the same again: %d %s", status, body)
 	}
-	if status, body = d.post(t, "bot", "group.team", "", hello); status != http.StatusCreated {
+	if status, body = d.Post(t, "bot", "group.team", "", hello); status != http.StatusCreated {
 		t.Errorf("without a key: %d %s", status, body)
 	}
 	var page schemas.Page
-	status, body, _ = d.call(t, "GET", "/v1/chats/group.team/messages?limit=2", "bot", "", "")
+	status, body, _ = d.Call(t, "GET", "/v1/chats/group.team/messages?limit=2", "bot", "", "")
 	if err := json.Unmarshal([]byte(body), &page); err != nil || status != http.StatusOK || len(page.Events) != 2 || !page.More {
 		t.Errorf("messages: %d %s", status, body)
 	}
-	eventually(t, "the bot's chat is stored", func() bool {
-		status, body, _ = d.call(t, "GET", "/v1/chats?limit=10", "bot", "", "")
+	harness.Eventually(t, "the bot's chat is stored", func() bool {
+		status, body, _ = d.Call(t, "GET", "/v1/chats?limit=10", "bot", "", "")
 		return strings.Contains(body, `"name":"The team"`)
 	})
 	if status != http.StatusOK {
@@ -101,7 +69,7 @@ func TestBotsSpeakHTTP(t *testing.T) {
 		{"POST", "/v1/chats/group.team/messages", "bot", "a", `{"type":"message","body":{"kind":"text","text":"` + strings.Repeat("x", 110_000) + `"}}`, 413, schemas.TooLarge},
 		{"POST", "/v1/chats/group.team/messages", "bot", "a", `{"type":"message","body":{"kind":"text","text":"` + strings.Repeat("x", 200_000) + `"}}`, 413, schemas.TooLarge},
 	} {
-		status, body, _ := d.call(t, refused.method, refused.path, refused.user, refused.key, refused.body)
+		status, body, _ := d.Call(t, refused.method, refused.path, refused.user, refused.key, refused.body)
 		var err schemas.Error
 		if json.Unmarshal([]byte(body), &err) != nil || status != refused.status || err.Code != refused.code || err.Message == "" {
 			t.Errorf("%s %s of %q with %.60s: %d %s, want %d %s", refused.method, refused.path, refused.user, refused.body, status, body, refused.status, refused.code)
@@ -111,15 +79,15 @@ func TestBotsSpeakHTTP(t *testing.T) {
 
 func TestHTTPFromOtherOrigins(t *testing.T) {
 	t.Parallel()
-	d := startDev(t, "", "--origin=https://chat.example.com", "--user-rate=1")
+	d := harness.StartDev(t, "", "--origin=https://chat.example.com", "--user-rate=1")
 	for origin, want := range map[string]int{"https://chat.example.com": http.StatusOK, "https://evil.example.com": http.StatusForbidden} {
 		for method, status := range map[string]int{"GET": want, "OPTIONS": map[int]int{200: 204, 403: 403}[want]} {
-			req, err := http.NewRequestWithContext(t.Context(), method, d.url+"/v1/chats", nil)
+			req, err := http.NewRequestWithContext(t.Context(), method, d.URL+"/v1/chats", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			req.Header.Set("Origin", origin)
-			req.Header.Set("Authorization", "Bearer "+d.token(t, "alice"))
+			req.Header.Set("Authorization", "Bearer "+d.Token(t, "alice"))
 			resp, err := http.DefaultClient.Do(req)
 			if err != nil {
 				t.Fatal(err)
@@ -133,7 +101,7 @@ func TestHTTPFromOtherOrigins(t *testing.T) {
 	}
 	limited := false
 	for range 10 {
-		status, _, header := d.call(t, "GET", "/v1/chats", "bob", "", "")
+		status, _, header := d.Call(t, "GET", "/v1/chats", "bob", "", "")
 		limited = limited || status == http.StatusTooManyRequests && header.Get("Retry-After") != ""
 	}
 	if !limited {

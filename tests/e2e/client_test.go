@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"testing"
@@ -6,18 +6,19 @@ import (
 
 	"parley/clients/parley"
 	"parley/schemas"
+	"parley/tests/harness"
 )
 
 // TestGoClientInGroups has the Go client do to the whole server what an application
 // of groups does.
 func TestGoClientInGroups(t *testing.T) {
 	t.Parallel()
-	d := startDev(t, "")
+	d := harness.StartDev(t, "")
 	ctx := t.Context()
 	bobHears := make(chan parley.Event, 64)
 	bobsChats := make(chan schemas.ChatFrame, 64)
-	alice := d.dial(t, "alice", parley.Options{})
-	bob := d.dial(t, "bob", parley.Options{
+	alice := d.Dial(t, "alice", parley.Options{})
+	bob := d.Dial(t, "bob", parley.Options{
 		OnEvent: func(ev parley.Event) { bobHears <- ev },
 		OnChat:  func(frame schemas.ChatFrame) { bobsChats <- frame },
 	})
@@ -39,27 +40,27 @@ func TestGoClientInGroups(t *testing.T) {
 		return ev
 	}
 
-	created, err := alice.Create(ctx, schemas.Create{ID: mustID(t, "team"), Name: "The team"})
+	created, err := alice.Create(ctx, schemas.Create{ID: harness.MustID(t, "team"), Name: "The team"})
 	must(created.Seq, err)
 	team := created.Chat
-	added := change(alice.Add(ctx, team, mustUser(t, "bob")))
+	added := change(alice.Add(ctx, team, harness.MustUser(t, "bob")))
 	if frame := receive(t, bobsChats); frame.Change != schemas.ChatAdded || frame.Chat != team || frame.Seq != added {
 		t.Fatalf("bob was told %+v", frame)
 	}
 	hear(added, schemas.MemberEvent)
-	first := say(alice.Send(ctx, team, mustID(t, "a1"), parley.Text("frist")))
+	first := say(alice.Send(ctx, team, harness.MustID(t, "a1"), parley.Text("frist")))
 	hear(first, schemas.Message)
-	reply := say(bob.Say(ctx, schemas.Send{Chat: team, ID: mustID(t, "b1"), Body: parley.Text("?"), ReplyTo: first, Mentions: []string{"alice"}, TTL: new(uint64(3600))}))
+	reply := say(bob.Say(ctx, schemas.Send{Chat: team, ID: harness.MustID(t, "b1"), Body: parley.Text("?"), ReplyTo: first, Mentions: []string{"alice"}, TTL: new(uint64(3600))}))
 	if ev := hear(reply, schemas.Message); ev.ReplyTo != first || ev.TTL != 3600 || len(ev.Mentions) != 1 {
 		t.Errorf("bob heard %+v", ev)
 	}
-	edited := say(alice.Edit(ctx, team, mustID(t, "a2"), first, parley.Text("first")))
+	edited := say(alice.Edit(ctx, team, harness.MustID(t, "a2"), first, parley.Text("first")))
 	hear(edited, schemas.Edit)
-	hear(say(bob.React(ctx, team, mustID(t, "b2"), first, "👍", true)), schemas.React)
-	hear(say(alice.PinMessage(ctx, team, mustID(t, "a3"), first, true)), schemas.Pin)
-	hear(say(bob.Delete(ctx, team, mustID(t, "b3"), reply)), schemas.Delete)
+	hear(say(bob.React(ctx, team, harness.MustID(t, "b2"), first, "👍", true)), schemas.React)
+	hear(say(alice.PinMessage(ctx, team, harness.MustID(t, "a3"), first, true)), schemas.Pin)
+	hear(say(bob.Delete(ctx, team, harness.MustID(t, "b3"), reply)), schemas.Delete)
 	hear(change(alice.Rename(ctx, team, "Us")), schemas.GroupEvent)
-	hear(change(alice.SetRole(ctx, team, mustUser(t, "bob"), schemas.Admin)), schemas.MemberEvent)
+	hear(change(alice.SetRole(ctx, team, harness.MustUser(t, "bob"), schemas.Admin)), schemas.MemberEvent)
 
 	page, err := bob.History(ctx, schemas.History{Chat: team, Raw: true})
 	if err != nil {
@@ -84,7 +85,7 @@ func TestGoClientInGroups(t *testing.T) {
 			t.Errorf("bob was told %+v, want %s", frame, want)
 		}
 	}
-	eventually(t, "all is stored", func() bool {
+	harness.Eventually(t, "all is stored", func() bool {
 		chats, err := bob.Chats(ctx, schemas.Chats{})
 		members, failed := alice.Members(ctx, schemas.Members{Chat: team})
 		return err == nil && failed == nil && len(chats.Chats) == 1 && chats.Chats[0].Name == "Us" && chats.Chats[0].Muted &&
@@ -92,13 +93,13 @@ func TestGoClientInGroups(t *testing.T) {
 	})
 	name := "Alice A."
 	must(0, alice.SetProfile(ctx, schemas.SetProfile{Name: &name}))
-	if profiles, err := bob.Profiles(ctx, mustUser(t, "alice"), mustUser(t, "bob")); err != nil || len(profiles) != 2 || profiles[0].Name != name {
+	if profiles, err := bob.Profiles(ctx, harness.MustUser(t, "alice"), harness.MustUser(t, "bob")); err != nil || len(profiles) != 2 || profiles[0].Name != name {
 		t.Errorf("profiles %+v: %v", profiles, err)
 	}
-	must(0, alice.Block(ctx, mustUser(t, "bob"), true))
-	must(0, alice.Block(ctx, mustUser(t, "bob"), false))
+	must(0, alice.Block(ctx, harness.MustUser(t, "bob"), true))
+	must(0, alice.Block(ctx, harness.MustUser(t, "bob"), false))
 
-	removed := change(alice.Remove(ctx, team, mustUser(t, "bob")))
+	removed := change(alice.Remove(ctx, team, harness.MustUser(t, "bob")))
 	hear(removed, schemas.MemberEvent)
 	if frame := receive(t, bobsChats); frame.Change != schemas.ChatRemoved {
 		t.Errorf("bob was told %+v", frame)
@@ -115,7 +116,7 @@ func receive[T any](t testing.TB, from <-chan T) T {
 	select {
 	case got := <-from:
 		return got
-	case <-time.After(frameWithin):
+	case <-time.After(harness.FrameWithin):
 		t.Fatal("no callback came")
 	}
 	return *new(T)

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"slices"
@@ -75,14 +75,14 @@ func TestBadGroupRequestsAreInvalid(t *testing.T) {
 	)
 	for _, members := range requests {
 		r := groupRequest{members: members}
-		f := w.talks["olga"].ask("%s", "{"+r.text(w.stage, "olga")+"}")
+		f := w.talks["olga"].Ask("%s", "{"+r.text(w.stage, "olga")+"}")
 		var refusal schemas.Error
-		if err := json.Unmarshal([]byte(f.text), &refusal); err != nil || f.Code != schemas.Invalid || !strings.Contains(refusal.Message, " ") || len(refusal.Message) > schemas.SentenceBytesMax {
+		if err := json.Unmarshal([]byte(f.Text), &refusal); err != nil || f.Code != schemas.Invalid || !strings.Contains(refusal.Message, " ") || len(refusal.Message) > schemas.SentenceBytesMax {
 			t.Errorf("%.200s: %v, want %s with a sentence", members, f, schemas.Invalid)
 		}
 	}
 	w.wantEvents(t, w.stage)
-	if f := w.talks["olga"].ask(`{"t":"members","chat":"group.bad"}`); f.Code != schemas.NotMember {
+	if f := w.talks["olga"].Ask(`{"t":"members","chat":"group.bad"}`); f.Code != schemas.NotMember {
 		t.Errorf("a group came of it: %v", f)
 	}
 	if !t.Failed() {

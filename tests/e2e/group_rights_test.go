@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"fmt"
@@ -14,6 +14,7 @@ import (
 
 	"parley/schemas"
 	"parley/streams"
+	"parley/tests/harness"
 	"parley/workers/store/sqlite"
 )
 
@@ -144,9 +145,9 @@ type stage struct {
 
 // rights is a server with everybody connected, and the stages on it.
 type rights struct {
-	*devServer
+	*harness.DevServer
 	log   *streams.Log
-	talks map[string]*talker
+	talks map[string]*harness.Talker
 	made  int
 	cells int
 	fresh int
@@ -155,14 +156,14 @@ type rights struct {
 
 func newRights(t *testing.T) *rights {
 	t.Helper()
-	w := &rights{devServer: startDev(t, "", "--user-rate=0", "--address-rate=0"), talks: map[string]*talker{}}
-	passwords, err := streams.ReadPasswords(w.data)
+	w := &rights{DevServer: harness.StartDev(t, "", "--user-rate=0", "--address-rate=0"), talks: map[string]*harness.Talker{}}
+	passwords, err := streams.ReadPasswords(w.Data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, w.log = openLog(t, []string{"nats://" + w.nats}, passwords)
+	_, w.log = harness.OpenLog(t, []string{"nats://" + w.NATS}, passwords)
 	for _, user := range []string{"olga", "ada", "abe", "max", "mia", "lee", "rem", "stan"} {
-		w.talks[user] = w.talk(t, user)
+		w.talks[user] = w.Talk(t, user)
 	}
 	w.stage = w.newStage(t)
 	return w
@@ -177,7 +178,7 @@ func (w *rights) newStage(t *testing.T) *stage {
 	olga := w.talks["olga"]
 	request := func(format string, args ...any) {
 		t.Helper()
-		s.seq = olga.done(format, args...).Seq
+		s.seq = olga.Done(format, args...).Seq
 		s.events++
 	}
 	request(`{"t":"create","id":"%s","name":"Stage","members":["ada","abe","max","mia","lee","rem"]}`, id)
@@ -186,27 +187,27 @@ func (w *rights) newStage(t *testing.T) *stage {
 	}
 	for user, talker := range w.talks {
 		if user != "stan" {
-			talker.event(s.chat, s.seq)
+			talker.Event(s.chat, s.seq)
 		}
 	}
 	for user, talker := range w.talks {
 		if user != "stan" {
-			s.said[user] = talker.send(s.chat, user+" was here")
+			s.said[user] = talker.Send(s.chat, user+" was here")
 			s.events++
 		}
 	}
-	w.talks["lee"].done(`{"t":"leave","chat":"%s"}`, s.chat)
+	w.talks["lee"].Done(`{"t":"leave","chat":"%s"}`, s.chat)
 	s.events++
 	request(`{"t":"remove","chat":"%s","users":["rem"]}`, s.chat)
 	for user, talker := range w.talks {
 		switch user {
 		case "stan":
 		case "lee", "rem":
-			talker.await(func(f frame) bool {
+			talker.Await(func(f harness.Frame) bool {
 				return f.T == schemas.TChat && f.Chat == s.chat && f.Change == schemas.ChatRemoved
 			})
 		default:
-			talker.event(s.chat, s.seq)
+			talker.Event(s.chat, s.seq)
 		}
 	}
 	return s
@@ -222,7 +223,7 @@ func (r *groupRequest) text(s *stage, asker string) string {
 	if seq == 0 {
 		seq = s.said["mia"] // who never was in has said nothing
 	}
-	return strings.NewReplacer("$CHAT", s.chat, "$ID", s.id, "$NEW", newID(), "$USER", user, "$SEQ", fmt.Sprint(seq)).Replace(r.members)
+	return strings.NewReplacer("$CHAT", s.chat, "$ID", s.id, "$NEW", harness.NewID(), "$USER", user, "$SEQ", fmt.Sprint(seq)).Replace(r.members)
 }
 
 // entrance is a way by which requests come in: it answers with the code, none for
@@ -236,8 +237,8 @@ type entrance struct {
 var entrances = []entrance{
 	{"WebSocket", func(*groupRequest) bool { return true },
 		func(_ *testing.T, w *rights, s *stage, r *groupRequest, user string) (schemas.Code, uint64, string) {
-			f := w.talks[user].ask("{%s}", r.text(s, user))
-			return f.Code, f.Seq, f.text
+			f := w.talks[user].Ask("{%s}", r.text(s, user))
+			return f.Code, f.Seq, f.Text
 		}},
 	{"HTTP", func(r *groupRequest) bool {
 		return strings.HasPrefix(r.members, `"t":"send"`) || strings.HasPrefix(r.members, `"t":"history"`)
@@ -254,7 +255,7 @@ func askHTTP(t *testing.T, w *rights, s *stage, r *groupRequest, user string) (s
 		if strings.Contains(r.members, "raw") {
 			path += "?limit=5&raw=true"
 		}
-		status, body, _ = w.call(t, "GET", path, user, "", "")
+		status, body, _ = w.Call(t, "GET", path, user, "", "")
 	} else {
 		var members map[string]jsontext.Value
 		if err := json.Unmarshal([]byte("{"+r.text(s, user)+"}"), &members); err != nil {
@@ -268,10 +269,10 @@ func askHTTP(t *testing.T, w *rights, s *stage, r *groupRequest, user string) (s
 		if err != nil {
 			t.Fatal(err)
 		}
-		status, body = w.post(t, user, s.chat, key, string(send))
+		status, body = w.Post(t, user, s.chat, key, string(send))
 		want = http.StatusCreated
 	}
-	var answer frame
+	var answer harness.Frame
 	if err := json.Unmarshal([]byte(body), &answer); err != nil {
 		t.Fatalf("answer %q: %v", body, err)
 	}
@@ -348,7 +349,7 @@ func (w *rights) cell(t *testing.T, r *groupRequest, standing, user string, entr
 // wantWritten finds in the log what a request was answered with.
 func (w *rights) wantWritten(t *testing.T, s *stage, seq uint64, r *groupRequest, user string) {
 	t.Helper()
-	events, _, err := w.log.After(t.Context(), mustChat(t, s.chat), seq-1, 1, 1)
+	events, _, err := w.log.After(t.Context(), harness.MustChat(t, s.chat), seq-1, 1, 1)
 	if err != nil || len(events) == 0 {
 		t.Fatalf("read %d of %s: %d events, %v", seq, s.chat, len(events), err)
 	}
@@ -364,7 +365,7 @@ func (w *rights) wantWritten(t *testing.T, s *stage, seq uint64, r *groupRequest
 // wantEvents finds in the log what was answered with success, and nothing besides.
 func (w *rights) wantEvents(t *testing.T, s *stage) {
 	t.Helper()
-	if events := logged(t, w.log, mustChat(t, s.chat)); len(events) != s.events {
+	if events := harness.Logged(t, w.log, harness.MustChat(t, s.chat)); len(events) != s.events {
 		t.Errorf("%s has %d events, want %d", s.chat, len(events), s.events)
 	}
 }
@@ -372,14 +373,14 @@ func (w *rights) wantEvents(t *testing.T, s *stage) {
 // lists wants the group in the lists of those who are in it, over both entrances.
 func (w *rights) lists(t *testing.T) {
 	t.Helper()
-	st, err := sqlite.OpenReader(t.Context(), filepath.Join(w.data, storeFile))
+	st, err := sqlite.OpenReader(t.Context(), filepath.Join(w.Data, harness.StoreFile))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	eventually(t, "the group is stored", func() bool {
-		last, _, err := w.log.Last(t.Context(), mustChat(t, w.stage.chat))
-		head, _, headErr := st.Head(t.Context(), mustChat(t, w.stage.chat))
+	harness.Eventually(t, "the group is stored", func() bool {
+		last, _, err := w.log.Last(t.Context(), harness.MustChat(t, w.stage.chat))
+		head, _, headErr := st.Head(t.Context(), harness.MustChat(t, w.stage.chat))
 		return err == nil && headErr == nil && head.LastSeq == last
 	})
 	for _, standing := range standings {
@@ -388,12 +389,12 @@ func (w *rights) lists(t *testing.T) {
 		for _, entrance := range []string{"WebSocket", "HTTP"} {
 			w.cells++
 			if entrance == "HTTP" {
-				_, body, _ := w.call(t, "GET", "/v1/chats?limit=200", standing.user, "", "")
+				_, body, _ := w.Call(t, "GET", "/v1/chats?limit=200", standing.user, "", "")
 				if err := json.Unmarshal([]byte(body), &page); err != nil {
 					t.Fatalf("%s: %v", body, err)
 				}
 			} else {
-				w.talks[standing.user].answer(&page, `{"t":"chats","limit":200}`)
+				w.talks[standing.user].Answer(&page, `{"t":"chats","limit":200}`)
 			}
 			listed := slices.ContainsFunc(page.Chats, func(c schemas.ListChat) bool { return c.Chat.String() == w.stage.chat })
 			if listed != in {
@@ -408,7 +409,7 @@ func (w *rights) resumes(t *testing.T) {
 	t.Helper()
 	for _, standing := range standings {
 		w.cells++
-		events, resumed := w.resume(t, standing.user, w.stage.chat, 0)
+		events, resumed := resume(t, w.DevServer, standing.user, w.stage.chat, 0)
 		in := toTalk.wanted(standing.name, "") == ""
 		reset := slices.ContainsFunc(resumed.Reset, func(r schemas.ResetChat) bool { return r.Reason == schemas.ResetNotMember })
 		if reset == in || in && len(events) != w.stage.events || !in && len(events) != 0 {
@@ -419,12 +420,12 @@ func (w *rights) resumes(t *testing.T) {
 
 // resume begins a session that holds a chat up to a seq, and returns the events
 // that it was sent and what ended them.
-func (d *devServer) resume(t *testing.T, user, chat string, after uint64) (events []frame, resumed schemas.Resumed) {
+func resume(t *testing.T, d *harness.DevServer, user, chat string, after uint64) (events []harness.Frame, resumed schemas.Resumed) {
 	t.Helper()
-	return resumeAt(t, d.url, d.token(t, user), chat, after)
+	return resumeAt(t, d.URL, d.Token(t, user), chat, after)
 }
 
-func resumeAt(t *testing.T, url, token, chat string, after uint64) (events []frame, resumed schemas.Resumed) {
+func resumeAt(t *testing.T, url, token, chat string, after uint64) (events []harness.Frame, resumed schemas.Resumed) {
 	t.Helper()
 	dialer := websocket.Dialer{Subprotocols: []string{schemas.Subprotocol}}
 	conn, _, err := dialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/v1/ws", nil)
@@ -441,7 +442,7 @@ func resumeAt(t *testing.T, url, token, chat string, after uint64) (events []fra
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := frame{text: string(data)}
+		f := harness.Frame{Text: string(data)}
 		if err := json.Unmarshal(data, &f); err != nil {
 			t.Fatalf("%s: %v", data, err)
 		}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package e2e
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 
 	"parley/schemas"
 	"parley/streams"
+	"parley/tests/harness"
 	"parley/workers/store/sqlite"
 	"parley/workers/store/sqlite/sqlitetest"
 )
@@ -21,33 +22,33 @@ import (
 // session resumes.
 func TestDisappearingMessagesAreGoneEverywhere(t *testing.T) {
 	t.Parallel()
-	p := startParts(t, 1)
-	p.startWorker(t, "query,chats,users")
-	e := p.startEdge(t, "edge-0")
-	d := &disappearing{parts: p, edge: e, users: map[string]*talker{"u0": e.talk(t, "u0"), "u1": e.talk(t, "u1")}}
-	_, d.log = p.log(t)
-	d.chats = []string{"direct.u0.u1", d.users["u0"].done(`{"t":"create","id":"team","name":"Team","members":["u1"]}`).Chat}
+	p := harness.StartParts(t, 1)
+	p.StartWorker(t, "query,chats,users")
+	e := p.StartEdge(t, "edge-0")
+	d := &disappearing{parts: p, edge: e, users: map[string]*harness.Talker{"u0": e.Talk(t, "u0"), "u1": e.Talk(t, "u1")}}
+	_, d.log = p.Log(t)
+	d.chats = []string{"direct.u0.u1", d.users["u0"].Done(`{"t":"create","id":"team","name":"Team","members":["u1"]}`).Chat}
 	for _, user := range d.users {
-		user.awaitFrame(func(f frame) bool { return f.T == schemas.TEvent && f.Chat == d.chats[1] })
+		user.AwaitFrame(func(f harness.Frame) bool { return f.T == schemas.TEvent && f.Chat == d.chats[1] })
 	}
 
 	d.say(t, "in the log alone")
 	d.wantGone(t)
-	p.startWorker(t, "persist")
+	p.StartWorker(t, "persist")
 	d.wantGone(t)
 	d.say(t, "stored")
-	d.awaitStored(t)
+	harness.AwaitStored(t, d.log, d.parts.Reader(t))
 	d.wantGone(t)
 	// Workers sweep each minute; this one does it at once.
 	if rows := len(d.rows(t)); rows == 0 {
 		t.Error("what was said before the store was swept is in no row")
 	}
-	sweeping, err := sqlite.Open(t.Context(), p.store, sqlite.SweepEvery(50*time.Millisecond))
+	sweeping, err := sqlite.Open(t.Context(), p.Store, sqlite.SweepEvery(50*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sweeping.Close()
-	eventually(t, "the tables have nothing of it", func() bool { return len(d.rows(t)) == 0 })
+	harness.Eventually(t, "the tables have nothing of it", func() bool { return len(d.rows(t)) == 0 })
 	if !t.Failed() {
 		t.Logf("%d messages, %d edits, shown in %d pages before: 0 left in the log, 0 in %d pages, 0 in %d resumes, 0 in %d lists, 0 rows",
 			d.said, d.edits, d.shown, d.pages, d.resumes, d.lists)
@@ -58,10 +59,10 @@ func TestDisappearingMessagesAreGoneEverywhere(t *testing.T) {
 const vanishing = "vanishing"
 
 type disappearing struct {
-	parts *parts
-	edge  *edgeChild
+	parts *harness.Parts
+	edge  *harness.EdgeChild
 	log   *streams.Log
-	users map[string]*talker
+	users map[string]*harness.Talker
 	chats []string
 	seqs  []uint64 // of what disappears
 
@@ -73,25 +74,25 @@ func (d *disappearing) say(t *testing.T, how string) {
 	t.Helper()
 	u0, u1 := d.users["u0"], d.users["u1"]
 	for _, chat := range d.chats {
-		u0.send(chat, "it stays")
+		u0.Send(chat, "it stays")
 		for ttl := 1; ttl <= 2; ttl++ {
 			text := fmt.Sprintf("%s %s in %d s", vanishing, how, ttl)
-			seq := u0.done(`{"t":"send","id":"%s","chat":"%s","type":"message","ttl":%d,"body":{"kind":"text","text":%q}}`, newID(), chat, ttl, text).Seq
-			u1.event(chat, seq)
+			seq := u0.Done(`{"t":"send","id":"%s","chat":"%s","type":"message","ttl":%d,"body":{"kind":"text","text":%q}}`, harness.NewID(), chat, ttl, text).Seq
+			u1.Event(chat, seq)
 			d.said++
 			d.seqs = append(d.seqs, seq)
-			edit := u0.ask(`{"t":"send","id":"%s","chat":"%s","type":"edit","target":%d,"body":{"kind":"text","text":%q}}`, newID(), chat, seq, text+", edited")
+			edit := u0.Ask(`{"t":"send","id":"%s","chat":"%s","type":"edit","target":%d,"body":{"kind":"text","text":%q}}`, harness.NewID(), chat, seq, text+", edited")
 			if edit.T == schemas.TAck {
 				d.edits++
 				d.seqs = append(d.seqs, edit.Seq)
 			}
-			for _, f := range []frame{edit, u1.ask(`{"t":"send","id":"%s","chat":"%s","type":"reaction","target":%d,"emoji":"👍"}`, newID(), chat, seq)} {
+			for _, f := range []harness.Frame{edit, u1.Ask(`{"t":"send","id":"%s","chat":"%s","type":"reaction","target":%d,"emoji":"👍"}`, harness.NewID(), chat, seq)} {
 				if f.T != schemas.TAck && f.Code != schemas.NotFound { // it may be gone by now
 					t.Errorf("a change of what disappears is answered with %v", f)
 				}
 			}
 		}
-		if strings.Contains(u1.done(`{"t":"history","chat":"%s"}`, chat).text, vanishing) {
+		if strings.Contains(u1.Done(`{"t":"history","chat":"%s"}`, chat).Text, vanishing) {
 			d.shown++
 		}
 	}
@@ -101,7 +102,7 @@ func (d *disappearing) say(t *testing.T, how string) {
 func (d *disappearing) wantGone(t *testing.T) {
 	t.Helper()
 	for _, seq := range d.seqs {
-		eventually(t, fmt.Sprintf("%d has disappeared from the log", seq), func() bool {
+		harness.Eventually(t, fmt.Sprintf("%d has disappeared from the log", seq), func() bool {
 			_, err := d.log.Sequence(t.Context(), d.log.Layout().At(0), seq)
 			return errors.Is(err, streams.ErrGone)
 		})
@@ -110,31 +111,26 @@ func (d *disappearing) wantGone(t *testing.T) {
 		for _, chat := range d.chats {
 			for _, request := range []string{`"limit":200`, `"limit":200,"raw":true`, `"after":0,"limit":200`} {
 				d.pages++
-				f := c.done(`{"t":"history","chat":"%s",%s}`, chat, request)
-				if strings.Contains(f.text, vanishing) || !strings.Contains(f.text, "it stays") {
-					t.Errorf("%s reads of %s: %s", user, chat, f.text)
+				f := c.Done(`{"t":"history","chat":"%s",%s}`, chat, request)
+				if strings.Contains(f.Text, vanishing) || !strings.Contains(f.Text, "it stays") {
+					t.Errorf("%s reads of %s: %s", user, chat, f.Text)
 				}
 			}
 			d.resumes++
-			events, resumed := resumeAt(t, d.edge.url, d.edge.token(t, user), chat, 1)
-			stays := slices.ContainsFunc(events, func(f frame) bool { return strings.Contains(f.text, "it stays") })
-			if !stays || len(resumed.Reset) > 0 || slices.ContainsFunc(events, func(f frame) bool { return strings.Contains(f.text, vanishing) }) {
+			events, resumed := resumeAt(t, d.edge.URL, d.edge.Token(t, user), chat, 1)
+			stays := slices.ContainsFunc(events, func(f harness.Frame) bool { return strings.Contains(f.Text, "it stays") })
+			if !stays || len(resumed.Reset) > 0 || slices.ContainsFunc(events, func(f harness.Frame) bool { return strings.Contains(f.Text, vanishing) }) {
 				t.Errorf("%s resumes %s with %v, %+v", user, chat, events, resumed)
 			}
 		}
 		d.lists++
-		if f := c.done(`{"t":"chats"}`); strings.Contains(f.text, vanishing) {
-			t.Errorf("%s lists %s", user, f.text)
+		if f := c.Done(`{"t":"chats"}`); strings.Contains(f.Text, vanishing) {
+			t.Errorf("%s lists %s", user, f.Text)
 		}
 	}
 }
 
-func (d *disappearing) awaitStored(t *testing.T) {
-	t.Helper()
-	(&redelivery{parts: d.parts, log: d.log}).awaitStored(t)
-}
-
 // rows are those that have something of what disappears.
 func (d *disappearing) rows(t *testing.T) []string {
-	return slices.DeleteFunc(sqlitetest.Dump(t, d.parts.store), func(row string) bool { return !strings.Contains(row, vanishing) })
+	return slices.DeleteFunc(sqlitetest.Dump(t, d.parts.Store), func(row string) bool { return !strings.Contains(row, vanishing) })
 }

@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 
 	"parley/clients/parley"
 	"parley/schemas"
+	"parley/tests/harness"
 )
 
 // smallDisk is a directory with a file system of its own.
@@ -71,24 +72,24 @@ func TestFullDiskRefusesSendsAndRecovers(t *testing.T) {
 		"three nodes": {"4g", []string{"--shards=2", "--nats-nodes=3"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if len(test.flags) > 1 && *faultRounds == 1 {
+			if len(test.flags) > 1 && *harness.FaultRounds == 1 {
 				t.Skip("this takes more than a minute: run it with -fault-rounds 2")
 			}
 			t.Parallel()
 			disk := mountSmallDisk(t, test.size)
-			d := startDevChild(t, filepath.Join(disk.dir, "data"), test.flags...)
-			load := startLoad(t, 4, 2, d.place(t))
-			for range *faultRounds {
-				load.awaitAcks(t, 100)
-				probe := d.place(t).dial(t, "carl", parley.Options{})
+			d := harness.StartDevChild(t, filepath.Join(disk.dir, "data"), test.flags...)
+			load := harness.StartLoad(t, 4, 2, d.Place(t))
+			for range *harness.FaultRounds {
+				load.AwaitAcks(t, 100)
+				probe := d.Place(t).Dial(t, "carl", parley.Options{})
 				disk.fill(t)
 				awaitRefusal(t, probe, schemas.Overloaded, schemas.Unavailable)
 				disk.free(t)
-				load.awaitAcks(t, 200)
+				load.AwaitAcks(t, 200)
 			}
-			load.finish(t)
-			messages := load.check(t, d.place(t), d.log(t), filepath.Join(d.data, storeFile))
-			t.Logf("%d rounds, %d messages: 0 missing, 0 twice", *faultRounds, messages)
+			load.Finish(t)
+			messages := load.Check(t, d.Place(t), d.Log(t), filepath.Join(d.Data, harness.StoreFile))
+			t.Logf("%d rounds, %d messages: 0 missing, 0 twice", *harness.FaultRounds, messages)
 		})
 	}
 }
@@ -96,31 +97,31 @@ func TestFullDiskRefusesSendsAndRecovers(t *testing.T) {
 // A disk without room is told at the start.
 func TestStartWithoutRoomSaysWhatToDo(t *testing.T) {
 	t.Parallel()
-	start := func(t *testing.T, data string) *child {
-		return startChild(t, nil, "--log-level=error", "dev", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--nats-listen=127.0.0.1:0", "--data="+data)
+	start := func(t *testing.T, data string) *harness.Child {
+		return harness.StartChild(t, nil, "--log-level=error", "dev", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--nats-listen=127.0.0.1:0", "--data="+data)
 	}
 	t.Run("full at the first start", func(t *testing.T) {
 		disk := mountSmallDisk(t, "700m")
 		data := filepath.Join(disk.dir, "data")
 		disk.fill(t)
-		wantStartError(t, start(t, data), []string{"no space left", "make room", "--data"})
+		harness.WantStartError(t, start(t, data), []string{"no space left", "make room", "--data"})
 		disk.free(t)
-		startDevChild(t, data, "--shards=2") // nothing half-made is in the way
+		harness.StartDevChild(t, data, "--shards=2") // nothing half-made is in the way
 	})
 	t.Run("full at a later start", func(t *testing.T) {
 		disk := mountSmallDisk(t, "700m")
 		data := filepath.Join(disk.dir, "data")
-		d := startDevChild(t, data, "--shards=2")
-		d.kill()
+		d := harness.StartDevChild(t, data, "--shards=2")
+		d.Kill()
 		disk.fill(t)
-		wantStartError(t, start(t, data), []string{"no space left", "make room"})
+		harness.WantStartError(t, start(t, data), []string{"no space left", "make room"})
 		disk.free(t)
-		d.start(t)
-		d.waitReady(t)
+		d.Start(t)
+		d.WaitReady(t)
 	})
 	t.Run("too small for the streams", func(t *testing.T) {
 		disk := mountSmallDisk(t, "200m")
-		wantStartError(t, start(t, filepath.Join(disk.dir, "data")), []string{"no room", "free some space"})
+		harness.WantStartError(t, start(t, filepath.Join(disk.dir, "data")), []string{"no room", "free some space"})
 	})
 }
 
@@ -130,24 +131,24 @@ func TestFullStoreIsReadFromTheLog(t *testing.T) {
 	t.Parallel()
 	disk := mountSmallDisk(t, "16m")
 	data, natsData := filepath.Join(disk.dir, "data"), t.TempDir()
-	mkdir(t, data)
-	if err := os.Symlink(natsData, filepath.Join(data, natsDir)); err != nil {
+	harness.MakeDir(t, data)
+	if err := os.Symlink(natsData, filepath.Join(data, harness.NATSDir)); err != nil {
 		t.Fatal(err)
 	}
-	d := startDevChild(t, data, "--shards=2")
-	load := startLoad(t, 4, 2, d.place(t))
-	load.awaitAcks(t, 100)
+	d := harness.StartDevChild(t, data, "--shards=2")
+	load := harness.StartLoad(t, 4, 2, d.Place(t))
+	load.AwaitAcks(t, 100)
 	disk.fill(t)
-	eventuallyWithin(t, childWithin, "persist says that the store is down", func() bool {
-		_, metrics := getStatus(d.admin, "/metrics")
+	harness.EventuallyWithin(t, harness.ChildWithin, "persist says that the store is down", func() bool {
+		_, metrics := harness.GetStatus(d.Admin, "/metrics")
 		return strings.Contains(metrics, "\nparley_persist_store_up 0\n")
 	})
-	load.awaitAcks(t, 300)
-	talk := load.talks[0]
-	wantAckedInHistory(t, d.place(t), talk)
+	load.AwaitAcks(t, 300)
+	talk := load.Pairs[0]
+	harness.WantAckedInHistory(t, d.Place(t), talk)
 	disk.free(t)
-	load.awaitAcks(t, 100)
-	load.finish(t)
-	messages := load.check(t, d.place(t), d.log(t), filepath.Join(d.data, storeFile))
+	load.AwaitAcks(t, 100)
+	load.Finish(t)
+	messages := load.Check(t, d.Place(t), d.Log(t), filepath.Join(d.Data, harness.StoreFile))
 	t.Logf("1 round, %d messages: 0 missing, 0 twice", messages)
 }

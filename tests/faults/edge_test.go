@@ -1,9 +1,8 @@
 //go:build unix
 
-package main
+package faults
 
 import (
-	"flag"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,9 +10,8 @@ import (
 
 	"parley/clients/parley"
 	"parley/schemas"
+	"parley/tests/harness"
 )
-
-var faultPause = flag.Duration("fault-pause", 3*time.Second, "how long a part is stopped")
 
 // An edge is stopped in the middle of a send, and its client says it again
 // through another edge. Wherever the first try was, there is one message.
@@ -26,23 +24,23 @@ func TestStoppedEdgeMakesNoSecondMessage(t *testing.T) {
 		stop func(t *testing.T, s *stoppedSend) (free func())
 	}{
 		{"before the edge has read it", func(t *testing.T, s *stoppedSend) func() {
-			s.first.pause(t)
+			s.first.Pause(t)
 			s.say(t)
 			return func() {}
 		}},
 		{"before it reached NATS", func(t *testing.T, s *stoppedSend) func() {
-			s.gate.toNATS.close()
+			s.gate.ToNATS.Close()
 			s.say(t)
-			eventually(t, "the edge has published", func() bool { return s.gate.toNATS.heldBytes() > 0 })
-			s.first.pause(t)
-			return s.gate.toNATS.open
+			harness.Eventually(t, "the edge has published", func() bool { return s.gate.ToNATS.HeldBytes() > 0 })
+			s.first.Pause(t)
+			return s.gate.ToNATS.Open
 		}},
 		{"before it was acknowledged", func(t *testing.T, s *stoppedSend) func() {
-			s.gate.fromNATS.close()
+			s.gate.FromNATS.Close()
 			s.say(t)
-			eventually(t, "the log has the send", func() bool { return s.parts.stored(t) == 1 })
-			s.first.pause(t)
-			return s.gate.fromNATS.open
+			harness.Eventually(t, "the log has the send", func() bool { return s.parts.Stored(t) == 1 })
+			s.first.Pause(t)
+			return s.gate.FromNATS.Open
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -50,47 +48,47 @@ func TestStoppedEdgeMakesNoSecondMessage(t *testing.T) {
 			s := newStoppedSend(t)
 			free := test.stop(t, s)
 			ack := s.sayElsewhere(t)
-			<-time.After(*faultPause) // the fault itself: nothing is waited for
-			s.first.signal(t, syscall.SIGCONT)
+			<-time.After(*harness.FaultPause) // the fault itself: nothing is waited for
+			s.first.Signal(t, syscall.SIGCONT)
 			free()
 			s.awaitFirst(t)
-			want := []line{{ack.Seq, "alice", "m1"}, {s.sayAnother(t).Seq, "bob", "m2"}}
-			_, log := s.parts.log(t)
-			checkSame(t, s.chat, "the log after the edge was woken", readLog(t, log, s.chat), want)
-			eventually(t, "bob hears both", func() bool { return len(s.heard.lines()) >= 2 })
-			checkSame(t, s.chat, "bob", s.heard.lines(), want)
-			t.Logf("stopped for %s: 1 message", *faultPause)
+			want := []harness.Line{{Seq: ack.Seq, From: "alice", ID: "m1"}, {Seq: s.sayAnother(t).Seq, From: "bob", ID: "m2"}}
+			_, log := s.parts.Log(t)
+			harness.CheckSame(t, s.chat, "the log after the edge was woken", harness.ReadLog(t, log, s.chat), want)
+			harness.Eventually(t, "bob hears both", func() bool { return len(s.heard.Lines()) >= 2 })
+			harness.CheckSame(t, s.chat, "bob", s.heard.Lines(), want)
+			t.Logf("stopped for %s: 1 message", *harness.FaultPause)
 		})
 	}
 }
 
 // stoppedSend is one send through an edge that can be cut from NATS, and another edge.
 type stoppedSend struct {
-	parts  *parts
-	gate   *gate
-	first  *edgeChild
-	second *edgeChild
-	client *parley.Client // alice at first
-	bob    *parley.Client // at second
-	heard  *speaker       // what bob heard
+	parts  *harness.Parts
+	gate   *harness.Gate
+	first  *harness.EdgeChild
+	second *harness.EdgeChild
+	client *parley.Client   // alice at first
+	bob    *parley.Client   // at second
+	heard  *harness.Speaker // what bob heard
 	chat   schemas.Chat
 }
 
 func newStoppedSend(t *testing.T) *stoppedSend {
 	t.Helper()
-	s := &stoppedSend{parts: startParts(t, 1), chat: mustChat(t, "direct.alice.bob"), heard: new(speaker)}
-	s.gate = startGate(t, s.parts.env.Server.Address())
-	s.first = s.parts.startEdge(t, "first", "--nats=nats://"+s.gate.address)
-	s.second = s.parts.startEdge(t, "second")
-	s.client = s.first.dial(t, "alice", parley.Options{})
-	s.bob = s.second.dial(t, "bob", parley.Options{OnEvent: s.heard.hear})
+	s := &stoppedSend{parts: harness.StartParts(t, 1), chat: harness.MustChat(t, "direct.alice.bob"), heard: new(harness.Speaker)}
+	s.gate = harness.StartGate(t, s.parts.Env.Server.Address())
+	s.first = s.parts.StartEdge(t, "first", "--nats=nats://"+s.gate.Address)
+	s.second = s.parts.StartEdge(t, "second")
+	s.client = s.first.Dial(t, "alice", parley.Options{})
+	s.bob = s.second.Dial(t, "bob", parley.Options{OnEvent: s.heard.Hear})
 	return s
 }
 
 // say has alice send at the first edge, and does not wait.
 func (s *stoppedSend) say(t *testing.T) {
 	t.Helper()
-	_, err := s.client.StartSend(t.Context(), schemas.Send{Chat: s.chat, ID: mustID(t, "m1"), Body: parley.Text("hi")})
+	_, err := s.client.StartSend(t.Context(), schemas.Send{Chat: s.chat, ID: harness.MustID(t, "m1"), Body: parley.Text("hi")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,8 +98,8 @@ func (s *stoppedSend) say(t *testing.T) {
 func (s *stoppedSend) sayElsewhere(t *testing.T) schemas.Ack {
 	t.Helper()
 	s.client.Close()
-	again := s.second.dial(t, "alice", parley.Options{})
-	sending, err := again.StartSend(t.Context(), schemas.Send{Chat: s.chat, ID: mustID(t, "m1"), Body: parley.Text("hi"), Retry: true})
+	again := s.second.Dial(t, "alice", parley.Options{})
+	sending, err := again.StartSend(t.Context(), schemas.Send{Chat: s.chat, ID: harness.MustID(t, "m1"), Body: parley.Text("hi"), Retry: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +112,7 @@ func (s *stoppedSend) sayElsewhere(t *testing.T) schemas.Ack {
 
 func (s *stoppedSend) sayAnother(t *testing.T) schemas.Ack {
 	t.Helper()
-	ack, err := s.bob.Send(t.Context(), s.chat, mustID(t, "m2"), parley.Text("hi"))
+	ack, err := s.bob.Send(t.Context(), s.chat, harness.MustID(t, "m2"), parley.Text("hi"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,12 +123,12 @@ func (s *stoppedSend) sayAnother(t *testing.T) schemas.Ack {
 // the connection to its end, and what it published was answered or given up.
 func (s *stoppedSend) awaitFirst(t *testing.T) {
 	t.Helper()
-	eventuallyWithin(t, childWithin, "the first edge has read all that was said", func() bool {
-		_, metrics := getStatus(s.first.admin, "/metrics")
+	harness.EventuallyWithin(t, harness.ChildWithin, "the first edge has read all that was said", func() bool {
+		_, metrics := harness.GetStatus(s.first.Admin, "/metrics")
 		return strings.Contains(metrics, "\nparley_edge_connections 0\n")
 	})
-	s.first.signal(t, syscall.SIGTERM)
-	if state := s.first.waitExit(t); !state.Success() {
+	s.first.Signal(t, syscall.SIGTERM)
+	if state := s.first.WaitExit(t); !state.Success() {
 		t.Errorf("the first edge ended with %s", state)
 	}
 }

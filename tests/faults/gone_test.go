@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package faults
 
 import (
 	"errors"
@@ -13,76 +13,69 @@ import (
 
 	"parley/clients/parley"
 	"parley/schemas"
+	"parley/tests/harness"
 )
 
 // Without the workers messages come and go; history is unavailable until they
 // are back, and has everything then.
 func TestWorkersGoneLiveGoesOn(t *testing.T) {
 	t.Parallel()
-	p := startParts(t, 2)
-	edge := p.startEdge(t, "first")
-	worker := p.startWorker(t, "persist,query,chats,users")
-	load := startLoad(t, 4, 2, edge.place)
-	load.awaitAcks(t, 50)
-	reader := edge.dial(t, "a0", parley.Options{})
-	chat := load.talks[0].chat
+	p := harness.StartParts(t, 2)
+	edge := p.StartEdge(t, "first")
+	worker := p.StartWorker(t, "persist,query,chats,users")
+	load := harness.StartLoad(t, 4, 2, edge.Place)
+	load.AwaitAcks(t, 50)
+	reader := edge.Dial(t, "a0", parley.Options{})
+	chat := load.Pairs[0].Chat
 	wantHistory(t, reader, chat)
 
-	worker.pause(t) // a request waits for its answer until its time is over
+	worker.Pause(t) // a request waits for its answer until its time is over
 	wantNoHistory(t, reader, chat)
-	load.awaitAcks(t, 100)
-	worker.signal(t, syscall.SIGCONT)
+	load.AwaitAcks(t, 100)
+	worker.Signal(t, syscall.SIGCONT)
 	wantHistory(t, reader, chat)
 
-	worker.kill() // a request finds nobody
-	eventually(t, "NATS has noticed that the worker is gone", func() bool { return history(t, reader, chat) != nil })
+	worker.Kill() // a request finds nobody
+	harness.Eventually(t, "NATS has noticed that the worker is gone", func() bool { return history(t, reader, chat) != nil })
 	wantNoHistory(t, reader, chat)
-	heard := len(load.talks[0].sides[1].lines())
-	load.awaitAcks(t, 100)
-	eventually(t, "messages still come", func() bool { return len(load.talks[0].sides[1].lines()) > heard })
-	p.startWorker(t, "persist,query,chats,users")
+	heard := len(load.Pairs[0].Sides[1].Lines())
+	load.AwaitAcks(t, 100)
+	harness.Eventually(t, "messages still come", func() bool { return len(load.Pairs[0].Sides[1].Lines()) > heard })
+	p.StartWorker(t, "persist,query,chats,users")
 	wantHistory(t, reader, chat)
 
-	load.finish(t)
-	_, log := p.log(t)
-	t.Logf("2 rounds, %d messages: 0 missing, 0 twice", load.check(t, edge.place, log, p.store))
+	load.Finish(t)
+	_, log := p.Log(t)
+	t.Logf("2 rounds, %d messages: 0 missing, 0 twice", load.Check(t, edge.Place, log, p.Store))
 }
 
 // Without NATS sends are refused with a code that says to come back, nobody is
 // sent here, and all goes on by itself.
 func TestNATSGoneAndBack(t *testing.T) {
 	t.Parallel()
-	p := startParts(t, 2)
-	first, second := p.startEdge(t, "first"), p.startEdge(t, "second")
-	worker := p.startWorker(t, "persist,query,chats,users")
-	load := startLoad(t, 4, 2, first.place, second.place)
-	for range *faultRounds {
-		load.awaitAcks(t, 100)
-		probe := second.dial(t, "carl", parley.Options{})
-		p.env.Server.StopNode(0)
-		for _, admin := range []string{first.admin, second.admin, worker.admin} {
-			awaitStatus(t, admin, 503)
+	p := harness.StartParts(t, 2)
+	first, second := p.StartEdge(t, "first"), p.StartEdge(t, "second")
+	worker := p.StartWorker(t, "persist,query,chats,users")
+	load := harness.StartLoad(t, 4, 2, first.Place, second.Place)
+	for range *harness.FaultRounds {
+		load.AwaitAcks(t, 100)
+		probe := second.Dial(t, "carl", parley.Options{})
+		p.Env.Server.StopNode(0)
+		for _, admin := range []string{first.Admin, second.Admin, worker.Admin} {
+			harness.AwaitStatus(t, admin, 503)
 		}
 		awaitRefusal(t, probe, schemas.Unavailable)
-		if err := p.env.Server.RestartNode(t.Context(), 0); err != nil {
+		if err := p.Env.Server.RestartNode(t.Context(), 0); err != nil {
 			t.Fatal(err)
 		}
-		for _, admin := range []string{first.admin, second.admin, worker.admin} {
-			awaitStatus(t, admin, 200)
+		for _, admin := range []string{first.Admin, second.Admin, worker.Admin} {
+			harness.AwaitStatus(t, admin, 200)
 		}
 	}
-	load.awaitAcks(t, 100)
-	load.finish(t)
-	_, log := p.log(t)
-	t.Logf("%d rounds, %d messages: 0 missing, 0 twice", *faultRounds, load.check(t, first.place, log, p.store))
-}
-
-func awaitStatus(t testing.TB, admin string, want int) {
-	t.Helper()
-	eventuallyWithin(t, childWithin, admin+" changes its readiness", func() bool {
-		status, _ := getStatus(admin, "/readyz")
-		return status == want
-	})
+	load.AwaitAcks(t, 100)
+	load.Finish(t)
+	_, log := p.Log(t)
+	t.Logf("%d rounds, %d messages: 0 missing, 0 twice", *harness.FaultRounds, load.Check(t, first.Place, log, p.Store))
 }
 
 // history asks for the newest page.
@@ -94,7 +87,7 @@ func history(t testing.TB, client *parley.Client, chat schemas.Chat) error {
 
 func wantHistory(t testing.TB, client *parley.Client, chat schemas.Chat) {
 	t.Helper()
-	eventuallyWithin(t, childWithin, "history is answered", func() bool { return history(t, client, chat) == nil })
+	harness.EventuallyWithin(t, harness.ChildWithin, "history is answered", func() bool { return history(t, client, chat) == nil })
 }
 
 func wantNoHistory(t testing.TB, client *parley.Client, chat schemas.Chat) {
@@ -116,11 +109,11 @@ func awaitRefusal(t testing.TB, client *parley.Client, codes ...schemas.Code) {
 	var waiting sync.WaitGroup
 	defer waiting.Wait()
 	defer client.Close() // ends the others' waiting
-	deadline := time.After(childWithin)
+	deadline := time.After(harness.ChildWithin)
 	next := time.NewTicker(200 * time.Millisecond)
 	defer next.Stop()
 	for i := 0; ; i++ {
-		sending, err := client.StartSend(t.Context(), schemas.Send{Chat: chat, ID: mustID(t, fmt.Sprintf("probe%d", i)), Body: parley.Text("is there room?")})
+		sending, err := client.StartSend(t.Context(), schemas.Send{Chat: chat, ID: harness.MustID(t, fmt.Sprintf("probe%d", i)), Body: parley.Text("is there room?")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +134,7 @@ func awaitRefusal(t testing.TB, client *parley.Client, codes ...schemas.Code) {
 			t.Logf("a send was refused: %s: %s", refusal.Code, refusal.Message)
 			return
 		case <-deadline:
-			t.Fatalf("no send was refused within %s", childWithin)
+			t.Fatalf("no send was refused within %s", harness.ChildWithin)
 		case <-next.C:
 		}
 	}

@@ -1,16 +1,17 @@
 //go:build unix
 
-package main
+package faults
 
 import (
-	"flag"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"strconv"
 	"testing"
-)
 
-var faultRounds = flag.Int("fault-rounds", 1, "how often the server is killed under load")
+	"parley/streams/streamstest"
+	"parley/tests/harness"
+)
 
 // A killed server has lost nothing that it acknowledged, and what it had not
 // acknowledged is said again and is there once.
@@ -19,26 +20,26 @@ func TestKilledUnderLoadLosesNothing(t *testing.T) {
 	for name, flags := range map[string][]string{"one node": nil, "three nodes": {"--nats-nodes=3", "--shards=2"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := startDevChild(t, "", flags...)
-			load := startLoad(t, 8, 4, d.place(t))
-			for range *faultRounds {
-				load.awaitAcks(t, 50+rand.Int64N(400))
-				d.kill()
-				d.start(t)
+			d := harness.StartDevChild(t, "", flags...)
+			load := harness.StartLoad(t, 8, 4, d.Place(t))
+			for range *harness.FaultRounds {
+				load.AwaitAcks(t, 50+rand.Int64N(400))
+				d.Kill()
+				d.Start(t)
 				if rand.N(4) == 0 { // a start that is cut off costs nothing either
-					eventually(t, "the admin port answers, which opens first", func() bool {
-						status, _ := getStatus(d.admin, "/healthz")
+					harness.Eventually(t, "the admin port answers, which opens first", func() bool {
+						status, _ := harness.GetStatus(d.Admin, "/healthz")
 						return status != 0
 					})
-					d.kill()
-					d.start(t)
+					d.Kill()
+					d.Start(t)
 				}
-				d.waitReady(t)
+				d.WaitReady(t)
 			}
-			load.awaitAcks(t, 100)
-			load.finish(t)
-			messages := load.check(t, d.place(t), d.log(t), filepath.Join(d.data, storeFile))
-			t.Logf("%d rounds, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order", *faultRounds, load.acks.Load(), messages)
+			load.AwaitAcks(t, 100)
+			load.Finish(t)
+			messages := load.Check(t, d.Place(t), d.Log(t), filepath.Join(d.Data, harness.StoreFile))
+			t.Logf("%d rounds, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order", *harness.FaultRounds, load.Acks.Load(), messages)
 		})
 	}
 }
@@ -46,51 +47,74 @@ func TestKilledUnderLoadLosesNothing(t *testing.T) {
 // The node that leads a shard goes while messages come, and comes back.
 func TestLeaderGoneUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
-	p := startPartsOn(t, 3, 2)
-	first, second := p.startEdge(t, "first"), p.startEdge(t, "second")
-	p.startWorker(t, "persist,query,chats,users")
-	load := startLoad(t, 4, 4, first.place, second.place)
-	for round := range *faultRounds {
-		load.awaitAcks(t, 100)
-		leader := p.env.Server.Leader("CHAT_" + strconv.Itoa(round%2))
+	p := harness.StartPartsOn(t, 3, 2)
+	first, second := p.StartEdge(t, "first"), p.StartEdge(t, "second")
+	p.StartWorker(t, "persist,query,chats,users")
+	load := harness.StartLoad(t, 4, 4, first.Place, second.Place)
+	for round := range *harness.FaultRounds {
+		load.AwaitAcks(t, 100)
+		leader := p.Env.Server.Leader("CHAT_" + strconv.Itoa(round%2))
 		if leader < 0 {
 			t.Fatal("the shard has no leader")
 		}
-		p.env.Server.StopNode(leader)
-		load.awaitAcks(t, 200)
-		if err := p.env.Server.RestartNode(t.Context(), leader); err != nil {
+		p.Env.Server.StopNode(leader)
+		load.AwaitAcks(t, 200)
+		if err := p.Env.Server.RestartNode(t.Context(), leader); err != nil {
 			t.Fatal(err)
 		}
 	}
-	load.awaitAcks(t, 100)
-	load.finish(t)
-	_, log := p.log(t)
-	messages := load.check(t, first.place, log, p.store)
-	t.Logf("%d rounds, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order", *faultRounds, load.acks.Load(), messages)
+	load.AwaitAcks(t, 100)
+	load.Finish(t)
+	_, log := p.Log(t)
+	messages := load.Check(t, first.Place, log, p.Store)
+	t.Logf("%d rounds, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order", *harness.FaultRounds, load.Acks.Load(), messages)
 }
 
 // An edge and a worker are killed under load and started again, while another of
 // each goes on.
 func TestPartsKilledUnderLoadLoseNothing(t *testing.T) {
 	t.Parallel()
-	p := startParts(t, 2)
-	listen := "--listen=" + freeAddress(t)
-	edge, other := p.startEdge(t, "first", listen), p.startEdge(t, "second")
-	worker, next := p.startWorker(t, "persist,query,chats,users"), p.startWorker(t, "persist,query")
-	load := startLoad(t, 4, 4, edge.place, other.place)
-	for range *faultRounds {
-		load.awaitAcks(t, 50+rand.Int64N(200))
-		edge.kill()
-		load.awaitAcks(t, 50)
-		edge = p.startEdge(t, "first", listen)
-		load.awaitAcks(t, 50+rand.Int64N(200))
-		worker.kill()
-		load.awaitAcks(t, 50)
-		worker, next = next, p.startWorker(t, "persist,query,chats,users")
+	p := harness.StartParts(t, 2)
+	listen := "--listen=" + harness.FreeAddress(t)
+	edge, other := p.StartEdge(t, "first", listen), p.StartEdge(t, "second")
+	worker, next := p.StartWorker(t, "persist,query,chats,users"), p.StartWorker(t, "persist,query")
+	load := harness.StartLoad(t, 4, 4, edge.Place, other.Place)
+	for range *harness.FaultRounds {
+		load.AwaitAcks(t, 50+rand.Int64N(200))
+		edge.Kill()
+		load.AwaitAcks(t, 50)
+		edge = p.StartEdge(t, "first", listen)
+		load.AwaitAcks(t, 50+rand.Int64N(200))
+		worker.Kill()
+		load.AwaitAcks(t, 50)
+		worker, next = next, p.StartWorker(t, "persist,query,chats,users")
 	}
-	load.awaitAcks(t, 100)
-	load.finish(t)
-	_, log := p.log(t)
-	messages := load.check(t, other.place, log, p.store)
-	t.Logf("%d rounds, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order", *faultRounds, load.acks.Load(), messages)
+	load.AwaitAcks(t, 100)
+	load.Finish(t)
+	_, log := p.Log(t)
+	messages := load.Check(t, other.Place, log, p.Store)
+	t.Logf("%d rounds, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order", *harness.FaultRounds, load.Acks.Load(), messages)
+}
+
+// The node that leads a shard is killed while messages come, and comes back.
+func TestLeaderKilledUnderLoadLosesNothing(t *testing.T) {
+	t.Parallel()
+	c := harness.StartCluster(t)
+	p := harness.StartPartsAt(t, c.URLs(), streamstest.Passwords(), 2)
+	first, second := p.StartEdge(t, "first"), p.StartEdge(t, "second")
+	p.StartWorker(t, "persist,query,chats,users")
+	load := harness.StartLoad(t, 4, 4, first.Place, second.Place)
+	js, log := p.Log(t)
+	for round := range *harness.FaultRounds {
+		load.AwaitAcks(t, 100)
+		leader := c.Leader(t, js, fmt.Sprintf("CHAT_%d", round%2))
+		leader.Kill()
+		load.AwaitAcks(t, 200)
+		c.Start(t, leader)
+		leader.WaitReady(t)
+	}
+	load.AwaitAcks(t, 100)
+	load.Finish(t)
+	messages := load.Check(t, first.Place, log, p.Store)
+	t.Logf("%d rounds, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order", *harness.FaultRounds, load.Acks.Load(), messages)
 }

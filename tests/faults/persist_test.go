@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package faults
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"parley/streams"
+	"parley/tests/harness"
 	"parley/workers/store"
 	"parley/workers/store/sqlite"
 )
@@ -23,72 +24,72 @@ import (
 // woken nothing is skipped, nothing goes back and n is right.
 func TestStoppedPersisterIsTakenOver(t *testing.T) {
 	t.Parallel()
-	p := startParts(t, 1)
-	author := p.author(t, 10)
-	js, log := p.log(t)
-	st := p.reader(t)
+	p := harness.StartParts(t, 1)
+	author := p.Author(t, 10)
+	js, log := p.Log(t)
+	st := p.Reader(t)
 	watch := watchCommitted(t, st)
 	// The one persister is stopped, the other takes over; then they change places.
-	owner, next := p.startWorker(t, "persist"), (*workerChild)(nil)
-	for range *faultRounds {
+	owner, next := p.StartWorker(t, "persist"), (*harness.WorkerChild)(nil)
+	for range *harness.FaultRounds {
 		pauseWithWindow(t, p, owner, author, js, st)
 		stopped := committed(t, st)
 		if next == nil {
-			next = p.startWorker(t, "persist")
+			next = p.StartWorker(t, "persist")
 		}
 		// It wakes while the other is on its way, or when that one is done.
 		last := lastSeq(t, js)
 		wake := stopped + 1 + rand.Uint64N(last-stopped)
 		awaitCommitted(t, st, wake)
-		owner.signal(t, syscall.SIGCONT)
-		author.say(t, 500)
+		owner.Signal(t, syscall.SIGCONT)
+		author.Say(t, 500)
 		awaitCommitted(t, st, lastSeq(t, js))
 		awaitPulls(t, js, 2)
 		owner, next = next, owner
 	}
 	watch()
 	messages := 0
-	for _, chat := range author.chats {
-		want := readLog(t, log, chat)
-		checkSame(t, chat, "the store", readStore(t, st, chat), want)
+	for _, chat := range author.Chats {
+		want := harness.ReadLog(t, log, chat)
+		harness.CheckSame(t, chat, "the store", harness.ReadStore(t, st, chat), want)
 		messages += len(want)
 	}
-	if messages != author.said {
-		t.Errorf("the log has %d messages, %d were said", messages, author.said)
+	if messages != author.Said {
+		t.Errorf("the log has %d messages, %d were said", messages, author.Said)
 	}
-	t.Logf("%d rounds, %d messages: 0 skipped, 0 back, n right", *faultRounds, messages)
+	t.Logf("%d rounds, %d messages: 0 skipped, 0 back, n right", *harness.FaultRounds, messages)
 }
 
 // A persister that is killed is taken over once its pin is over, and one that is
 // told to end hands its shard over.
 func TestEndedPersisterIsTakenOver(t *testing.T) {
 	t.Parallel()
-	p := startParts(t, 1)
-	author := p.author(t, 10)
-	js, log := p.log(t)
-	st := p.reader(t)
+	p := harness.StartParts(t, 1)
+	author := p.Author(t, 10)
+	js, log := p.Log(t)
+	st := p.Reader(t)
 	watch := watchCommitted(t, st)
-	owner := p.startWorker(t, "persist")
-	for range *faultRounds {
+	owner := p.StartWorker(t, "persist")
+	for range *harness.FaultRounds {
 		for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
-			author.say(t, 500)
+			author.Say(t, 500)
 			awaitCommitted(t, st, lastSeq(t, js))
-			next := p.startWorker(t, "persist")
+			next := p.StartWorker(t, "persist")
 			awaitPulls(t, js, 2)
 			ended := time.Now()
-			owner.signal(t, signal)
-			author.say(t, 500)
+			owner.Signal(t, signal)
+			author.Say(t, 500)
 			awaitCommitted(t, st, lastSeq(t, js))
 			t.Logf("%s: taken over and caught up within %v", signal, time.Since(ended).Round(time.Millisecond))
-			owner.waitExit(t)
+			owner.WaitExit(t)
 			owner = next
 		}
 	}
 	watch()
-	for _, chat := range author.chats {
-		checkSame(t, chat, "the store", readStore(t, st, chat), readLog(t, log, chat))
+	for _, chat := range author.Chats {
+		harness.CheckSame(t, chat, "the store", harness.ReadStore(t, st, chat), harness.ReadLog(t, log, chat))
 	}
-	t.Logf("%d rounds, %d messages: 0 skipped, 0 twice", 2**faultRounds, author.said)
+	t.Logf("%d rounds, %d messages: 0 skipped, 0 twice", 2**harness.FaultRounds, author.Said)
 }
 
 // windowMin is what a stopped persister holds at least, of at most 2,000.
@@ -96,20 +97,20 @@ const windowMin = 500
 
 // pauseWithWindow stops w while it was given messages that it has not committed,
 // and while it does not hold SQLite's write lock: with that nobody could go on.
-func pauseWithWindow(t testing.TB, p *parts, w *workerChild, author *author, js jetstream.JetStream, st *sqlite.Reader) {
+func pauseWithWindow(t testing.TB, p *harness.Parts, w *harness.WorkerChild, author *harness.Author, js jetstream.JetStream, st *sqlite.Reader) {
 	t.Helper()
 	for range 100 {
 		// The first messages begin a round; what comes after them, the server
 		// gives to the stopped process as long as its pull lasts.
-		author.say(t, 1+rand.N(200))
-		w.pause(t)
-		author.say(t, 1000)
+		author.Say(t, 1+rand.N(200))
+		w.Pause(t)
+		author.Say(t, 1000)
 		at, delivered := committed(t, st), persistInfo(t, js).Delivered.Stream
-		if delivered >= at+windowMin && storeIsFree(t, p.store) {
+		if delivered >= at+windowMin && storeIsFree(t, p.Store) {
 			t.Logf("stopped at %d, with %d delivered and not committed, of %d", at, delivered-at, lastSeq(t, js)-at)
 			return
 		}
-		w.signal(t, syscall.SIGCONT)
+		w.Signal(t, syscall.SIGCONT)
 		awaitCommitted(t, st, lastSeq(t, js))
 	}
 	t.Fatal("the persister was never stopped with a window")
@@ -165,7 +166,7 @@ func committed(t testing.TB, st *sqlite.Reader) uint64 {
 
 func awaitCommitted(t testing.TB, st *sqlite.Reader, seq uint64) {
 	t.Helper()
-	eventuallyWithin(t, childWithin, fmt.Sprintf("the store has all up to %d", seq), func() bool { return committed(t, st) >= seq })
+	harness.EventuallyWithin(t, harness.ChildWithin, fmt.Sprintf("the store has all up to %d", seq), func() bool { return committed(t, st) >= seq })
 }
 
 func persistInfo(t testing.TB, js jetstream.JetStream) *jetstream.ConsumerInfo {
@@ -180,7 +181,7 @@ func persistInfo(t testing.TB, js jetstream.JetStream) *jetstream.ConsumerInfo {
 // awaitPulls returns when n persisters wait for messages: what they held before is done.
 func awaitPulls(t testing.TB, js jetstream.JetStream, n int) {
 	t.Helper()
-	eventuallyWithin(t, childWithin, fmt.Sprintf("%d persisters wait for messages", n), func() bool {
+	harness.EventuallyWithin(t, harness.ChildWithin, fmt.Sprintf("%d persisters wait for messages", n), func() bool {
 		return persistInfo(t, js).NumWaiting >= n
 	})
 }

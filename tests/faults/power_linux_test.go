@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"errors"
@@ -17,6 +17,7 @@ import (
 
 	"parley/streams"
 	"parley/streams/streamstest"
+	"parley/tests/harness"
 )
 
 // A power cut is made so: each NATS node keeps its data in an ext4 of its own in
@@ -89,7 +90,7 @@ func (d *powerDisk) copyImage(t testing.TB) (to string) {
 // awaitDetached returns when no loop device has the image any more, and removes it.
 func (d *powerDisk) awaitDetached(t testing.TB, image string) {
 	t.Helper()
-	deadline := time.Now().Add(childWithin)
+	deadline := time.Now().Add(harness.ChildWithin)
 	for {
 		text, err := exec.Command("losetup", "--noheadings", "--output=NAME", "--associated", image).Output()
 		if err != nil || len(text) == 0 {
@@ -108,62 +109,62 @@ func (d *powerDisk) awaitDetached(t testing.TB, image string) {
 
 // powerCluster is a cluster, or a node alone, whose power can be cut.
 type powerCluster struct {
-	*cluster
-	disks map[*clusterNode]*powerDisk
+	*harness.Cluster
+	disks map[*harness.ClusterNode]*powerDisk
 }
 
 func startPowerCluster(t *testing.T, nodes int, flags ...string) *powerCluster {
 	t.Helper()
-	c := &powerCluster{cluster: newCluster(t, nodes, flags...), disks: map[*clusterNode]*powerDisk{}}
-	for _, n := range c.nodes {
+	c := &powerCluster{Cluster: harness.NewCluster(t, nodes, flags...), disks: map[*harness.ClusterNode]*powerDisk{}}
+	for _, n := range c.Nodes {
 		disk := makePowerDisk(t)
 		c.disks[n] = disk
-		n.within, n.dir = disk.within(), filepath.Join(disk.dir, "nats")
+		n.Within, n.Dir = disk.within(), filepath.Join(disk.dir, "nats")
 	}
-	c.startAll(t)
+	c.StartAll(t)
 	return c
 }
 
 // cut takes the power from all of nodes at once. They can be started again.
-func (c *powerCluster) cut(t testing.TB, nodes ...*clusterNode) {
+func (c *powerCluster) cut(t testing.TB, nodes ...*harness.ClusterNode) {
 	t.Helper()
 	for _, n := range nodes {
-		n.signal(t, syscall.SIGSTOP)
+		n.Signal(t, syscall.SIGSTOP)
 	}
 	for _, n := range nodes {
-		awaitThreadsStopped(t, n.child)
+		awaitThreadsStopped(t, n.Child)
 	}
 	copies := make([]string, len(nodes))
 	for i, n := range nodes {
 		copies[i] = c.disks[n].copyImage(t)
 	}
 	for i, n := range nodes {
-		n.kill()
+		n.Kill()
 		disk := c.disks[n]
 		disk.awaitDetached(t, disk.image)
 		disk.image = copies[i]
-		n.within = disk.within()
+		n.Within = disk.within()
 	}
 }
 
-func (c *powerCluster) restart(t testing.TB, nodes ...*clusterNode) {
+func (c *powerCluster) restart(t testing.TB, nodes ...*harness.ClusterNode) {
 	t.Helper()
 	for _, n := range nodes {
-		c.start(t, n)
+		c.Start(t, n)
 	}
 	for _, n := range nodes {
-		n.waitReady(t)
+		n.WaitReady(t)
 	}
 }
 
 // awaitThreadsStopped returns when no thread of c writes any more: one that was
 // in the middle of a sync has ended it.
-func awaitThreadsStopped(t testing.TB, c *child) {
+func awaitThreadsStopped(t testing.TB, c *harness.Child) {
 	t.Helper()
-	eventuallyWithin(t, childWithin, c.name+" is stopped", func() bool {
-		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", c.cmd.Process.Pid))
+	harness.EventuallyWithin(t, harness.ChildWithin, c.Name+" is stopped", func() bool {
+		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", c.Cmd.Process.Pid))
 		if err != nil || len(files) == 0 {
-			t.Fatalf("%s has no threads: %v", c.name, err)
+			t.Fatalf("%s has no threads: %v", c.Name, err)
 		}
 		for _, file := range files {
 			text, err := os.ReadFile(file)
@@ -189,29 +190,28 @@ func TestPowerCutOfAllNodesLosesNothing(t *testing.T) {
 			t.Parallel()
 			c := startPowerCluster(t, nodes)
 			p, load, at := startPowerLoad(t, c)
-			for range *faultRounds {
-				load.awaitAcks(t, 50+rand.Int64N(400))
-				c.cut(t, c.nodes...)
-				c.restart(t, c.nodes...)
+			for range *harness.FaultRounds {
+				load.AwaitAcks(t, 50+rand.Int64N(400))
+				c.cut(t, c.Nodes...)
+				c.restart(t, c.Nodes...)
 			}
-			load.awaitAcks(t, 100)
-			load.finish(t)
-			_, log := p.log(t)
-			messages := load.check(t, at, log, p.store)
-			t.Logf("%d power cuts, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order", *faultRounds, load.acks.Load(), messages)
+			load.AwaitAcks(t, 100)
+			load.Finish(t)
+			_, log := p.Log(t)
+			messages := load.Check(t, at, log, p.Store)
+			t.Logf("%d power cuts, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order", *harness.FaultRounds, load.Acks.Load(), messages)
 		})
 		t.Run(name+" with the default sync interval", func(t *testing.T) {
 			t.Parallel()
 			c := startPowerCluster(t, nodes, "-default-sync")
 			p, load, _ := startPowerLoad(t, c)
-			_, log := p.log(t)
-			load.awaitAcks(t, 50+rand.Int64N(400))
-			c.cut(t, c.nodes...)
-			load.end()
-			load.sending.Wait()
-			c.restart(t, c.nodes...)
+			_, log := p.Log(t)
+			load.AwaitAcks(t, 50+rand.Int64N(400))
+			c.cut(t, c.Nodes...)
+			load.Abandon()
+			c.restart(t, c.Nodes...)
 			lost := lostAfterCut(t, p, load, log.Layout())
-			t.Logf("1 power cut, %d sends acknowledged, %d lost", load.acks.Load(), lost)
+			t.Logf("1 power cut, %d sends acknowledged, %d lost", load.Acks.Load(), lost)
 			if lost == 0 {
 				t.Error("nothing was lost without a sync: the power cut is none, and proves nothing")
 			}
@@ -220,31 +220,31 @@ func TestPowerCutOfAllNodesLosesNothing(t *testing.T) {
 }
 
 // startPowerLoad has the whole server run on c, and clients speak.
-func startPowerLoad(t *testing.T, c *powerCluster) (*parts, *load, place) {
+func startPowerLoad(t *testing.T, c *powerCluster) (*harness.Parts, *harness.Load, harness.Place) {
 	t.Helper()
-	p := startPartsAt(t, c.urls(), streamstest.Passwords(), 2)
-	first, second := p.startEdge(t, "first"), p.startEdge(t, "second")
-	p.startWorker(t, "persist,query,chats,users")
-	return p, startLoad(t, 4, 2, first.place, second.place), first.place
+	p := harness.StartPartsAt(t, c.URLs(), streamstest.Passwords(), 2)
+	first, second := p.StartEdge(t, "first"), p.StartEdge(t, "second")
+	p.StartWorker(t, "persist,query,chats,users")
+	return p, harness.StartLoad(t, 4, 2, first.Place, second.Place), first.Place
 }
 
 // lostAfterCut counts the acknowledged sends that the log no longer has.
-func lostAfterCut(t *testing.T, p *parts, l *load, layout streams.Layout) (lost int) {
+func lostAfterCut(t *testing.T, p *harness.Parts, l *harness.Load, layout streams.Layout) (lost int) {
 	t.Helper()
-	js := openJetStream(t, p.urls, p.passwords)
-	for _, talk := range l.talks {
-		acked := len(talk.sides[0].acked) + len(talk.sides[1].acked)
-		if !streamSurvived(t, js, layout.Shard(talk.chat).Stream()) {
+	js := harness.OpenJetStream(t, p.URLs, p.Passwords)
+	for _, talk := range l.Pairs {
+		acked := len(talk.Sides[0].Acked) + len(talk.Sides[1].Acked)
+		if !streamSurvived(t, js, layout.Shard(talk.Chat).Stream()) {
 			lost += acked
 			continue
 		}
 		found := map[string]uint64{} // by user/id
-		for _, l := range logged(t, streams.NewLog(js, layout), talk.chat) {
-			found[l.from+"/"+l.id] = l.seq
+		for _, l := range harness.Logged(t, streams.NewLog(js, layout), talk.Chat) {
+			found[l.From+"/"+l.ID] = l.Seq
 		}
-		for _, s := range talk.sides {
-			for id, seq := range s.acked {
-				if found[s.user+"/"+id] != seq {
+		for _, s := range talk.Sides {
+			for id, seq := range s.Acked {
+				if found[s.User+"/"+id] != seq {
 					lost++
 				}
 			}
@@ -256,7 +256,7 @@ func lostAfterCut(t *testing.T, p *parts, l *load, layout streams.Layout) (lost 
 // streamSurvived asks until the cluster has an answer.
 func streamSurvived(t *testing.T, js jetstream.JetStream, name string) (survived bool) {
 	t.Helper()
-	eventuallyWithin(t, childWithin, "the cluster knows whether there is "+name, func() bool {
+	harness.EventuallyWithin(t, harness.ChildWithin, "the cluster knows whether there is "+name, func() bool {
 		_, err := js.Stream(t.Context(), name)
 		survived = err == nil
 		return survived || errors.Is(err, jetstream.ErrStreamNotFound)
@@ -270,43 +270,43 @@ func TestPowerCutOfOneNodeLosesNothing(t *testing.T) {
 	t.Parallel()
 	c := startPowerCluster(t, 3)
 	p, load, at := startPowerLoad(t, c)
-	js, log := p.log(t)
-	var victim *clusterNode
-	for round := range *faultRounds {
-		leader := c.leader(t, js, log.Layout().At(round%2).Stream())
-		follower := c.nodes[(slices.Index(c.nodes, leader)+1+rand.N(2))%3]
-		for _, victim = range []*clusterNode{follower, leader} {
-			load.awaitAcks(t, 50+rand.Int64N(200))
+	js, log := p.Log(t)
+	var victim *harness.ClusterNode
+	for round := range *harness.FaultRounds {
+		leader := c.Leader(t, js, log.Layout().At(round%2).Stream())
+		follower := c.Nodes[(slices.Index(c.Nodes, leader)+1+rand.N(2))%3]
+		for _, victim = range []*harness.ClusterNode{follower, leader} {
+			load.AwaitAcks(t, 50+rand.Int64N(200))
 			c.cut(t, victim)
-			load.awaitAcks(t, 200)
+			load.AwaitAcks(t, 200)
 			c.restart(t, victim)
-			awaitReplicas(t, js, log.Layout())
+			harness.AwaitReplicas(t, js, log.Layout())
 		}
 	}
-	load.awaitAcks(t, 100)
-	load.finish(t)
-	messages := load.check(t, at, log, p.store)
-	awaitReplicas(t, js, log.Layout())
-	wantAllOn(t, c.cluster, victim, log, load)
+	load.AwaitAcks(t, 100)
+	load.Finish(t)
+	messages := load.Check(t, at, log, p.Store)
+	harness.AwaitReplicas(t, js, log.Layout())
+	wantAllOn(t, c.Cluster, victim, log, load)
 	t.Logf("%d power cuts, %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order; the last node has all of them by itself",
-		2**faultRounds, load.acks.Load(), messages)
+		2**harness.FaultRounds, load.Acks.Load(), messages)
 }
 
 // wantAllOn ends the other nodes and reads the log from n's own disk.
-func wantAllOn(t *testing.T, c *cluster, n *clusterNode, log *streams.Log, l *load) {
+func wantAllOn(t *testing.T, c *harness.Cluster, n *harness.ClusterNode, log *streams.Log, l *harness.Load) {
 	t.Helper()
-	want := make([][]line, len(l.talks))
-	for i, talk := range l.talks {
-		want[i] = readLog(t, log, talk.chat)
+	want := make([][]harness.Line, len(l.Pairs))
+	for i, talk := range l.Pairs {
+		want[i] = harness.ReadLog(t, log, talk.Chat)
 	}
-	for _, other := range c.nodes {
+	for _, other := range c.Nodes {
 		if other != n {
-			other.kill()
+			other.Kill()
 		}
 	}
-	js := openJetStream(t, []string{"nats://" + n.listen}, streamstest.Passwords())
+	js := harness.OpenJetStream(t, []string{"nats://" + n.Listen}, streamstest.Passwords())
 	alone := streams.NewLog(js, log.Layout())
-	for i, talk := range l.talks {
-		checkSame(t, talk.chat, n.name+" alone", readLog(t, alone, talk.chat), want[i])
+	for i, talk := range l.Pairs {
+		harness.CheckSame(t, talk.Chat, n.Name+" alone", harness.ReadLog(t, alone, talk.Chat), want[i])
 	}
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package faults
 
 import (
 	"flag"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"parley/schemas"
+	"parley/tests/harness"
 )
 
 var (
@@ -27,40 +28,40 @@ func presenceTTL() time.Duration { return *presenceHeartbeat * 5 / 2 }
 // presenceWorld is two edges, a worker that says who is online, and one for the rest,
 // each with a cable of its own to NATS.
 type presenceWorld struct {
-	parts         *parts
-	cables        map[string]*cable
-	first, second *edgeChild
-	presence      *workerChild
+	parts         *harness.Parts
+	cables        map[string]*harness.Cable
+	first, second *harness.EdgeChild
+	presence      *harness.WorkerChild
 }
 
 func newPresenceWorld(t *testing.T) *presenceWorld {
 	t.Helper()
-	w := &presenceWorld{parts: startParts(t, 2), cables: map[string]*cable{}}
-	w.through(t, "rest").startWorker(t, "persist,receipts,query,chats,users")
+	w := &presenceWorld{parts: harness.StartParts(t, 2), cables: map[string]*harness.Cable{}}
+	w.through(t, "rest").StartWorker(t, "persist,receipts,query,chats,users")
 	w.startPresence(t)
 	w.first, w.second = w.startEdge(t, "edge-1"), w.startEdge(t, "edge-2")
 	return w
 }
 
 // through is the parts as a process knows them that reaches NATS by a cable.
-func (w *presenceWorld) through(t *testing.T, name string) *parts {
+func (w *presenceWorld) through(t *testing.T, name string) *harness.Parts {
 	t.Helper()
 	if w.cables[name] == nil {
-		w.cables[name] = startCable(t, strings.TrimPrefix(w.parts.urls[0], "nats://"))
+		w.cables[name] = harness.StartCable(t, strings.TrimPrefix(w.parts.URLs[0], "nats://"))
 	}
 	p := *w.parts
-	p.urls = []string{"nats://" + w.cables[name].address}
+	p.URLs = []string{"nats://" + w.cables[name].Address}
 	return &p
 }
 
-func (w *presenceWorld) startEdge(t *testing.T, node string) *edgeChild {
+func (w *presenceWorld) startEdge(t *testing.T, node string) *harness.EdgeChild {
 	t.Helper()
-	return w.through(t, node).startEdge(t, node, "--heartbeat="+presenceHeartbeat.String())
+	return w.through(t, node).StartEdge(t, node, "--heartbeat="+presenceHeartbeat.String())
 }
 
 func (w *presenceWorld) startPresence(t *testing.T) {
 	t.Helper()
-	w.presence = w.through(t, "presence").startWorker(t, "presence")
+	w.presence = w.through(t, "presence").StartWorker(t, "presence")
 }
 
 // shown is what a session that watches users was told of them, and when.
@@ -76,23 +77,23 @@ type shownAt struct {
 }
 
 // watch has a session at an edge follow users, and waits until all are shown as online.
-func watch(t *testing.T, at place, name string, users []string) *shown {
+func watch(t *testing.T, at harness.Place, name string, users []string) *shown {
 	t.Helper()
 	s := &shown{status: map[string]schemas.Status{}, changes: map[string][]shownAt{}}
 	for i, some := range slices.Collect(slices.Chunk(users, schemas.PresenceUsersMax)) {
-		c := at.talk(t, fmt.Sprintf("%s-%d", name, i))
-		c.say(`{"t":"watch","users":["` + strings.Join(some, `","`) + `"]}`)
+		c := at.Talk(t, fmt.Sprintf("%s-%d", name, i))
+		c.Say(`{"t":"watch","users":["` + strings.Join(some, `","`) + `"]}`)
 		go func() {
-			for f := range c.heard {
+			for f := range c.Heard {
 				s.take(f)
 			}
 		}()
 	}
-	eventually(t, "all users are shown as online", func() bool { return s.count(users, schemas.Online) == len(users) })
+	harness.Eventually(t, "all users are shown as online", func() bool { return s.count(users, schemas.Online) == len(users) })
 	return s
 }
 
-func (s *shown) take(f frame) {
+func (s *shown) take(f harness.Frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for user, is := range f.Users {
@@ -151,7 +152,7 @@ func (s *shown) wantNoFlicker(t *testing.T, users []string) {
 // wantGone waits until users are shown as offline, and tells how long after since it took.
 func (s *shown) wantGone(t *testing.T, what string, users []string, since time.Time) {
 	t.Helper()
-	eventuallyWithin(t, 3*presenceTTL()+30*time.Second, what+" are shown as offline", func() bool { return s.count(users, schemas.Offline) == len(users) })
+	harness.EventuallyWithin(t, 3*presenceTTL()+30*time.Second, what+" are shown as offline", func() bool { return s.count(users, schemas.Offline) == len(users) })
 	went := s.wentAt(users)
 	t.Logf("%s: %d users shown as offline after %s to %s; a key lives %s", what, len(users),
 		went[0].Sub(since).Round(10*time.Millisecond), went[len(went)-1].Sub(since).Round(10*time.Millisecond), presenceTTL())
@@ -166,11 +167,11 @@ func names(kind string, n int) (users []string) {
 }
 
 // sessionsOf opens a session of each user.
-func sessionsOf(t *testing.T, at place, users []string) map[string]*talker {
+func sessionsOf(t *testing.T, at harness.Place, users []string) map[string]*harness.Talker {
 	t.Helper()
-	sessions := make(map[string]*talker, len(users))
+	sessions := make(map[string]*harness.Talker, len(users))
 	for _, user := range users {
-		sessions[user] = at.talk(t, user)
+		sessions[user] = at.Talk(t, user)
 	}
 	return sessions
 }
@@ -181,18 +182,18 @@ func TestKilledEdgeTakesItsUsersOffline(t *testing.T) {
 	w := newPresenceWorld(t)
 	gone, staying := names("gone", *presenceSessions), names("staying", 20)
 	both := staying[:5] // have a session on each edge
-	sessionsOf(t, w.first.place, gone)
-	sessionsOf(t, w.first.place, both)
-	sessionsOf(t, w.second.place, staying)
-	seen := watch(t, w.second.place, "watcher", append(slices.Clone(gone), staying...))
+	sessionsOf(t, w.first.Place, gone)
+	sessionsOf(t, w.first.Place, both)
+	sessionsOf(t, w.second.Place, staying)
+	seen := watch(t, w.second.Place, "watcher", append(slices.Clone(gone), staying...))
 	killed := time.Now()
-	w.first.kill()
+	w.first.Kill()
 	seen.wantGone(t, "users of the killed edge", gone, killed)
 	seen.wantNoFlicker(t, staying)
-	again := w.second.talk(t, gone[0])
-	eventually(t, "who comes back is online", func() bool { return seen.count(gone[:1], schemas.Online) == 1 })
-	again.hangUp()
-	eventually(t, "and goes", func() bool { return seen.count(gone[:1], schemas.Offline) == 1 })
+	again := w.second.Talk(t, gone[0])
+	harness.Eventually(t, "who comes back is online", func() bool { return seen.count(gone[:1], schemas.Online) == 1 })
+	again.HangUp()
+	harness.Eventually(t, "and goes", func() bool { return seen.count(gone[:1], schemas.Offline) == 1 })
 }
 
 // TestKilledPresenceWorkerComesBack: what happened meanwhile is told then, and a user
@@ -201,24 +202,24 @@ func TestKilledPresenceWorkerComesBack(t *testing.T) {
 	t.Parallel()
 	w := newPresenceWorld(t)
 	staying, leaving := names("staying", 50), names("leaving", 50)
-	kept, closed := sessionsOf(t, w.first.place, staying), sessionsOf(t, w.second.place, staying)
-	left := sessionsOf(t, w.first.place, leaving)
-	seen := watch(t, w.second.place, "watcher", append(slices.Clone(staying), leaving...))
-	w.presence.kill()
+	kept, closed := sessionsOf(t, w.first.Place, staying), sessionsOf(t, w.second.Place, staying)
+	left := sessionsOf(t, w.first.Place, leaving)
+	seen := watch(t, w.second.Place, "watcher", append(slices.Clone(staying), leaving...))
+	w.presence.Kill()
 	since := time.Now()
 	for _, session := range left {
-		session.hangUp()
+		session.HangUp()
 	}
 	w.startPresence(t)
 	for _, session := range closed {
-		session.hangUp()
+		session.HangUp()
 	}
 	seen.wantGone(t, "users who left while no worker was there", leaving, since)
 	<-time.After(presenceTTL() + *presenceHeartbeat) // the fault itself: time for a mistaken word
 	seen.wantNoFlicker(t, staying)
 	since = time.Now()
 	for _, session := range kept {
-		session.hangUp()
+		session.HangUp()
 	}
 	seen.wantGone(t, "users whose last session closed", staying, since)
 }
@@ -232,19 +233,19 @@ func TestNATSIsCutOff(t *testing.T) {
 			t.Parallel()
 			w := newPresenceWorld(t)
 			staying, leaving := names("staying", 100), names("leaving", 50)
-			sessionsOf(t, w.first.place, staying)
-			left := sessionsOf(t, w.first.place, leaving)
-			seen := watch(t, w.second.place, "watcher", append(slices.Clone(staying), leaving...))
+			sessionsOf(t, w.first.Place, staying)
+			left := sessionsOf(t, w.first.Place, leaving)
+			seen := watch(t, w.second.Place, "watcher", append(slices.Clone(staying), leaving...))
 			for _, cable := range cut {
-				w.cables[cable].setCut(true)
+				w.cables[cable].SetCut(true)
 			}
 			since := time.Now()
 			for _, session := range left {
-				session.hangUp()
+				session.HangUp()
 			}
 			<-time.After(*presenceCut) // the fault itself
 			for _, cable := range cut {
-				w.cables[cable].setCut(false)
+				w.cables[cable].SetCut(false)
 			}
 			seen.wantGone(t, "users who left while NATS was cut off", leaving, since)
 			<-time.After(presenceTTL() + *presenceHeartbeat) // time for a mistaken word
@@ -259,13 +260,13 @@ func TestNATSIsCutOff(t *testing.T) {
 // TestStoppedNATSLetsNobodyFlicker: when it goes on, all keys are over their time at once.
 func TestStoppedNATSLetsNobodyFlicker(t *testing.T) {
 	t.Parallel()
-	d := startDevChild(t, "", "--heartbeat="+presenceHeartbeat.String(), "--address-rate=0")
+	d := harness.StartDevChild(t, "", "--heartbeat="+presenceHeartbeat.String(), "--address-rate=0")
 	staying := names("staying", 50)
-	sessionsOf(t, d.place(t), staying)
-	seen := watch(t, d.place(t), "watcher", staying)
-	d.signal(t, syscall.SIGSTOP)
+	sessionsOf(t, d.Place(t), staying)
+	seen := watch(t, d.Place(t), "watcher", staying)
+	d.Signal(t, syscall.SIGSTOP)
 	<-time.After(*presenceHeartbeat * 2) // within which no session is silent for too long
-	d.signal(t, syscall.SIGCONT)
+	d.Signal(t, syscall.SIGCONT)
 	<-time.After(presenceTTL() + *presenceHeartbeat)
 	seen.wantNoFlicker(t, staying)
 }
@@ -275,21 +276,21 @@ func TestDrainedEdgeLetsNobodyFlicker(t *testing.T) {
 	t.Parallel()
 	w := newPresenceWorld(t)
 	returning, leaving := names("returning", 50), names("leaving", 20)
-	sessions := sessionsOf(t, w.first.place, returning)
-	sessionsOf(t, w.first.place, leaving)
-	seen := watch(t, w.second.place, "watcher", append(slices.Clone(returning), leaving...))
+	sessions := sessionsOf(t, w.first.Place, returning)
+	sessionsOf(t, w.first.Place, leaving)
+	seen := watch(t, w.second.Place, "watcher", append(slices.Clone(returning), leaving...))
 	since := time.Now()
-	w.first.signal(t, syscall.SIGTERM)
+	w.first.Signal(t, syscall.SIGTERM)
 	var back sync.WaitGroup
 	for user, session := range sessions {
 		back.Go(func() {
-			for range session.heard { // until it is closed
+			for range session.Heard { // until it is closed
 			}
-			w.second.talk(t, user)
+			w.second.Talk(t, user)
 		})
 	}
 	back.Wait()
-	if state := w.first.waitExit(t); !state.Success() {
+	if state := w.first.WaitExit(t); !state.Success() {
 		t.Errorf("the edge ended with %s", state)
 	}
 	seen.wantGone(t, "users of the drained edge who did not come back", leaving, since)

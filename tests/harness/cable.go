@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package harness
 
 import (
 	"bytes"
@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// cable is a TCP proxy in front of NATS that can be cut, and that can let a client
+// Cable is a TCP proxy in front of NATS that can be cut, and that can let a client
 // say one thing more and hear nothing of what comes of it.
-type cable struct {
-	address string
+type Cable struct {
+	Address string
 	target  string
 	open    sync.WaitGroup
 
@@ -23,14 +23,14 @@ type cable struct {
 	tripped chan struct{} // closed when it has said that; nothing comes back from then on
 }
 
-// startCable forwards to target until the test ends.
-func startCable(t testing.TB, target string) *cable {
+// StartCable forwards to target until the test ends.
+func StartCable(t testing.TB, target string) *Cable {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cable{address: listener.Addr().String(), target: target, conns: map[net.Conn]struct{}{}, tripped: make(chan struct{})}
+	c := &Cable{Address: listener.Addr().String(), target: target, conns: map[net.Conn]struct{}{}, tripped: make(chan struct{})}
 	c.open.Go(func() {
 		for {
 			client, err := listener.Accept()
@@ -42,13 +42,13 @@ func startCable(t testing.TB, target string) *cable {
 	})
 	t.Cleanup(func() {
 		listener.Close()
-		c.setCut(true)
+		c.SetCut(true)
 		c.open.Wait()
 	})
 	return c
 }
 
-func (c *cable) connect(client net.Conn) {
+func (c *Cable) connect(client net.Conn) {
 	server, err := net.Dial("tcp", c.target)
 	if err != nil {
 		client.Close()
@@ -66,8 +66,8 @@ func (c *cable) connect(client net.Conn) {
 	c.open.Go(func() { c.forward(client, server, false) })
 }
 
-// setCut ends all connections and takes no others, or takes them again.
-func (c *cable) setCut(cut bool) {
+// SetCut ends all connections and takes no others, or takes them again.
+func (c *Cable) SetCut(cut bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cut = cut; cut {
@@ -77,9 +77,9 @@ func (c *cable) setCut(cut bool) {
 	}
 }
 
-// trip has the next publication on a subject that begins so go through, and
+// Trip has the next publication on a subject that begins so go through, and
 // nothing come back after it. The returned channel is closed when that was.
-func (c *cable) trip(subject string) <-chan struct{} {
+func (c *Cable) Trip(subject string) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wire = []byte("PUB " + subject) // of HPUB too
@@ -87,7 +87,7 @@ func (c *cable) trip(subject string) <-chan struct{} {
 }
 
 // forward copies until either side ends, and then ends both.
-func (c *cable) forward(to, from net.Conn, toNATS bool) {
+func (c *Cable) forward(to, from net.Conn, toNATS bool) {
 	defer func() {
 		to.Close()
 		from.Close()
@@ -111,7 +111,7 @@ func (c *cable) forward(to, from net.Conn, toNATS bool) {
 	}
 }
 
-func (c *cable) watch(said []byte) []byte {
+func (c *Cable) watch(said []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.wire == nil {
@@ -125,7 +125,7 @@ func (c *cable) watch(said []byte) []byte {
 	return append(said[:0], said[max(0, len(said)-len(c.wire)+1):]...)
 }
 
-func (c *cable) isTripped() bool {
+func (c *Cable) isTripped() bool {
 	select {
 	case <-c.tripped:
 		return true

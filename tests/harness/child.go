@@ -1,12 +1,10 @@
 //go:build unix
 
-package main
+package harness
 
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,67 +14,70 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"parley/clients/parley"
-	"parley/edge"
 )
 
-// child is the program as a process of its own.
-type child struct {
-	name   string
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when the process is gone and its output was read
+// Child is the program as a process of its own.
+type Child struct {
+	Name   string
+	Cmd    *exec.Cmd
+	Exited chan struct{} // closed when the process is gone and its output was read
 	ready  chan string   // the URL of its ready line
-	stdout *childOutput
-	stderr *childOutput
+	Stdout *ChildOutput
+	Stderr *ChildOutput
 }
 
-// startChild starts `parley args...`. It is gone when the test ends.
-func startChild(t testing.TB, environment []string, args ...string) *child {
+// StartChild starts `parley args...`. It is gone when the test ends.
+func StartChild(t testing.TB, environment []string, args ...string) *Child {
 	t.Helper()
 	return startChildWithin(t, nil, environment, args...)
 }
 
 // startChildWithin has the command within, as `unshare --mount`, become the child.
-func startChildWithin(t testing.TB, within, environment []string, args ...string) *child {
+func startChildWithin(t testing.TB, within, environment []string, args ...string) *Child {
+	t.Helper()
+	return startProgram(t, parleyProgram, within, environment, args...)
+}
+
+// startProgram starts the test binary as a program.
+func startProgram(t testing.TB, program string, within, environment []string, args ...string) *Child {
 	t.Helper()
 	executable, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	command := append(append(slices.Clone(within), executable), args...)
-	c := &child{exited: make(chan struct{}), ready: make(chan string, 1), stderr: new(childOutput)}
-	c.stdout = &childOutput{line: func(line string) {
+	c := &Child{Exited: make(chan struct{}), ready: make(chan string, 1), Stderr: new(ChildOutput)}
+	c.Stdout = &ChildOutput{line: func(line string) {
 		if url, ok := strings.CutPrefix(line, "ready "); ok {
 			c.ready <- url // one line is said once
 		}
 	}}
-	c.cmd = exec.Command(command[0], command[1:]...)
-	c.cmd.Env = append(append(cleanEnvironment(), programVariable+"=parley"), environment...)
-	c.cmd.Stdout, c.cmd.Stderr = c.stdout, c.stderr
-	c.cmd.SysProcAttr = childAttributes()
-	if err := c.cmd.Start(); err != nil {
+	c.Cmd = exec.Command(command[0], command[1:]...)
+	c.Cmd.Env = slices.Concat(CleanEnvironment(), programEnvironment(t, program), environment)
+	c.Cmd.Stdout, c.Cmd.Stderr = c.Stdout, c.Stderr
+	c.Cmd.SysProcAttr = ChildAttributes()
+	if err := c.Cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	c.name = fmt.Sprintf("parley %s (%d)", strings.Join(args, " "), c.cmd.Process.Pid)
+	c.Name = fmt.Sprintf("parley %s (%d)", strings.Join(args, " "), c.Cmd.Process.Pid)
 	go func() {
-		defer close(c.exited)
-		_ = c.cmd.Wait() // told by ProcessState
+		defer close(c.Exited)
+		_ = c.Cmd.Wait() // told by ProcessState
 	}()
 	t.Cleanup(func() {
-		c.kill()
-		if strings.Contains(c.stderr.String(), "DATA RACE") { // a killed child has no exit code to tell it
-			t.Errorf("%s has a data race", c.name)
+		c.Kill()
+		if strings.Contains(c.Stderr.String(), "DATA RACE") { // a killed child has no exit code to tell it
+			t.Errorf("%s has a data race", c.Name)
 		}
 		if t.Failed() {
-			t.Logf("%s said:\n%s%s", c.name, c.stdout, c.stderr)
+			t.Logf("%s said:\n%s%s", c.Name, c.Stdout, c.Stderr)
 		}
 	})
 	return c
 }
 
-// cleanEnvironment has nothing that configures the program.
-func cleanEnvironment() []string {
+// CleanEnvironment has nothing that configures the program.
+func CleanEnvironment() []string {
 	var environment []string
 	for _, variable := range os.Environ() {
 		if !strings.HasPrefix(variable, "PARLEY_") {
@@ -86,57 +87,57 @@ func cleanEnvironment() []string {
 	return environment
 }
 
-// waitReady returns the URL of the ready line.
-func (c *child) waitReady(t testing.TB) string {
+// WaitReady returns the URL of the ready line.
+func (c *Child) WaitReady(t testing.TB) string {
 	t.Helper()
 	select {
 	case url := <-c.ready:
 		return url
-	case <-c.exited:
-		t.Fatalf("%s ended before it was ready: %s\n%s", c.name, c.cmd.ProcessState, c.stderr)
-	case <-time.After(childWithin):
-		t.Fatalf("%s was not ready within %s:\n%s", c.name, childWithin, c.stderr)
+	case <-c.Exited:
+		t.Fatalf("%s ended before it was ready: %s\n%s", c.Name, c.Cmd.ProcessState, c.Stderr)
+	case <-time.After(ChildWithin):
+		t.Fatalf("%s was not ready within %s:\n%s", c.Name, ChildWithin, c.Stderr)
 	}
 	return ""
 }
 
-// signal sends to the child alone.
-func (c *child) signal(t testing.TB, signal syscall.Signal) {
+// Signal sends to the child alone.
+func (c *Child) Signal(t testing.TB, signal syscall.Signal) {
 	t.Helper()
-	if err := c.cmd.Process.Signal(signal); err != nil {
-		t.Fatalf("send %s to %s: %v", signal, c.name, err)
+	if err := c.Cmd.Process.Signal(signal); err != nil {
+		t.Fatalf("send %s to %s: %v", signal, c.Name, err)
 	}
 }
 
-// pause stops the process and returns when the kernel says that it has.
-func (c *child) pause(t testing.TB) {
+// Pause stops the process and returns when the kernel says that it has.
+func (c *Child) Pause(t testing.TB) {
 	t.Helper()
-	c.signal(t, syscall.SIGSTOP)
-	eventually(t, c.name+" is stopped", func() bool {
-		status, err := exec.Command("ps", "-o", "stat=", "-p", fmt.Sprint(c.cmd.Process.Pid)).Output()
+	c.Signal(t, syscall.SIGSTOP)
+	Eventually(t, c.Name+" is stopped", func() bool {
+		status, err := exec.Command("ps", "-o", "stat=", "-p", fmt.Sprint(c.Cmd.Process.Pid)).Output()
 		return err == nil && strings.HasPrefix(strings.TrimSpace(string(status)), "T")
 	})
 }
 
-// kill ends the process at once, also a paused one, and waits until it is gone.
-func (c *child) kill() {
-	_ = c.cmd.Process.Kill() // it may have ended
-	<-c.exited
+// Kill ends the process at once, also a paused one, and waits until it is gone.
+func (c *Child) Kill() {
+	_ = c.Cmd.Process.Kill() // it may have ended
+	<-c.Exited
 }
 
-// waitExit returns how the process ended.
-func (c *child) waitExit(t testing.TB) *os.ProcessState {
+// WaitExit returns how the process ended.
+func (c *Child) WaitExit(t testing.TB) *os.ProcessState {
 	t.Helper()
 	select {
-	case <-c.exited:
-	case <-time.After(childWithin):
-		t.Fatalf("%s did not end within %s", c.name, childWithin)
+	case <-c.Exited:
+	case <-time.After(ChildWithin):
+		t.Fatalf("%s did not end within %s", c.Name, ChildWithin)
 	}
-	return c.cmd.ProcessState
+	return c.Cmd.ProcessState
 }
 
-// childOutput keeps the end of what a child says.
-type childOutput struct {
+// ChildOutput keeps the end of what a child says.
+type ChildOutput struct {
 	line func(string) // hears each line; nil: nobody does
 
 	mu   sync.Mutex
@@ -146,7 +147,7 @@ type childOutput struct {
 
 const childOutputMax = 64 << 10
 
-func (o *childOutput) Write(p []byte) (int, error) {
+func (o *ChildOutput) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.text = append(o.text, p...)
@@ -167,86 +168,81 @@ func (o *childOutput) Write(p []byte) (int, error) {
 	}
 }
 
-func (o *childOutput) String() string {
+func (o *ChildOutput) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return string(o.text)
 }
 
-// devChild is `parley dev` as a process, on addresses that stay over restarts.
-type devChild struct {
-	*child
-	listen, admin, nats, data string
-	flags                     []string
+// DevChild is `parley dev` as a process, on addresses that stay over restarts.
+type DevChild struct {
+	*Child
+	listen, Admin, NATS, Data string
+	Flags                     []string
 }
 
-// startDevChild starts the server in data and waits until it is ready. Where
+// StartDevChild starts the server in data and waits until it is ready. Where
 // data is empty it is a fresh directory.
-func startDevChild(t testing.TB, data string, flags ...string) *devChild {
+func StartDevChild(t testing.TB, data string, flags ...string) *DevChild {
 	t.Helper()
 	if data == "" {
 		data = filepath.Join(t.TempDir(), "data")
 	}
-	d := &devChild{listen: freeAddress(t), admin: freeAddress(t), nats: freeAddress(t), data: data, flags: flags}
-	d.start(t)
-	d.waitReady(t)
+	d := &DevChild{listen: FreeAddress(t), Admin: FreeAddress(t), NATS: FreeAddress(t), Data: data, Flags: flags}
+	d.Start(t)
+	d.WaitReady(t)
 	return d
 }
 
-func (d *devChild) start(t testing.TB) {
+func (d *DevChild) Start(t testing.TB) {
 	t.Helper()
-	d.child = startChild(t, nil, append([]string{
-		"--log-level=warn", "dev", "--listen=" + d.listen, "--admin=" + d.admin, "--nats-listen=" + d.nats, "--data=" + d.data,
+	d.Child = StartChild(t, nil, append([]string{
+		"--log-level=warn", "dev", "--listen=" + d.listen, "--admin=" + d.Admin, "--nats-listen=" + d.NATS, "--data=" + d.Data,
 		"--user-rate=0", "--address-rate=0",
-	}, d.flags...)...)
+	}, d.Flags...)...)
 }
 
-// place is where clients of the server connect.
-func (d *devChild) place(t testing.TB) place {
+// Place is where clients of the server connect.
+func (d *DevChild) Place(t testing.TB) Place {
 	t.Helper()
-	secret, err := loadOrCreateSecret(d.data, "")
+	return Place{URL: "http://" + d.listen, Secret: readSecret(t, d.Data)}
+}
+
+// WantStartError wants a child to end with exit code 1 and one sentence that has all of says.
+func WantStartError(t *testing.T, c *Child, says []string) {
+	t.Helper()
+	state := c.WaitExit(t)
+	text := c.Stderr.String()
+	t.Log(strings.TrimSpace(text))
+	if state.ExitCode() != 1 {
+		t.Errorf("it ended with %s, want exit code 1", state)
+	}
+	if sentence, rest, _ := strings.Cut(text, "\n"); !strings.HasPrefix(sentence, "parley: ") || rest != "" {
+		t.Errorf("it is not one line that begins with parley: and ends there")
+	}
+	for _, want := range says {
+		if !strings.Contains(text, want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+	if out := c.Stdout.String(); out != "" {
+		t.Errorf("it printed %q", out)
+	}
+}
+
+// WriteProgram makes a file that shells can run as the program.
+func WriteProgram(t testing.TB, path string) {
+	t.Helper()
+	executable, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return place{url: "http://" + d.listen, secret: secret}
-}
-
-// place is where clients connect, and what makes their tokens.
-type place struct {
-	url    string
-	secret []byte
-}
-
-func (p place) options(t testing.TB, user string, opts parley.Options) parley.Options {
-	t.Helper()
-	token, err := edge.MintToken(p.secret, mustUser(t, user), time.Now(), time.Hour)
-	if err != nil {
+	script := "#!/bin/sh\n"
+	for _, variable := range programEnvironment(t, parleyProgram) {
+		script += "export '" + variable + "'\n"
+	}
+	script += "exec '" + executable + "' \"$@\"\n"
+	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	opts.URL, opts.Token = p.url, parley.StaticToken(token)
-	opts.BackoffMin, opts.BackoffMax = 20*time.Millisecond, 500*time.Millisecond
-	return opts
-}
-
-// dial connects a client of user; the test's end closes it.
-func (p place) dial(t testing.TB, user string, opts parley.Options) *parley.Client {
-	t.Helper()
-	client, err := parley.Dial(t.Context(), p.options(t, user, opts))
-	if err != nil {
-		t.Fatalf("dial as %s: %v", user, err)
-	}
-	t.Cleanup(client.Close)
-	return client
-}
-
-// getStatus asks an admin port; 0 where nobody answers.
-func getStatus(address, path string) (status int, body string) {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get("http://" + address + path)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer resp.Body.Close()
-	text, _ := io.ReadAll(resp.Body)
-	return resp.StatusCode, strings.TrimSpace(string(text))
 }

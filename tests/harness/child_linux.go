@@ -1,6 +1,6 @@
-package main
+package harness
 
 import "syscall"
 
-// childAttributes let a child end with the test process, however that ends.
-func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+// ChildAttributes let a child end with the test process, however that ends.
+func ChildAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

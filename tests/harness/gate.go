@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package harness
 
 import (
 	"net"
@@ -8,23 +8,23 @@ import (
 	"testing"
 )
 
-// gate is a TCP proxy in front of NATS that can hold back what goes either way.
-type gate struct {
-	address  string
-	toNATS   valve // from clients to NATS
-	fromNATS valve
+// Gate is a TCP proxy in front of NATS that can hold back what goes either way.
+type Gate struct {
+	Address  string
+	ToNATS   valve // from clients to NATS
+	FromNATS valve
 }
 
-// startGate forwards to target until the test ends.
-func startGate(t testing.TB, target string) *gate {
+// StartGate forwards to target until the test ends.
+func StartGate(t testing.TB, target string) *Gate {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{address: listener.Addr().String()}
-	g.toNATS.init()
-	g.fromNATS.init()
+	g := &Gate{Address: listener.Addr().String()}
+	g.ToNATS.init()
+	g.FromNATS.init()
 	var open sync.WaitGroup
 	var mu sync.Mutex
 	var conns []net.Conn
@@ -42,14 +42,14 @@ func startGate(t testing.TB, target string) *gate {
 			mu.Lock()
 			conns = append(conns, client, server)
 			mu.Unlock()
-			open.Go(func() { g.toNATS.forward(server, client) })
-			open.Go(func() { g.fromNATS.forward(client, server) })
+			open.Go(func() { g.ToNATS.forward(server, client) })
+			open.Go(func() { g.FromNATS.forward(client, server) })
 		}
 	})
 	t.Cleanup(func() {
 		listener.Close()
-		g.toNATS.open()
-		g.fromNATS.open()
+		g.ToNATS.Open()
+		g.FromNATS.Open()
 		mu.Lock()
 		for _, conn := range conns {
 			conn.Close()
@@ -70,21 +70,21 @@ type valve struct {
 
 func (v *valve) init() { v.changed = sync.NewCond(&v.mu) }
 
-func (v *valve) close() {
+func (v *valve) Close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.shut, v.held = true, 0
 }
 
-func (v *valve) open() {
+func (v *valve) Open() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.shut = false
 	v.changed.Broadcast()
 }
 
-// heldBytes tells how much a shut valve holds back.
-func (v *valve) heldBytes() int {
+// HeldBytes tells how much a shut valve holds back.
+func (v *valve) HeldBytes() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.held

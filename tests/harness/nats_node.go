@@ -1,4 +1,4 @@
-package main
+package harness
 
 import (
 	"flag"
@@ -8,21 +8,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// childWithin bounds what only a defect makes a child take.
-const childWithin = 90 * time.Second
-
-// natsNode as the value of programVariable makes the test binary a NATS server,
-// which a test can kill; the passwords of nats.conf are in the environment.
-const natsNode = "nats-node"
-
-// runNATSNode runs a server until it is killed.
-func runNATSNode(args []string) error {
-	flags := flag.NewFlagSet(natsNode, flag.ContinueOnError)
+// runNATSNode runs a server with the text of nats.conf until it is killed.
+func runNATSNode(args []string, conf string) error {
+	flags := flag.NewFlagSet(natsProgram, flag.ContinueOnError)
 	name := flags.String("name", "", "")
 	listen := flags.String("listen", "", "")
 	route := flags.String("route", "", "of a cluster only")
@@ -32,7 +24,6 @@ func runNATSNode(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	conf := natsConf
 	if *defaultSync {
 		conf = strings.Replace(conf, "sync_interval: always", "", 1)
 	}
@@ -56,7 +47,7 @@ func runNATSNode(args []string) error {
 	}
 	srv.ConfigureLogger()
 	srv.Start()
-	if !srv.ReadyForConnections(childWithin) {
+	if !srv.ReadyForConnections(ChildWithin) {
 		return fmt.Errorf("%s does not accept connections", *name)
 	}
 	fmt.Println("ready", srv.ClientURL())
@@ -84,9 +75,10 @@ func splitAddress(address string) (host string, port int, err error) {
 	return host, port, err
 }
 
-func natsNodeMain() {
-	if err := runNATSNode(os.Args[1:]); err != nil {
+func natsNodeMain(conf string) (exitCode int) {
+	if err := runNATSNode(os.Args[1:], conf); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package harness
 
 import (
 	"context"
@@ -18,116 +18,119 @@ import (
 	"parley/workers/store/sqlite"
 )
 
-// parts is a server whose parts are processes of their own.
-type parts struct {
-	urls      []string // of the NATS servers
-	passwords streams.Passwords
-	store     string // path of a SQLite file, or a URL
+// Parts is a server whose parts are processes of their own.
+type Parts struct {
+	URLs      []string // of the NATS servers
+	Passwords streams.Passwords
+	Store     string // path of a SQLite file, or a URL
 
-	env *streamstest.Env // NATS in the test's process; nil where it is not
+	Env *streamstest.Env // NATS in the test's process; nil where it is not
 }
 
-const partsSecret = "a-secret-of-tests-that-is-long-enough"
+const PartsSecret = "a-secret-of-tests-that-is-long-enough"
 
-// startParts starts one node of NATS and has `parley migrate` provision it and the store.
-func startParts(t testing.TB, shards int) *parts { return startPartsOn(t, 1, shards) }
+// StartParts starts one node of NATS and has `parley migrate` provision it and the store.
+func StartParts(t testing.TB, shards int) *Parts { return StartPartsOn(t, 1, shards) }
 
-// startPartsOn is startParts with that many nodes.
-func startPartsOn(t testing.TB, nodes, shards int) *parts {
+// StartPartsOn is StartParts with that many nodes.
+func StartPartsOn(t testing.TB, nodes, shards int) *Parts {
 	t.Helper()
 	env := streamstest.Start(t, streamstest.Options{Nodes: nodes, NoProvision: true, Log: slog.New(slog.DiscardHandler)})
-	p := startPartsAt(t, env.Server.URLs(), env.Passwords, shards)
-	p.env = env
+	p := StartPartsAt(t, env.Server.URLs(), env.Passwords, shards)
+	p.Env = env
 	return p
 }
 
-// startPartsAt provisions NATS servers that run elsewhere, every stream on each of them.
-func startPartsAt(t testing.TB, urls []string, passwords streams.Passwords, shards int) *parts {
+// StartPartsAt provisions NATS servers that run elsewhere, every stream on each of them.
+func StartPartsAt(t testing.TB, urls []string, passwords streams.Passwords, shards int) *Parts {
 	t.Helper()
-	p := &parts{urls: urls, passwords: passwords, store: filepath.Join(t.TempDir(), storeFile)}
-	p.migrate(t, fmt.Sprintf("--shards=%d", shards), "--max-bytes=67108864")
+	p := &Parts{URLs: urls, Passwords: passwords, Store: filepath.Join(t.TempDir(), StoreFile)}
+	p.Migrate(t, fmt.Sprintf("--shards=%d", shards), "--max-bytes=67108864")
 	return p
 }
 
-func (p *parts) migrate(t testing.TB, flags ...string) {
+func (p *Parts) Migrate(t testing.TB, flags ...string) {
 	t.Helper()
-	migrate := startChild(t, p.environment(), append([]string{"migrate"}, flags...)...)
-	if state := migrate.waitExit(t); !state.Success() {
-		t.Fatalf("migrate: %s\n%s", state, migrate.stderr)
+	migrate := StartChild(t, p.Environment(), append([]string{"migrate"}, flags...)...)
+	if state := migrate.WaitExit(t); !state.Success() {
+		t.Fatalf("migrate: %s\n%s", state, migrate.Stderr)
 	}
 }
+
+// sqliteURLScheme begins the URL of a store in one file.
+const sqliteURLScheme = "sqlite://"
 
 // storeURL returns store, or the URL of the SQLite file whose path it is.
 func storeURL(store string) string {
 	if strings.Contains(store, "://") {
 		return store
 	}
-	return sqliteScheme + store
+	return sqliteURLScheme + store
 }
 
-// environment configures each part.
-func (p *parts) environment() []string {
+// Environment configures each part.
+func (p *Parts) Environment() []string {
 	environment := []string{
-		"PARLEY_NATS=" + strings.Join(p.urls, ","), "PARLEY_STORE=" + storeURL(p.store),
-		fmt.Sprintf("PARLEY_REPLICAS=%d", len(p.urls)),
-		"PARLEY_AUTH_SECRET=" + partsSecret, "PARLEY_LOG_LEVEL=info",
+		"PARLEY_NATS=" + strings.Join(p.URLs, ","), "PARLEY_STORE=" + storeURL(p.Store),
+		fmt.Sprintf("PARLEY_REPLICAS=%d", len(p.URLs)),
+		"PARLEY_AUTH_SECRET=" + PartsSecret, "PARLEY_LOG_LEVEL=info",
 	}
 	for _, c := range []streams.Component{streams.EdgeComponent, streams.WorkerComponent} {
-		environment = append(environment, c.PasswordVariable()+"="+p.passwords.Of(c))
+		environment = append(environment, c.PasswordVariable()+"="+p.Passwords.Of(c))
 	}
 	return environment
 }
 
-// edgeChild is `parley edge`, and workerChild `parley worker`.
-type edgeChild struct {
-	*child
-	place
-	admin string
+// EdgeChild is `parley edge`, and WorkerChild `parley worker`.
+type EdgeChild struct {
+	*Child
+	Place
+	Admin string
 }
 
-// startEdge starts an edge of that name and waits until it is ready.
-func (p *parts) startEdge(t testing.TB, node string, flags ...string) *edgeChild {
+// StartEdge starts an edge of that name and waits until it is ready.
+func (p *Parts) StartEdge(t testing.TB, node string, flags ...string) *EdgeChild {
 	t.Helper()
-	e := &edgeChild{admin: freeAddress(t)}
-	e.child = startChild(t, p.environment(), append([]string{
-		"edge", "--listen=127.0.0.1:0", "--admin=" + e.admin, "--node=" + node, "--user-rate=0", "--address-rate=0",
+	e := &EdgeChild{Admin: FreeAddress(t)}
+	e.Child = StartChild(t, p.Environment(), append([]string{
+		"edge", "--listen=127.0.0.1:0", "--admin=" + e.Admin, "--node=" + node, "--user-rate=0", "--address-rate=0",
 	}, flags...)...)
-	e.place = place{url: e.waitReady(t), secret: []byte(partsSecret)}
+	e.Place = Place{URL: e.WaitReady(t), Secret: []byte(PartsSecret)}
 	return e
 }
 
-type workerChild struct {
-	*child
-	admin string
+type WorkerChild struct {
+	*Child
+	Admin string
 }
 
-func (p *parts) startWorker(t testing.TB, only string) *workerChild {
+func (p *Parts) StartWorker(t testing.TB, only string) *WorkerChild {
 	t.Helper()
-	w := &workerChild{admin: freeAddress(t)}
-	w.child = startChild(t, p.environment(), "worker", "--admin="+w.admin, "--only="+only)
-	w.waitReady(t)
+	w := &WorkerChild{Admin: FreeAddress(t)}
+	w.Child = StartChild(t, p.Environment(), "worker", "--admin="+w.Admin, "--only="+only)
+	w.WaitReady(t)
 	return w
 }
 
-// log reads the log as an operator, with its layout.
-func (p *parts) log(t testing.TB) (jetstream.JetStream, *streams.Log) {
+// Log reads the log as an operator, with its layout.
+func (p *Parts) Log(t testing.TB) (jetstream.JetStream, *streams.Log) {
 	t.Helper()
-	return openLog(t, p.urls, p.passwords)
+	return OpenLog(t, p.URLs, p.Passwords)
 }
 
-// stored returns how many messages the first shard's log has.
-func (p *parts) stored(t testing.TB) uint64 {
+// Stored returns how many messages the first shard's log has.
+func (p *Parts) Stored(t testing.TB) uint64 {
 	t.Helper()
-	stream, err := p.env.JetStream.Stream(t.Context(), "CHAT_0")
+	stream, err := p.Env.JetStream.Stream(t.Context(), "CHAT_0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return stream.CachedInfo().State.Msgs
 }
 
-func (p *parts) reader(t testing.TB) *sqlite.Reader {
+func (p *Parts) Reader(t testing.TB) *sqlite.Reader {
 	t.Helper()
-	st, err := sqlite.OpenReader(t.Context(), p.store)
+	st, err := sqlite.OpenReader(t.Context(), p.Store)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,19 +138,19 @@ func (p *parts) reader(t testing.TB) *sqlite.Reader {
 	return st
 }
 
-// author publishes to the log as an edge would, many messages at once.
-type author struct {
+// Author publishes to the log as an edge would, many messages at once.
+type Author struct {
 	js     jetstream.JetStream
 	layout streams.Layout
-	chats  []schemas.Chat
-	said   int
+	Chats  []schemas.Chat
+	Said   int
 }
 
 const authorWindow = 1000
 
-func (p *parts) author(t testing.TB, chats int) *author {
+func (p *Parts) Author(t testing.TB, chats int) *Author {
 	t.Helper()
-	js, err := jetstream.New(p.env.Connect(t, streams.EdgeComponent), jetstream.WithPublishAsyncMaxPending(authorWindow))
+	js, err := jetstream.New(p.Env.Connect(t, streams.EdgeComponent), jetstream.WithPublishAsyncMaxPending(authorWindow))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,39 +158,39 @@ func (p *parts) author(t testing.TB, chats int) *author {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &author{js: js, layout: layout}
+	a := &Author{js: js, layout: layout}
 	for i := range chats {
-		a.chats = append(a.chats, mustChat(t, fmt.Sprintf("direct.a%d.b%d", i, i)))
+		a.Chats = append(a.Chats, MustChat(t, fmt.Sprintf("direct.a%d.b%d", i, i)))
 	}
 	return a
 }
 
-// say has n messages in the log, in all chats in turn, when it returns.
-func (a *author) say(t testing.TB, n int) {
+// Say has n messages in the log, in all chats in turn, when it returns.
+func (a *Author) Say(t testing.TB, n int) {
 	t.Helper()
 	acks := make([]jetstream.PubAckFuture, n)
 	for i := range acks {
 		if i >= authorWindow {
-			awaitStored(t, acks[i-authorWindow])
+			awaitAck(t, acks[i-authorWindow])
 		}
-		chat := a.chats[a.said%len(a.chats)]
+		chat := a.Chats[a.Said%len(a.Chats)]
 		from, _, _ := chat.Users()
-		ev := schemas.Event{Type: schemas.Message, ID: mustID(t, fmt.Sprintf("m%d", a.said)), From: from, Body: []byte(`{"kind":"text","text":"hi"}`)}
+		ev := schemas.Event{Type: schemas.Message, ID: MustID(t, fmt.Sprintf("m%d", a.Said)), From: from, Body: []byte(`{"kind":"text","text":"hi"}`)}
 		data, err := schemas.EncodeEvent(&ev)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if acks[i], err = a.js.PublishAsync(a.layout.Shard(chat).Timeline(chat), data, jetstream.WithStallWait(childWithin)); err != nil {
+		if acks[i], err = a.js.PublishAsync(a.layout.Shard(chat).Timeline(chat), data, jetstream.WithStallWait(ChildWithin)); err != nil {
 			t.Fatal(err)
 		}
-		a.said++
+		a.Said++
 	}
 	for _, ack := range acks[max(n-authorWindow, 0):] {
-		awaitStored(t, ack)
+		awaitAck(t, ack)
 	}
 }
 
-func awaitStored(t testing.TB, ack jetstream.PubAckFuture) {
+func awaitAck(t testing.TB, ack jetstream.PubAckFuture) {
 	t.Helper()
 	select {
 	case <-ack.Ok():
@@ -196,4 +199,12 @@ func awaitStored(t testing.TB, ack jetstream.PubAckFuture) {
 	case <-t.Context().Done():
 		t.Fatal(context.Cause(t.Context()))
 	}
+}
+
+// Run runs a command to its end.
+func (p *Parts) Run(t testing.TB, args ...string) (stdout, stderr string, ok bool) {
+	t.Helper()
+	c := StartChild(t, p.Environment(), args...)
+	ok = c.WaitExit(t).Success()
+	return c.Stdout.String(), c.Stderr.String(), ok
 }

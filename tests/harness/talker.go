@@ -1,7 +1,8 @@
-package main
+package harness
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,20 +13,23 @@ import (
 	"parley/schemas"
 )
 
-// talker is a user's bare WebSocket session: it says frames as they are written,
+// FrameWithin bounds the wait for a frame: only a defect takes so long.
+const FrameWithin = 60 * time.Second
+
+// Talker is a user's bare WebSocket session: it says frames as they are written,
 // and keeps all that it hears.
-type talker struct {
+type Talker struct {
 	t    testing.TB
-	user string
+	User string
 	conn *websocket.Conn
 
-	heard chan frame
-	early []frame // taken from heard while another was looked for
-	refs  uint64
+	Heard chan Frame
+	early []Frame // taken from heard while another was looked for
+	Refs  uint64
 }
 
-// frame is what a server said: what the tests look at, and all of it.
-type frame struct {
+// Frame is what a server said: what the tests look at, and all of it.
+type Frame struct {
 	T      schemas.Type       `json:"t"`
 	Ref    uint64             `json:"ref"`
 	Code   schemas.Code       `json:"code"`
@@ -41,56 +45,56 @@ type frame struct {
 	} `json:"event"`
 	Marks []schemas.ReceiptMark             `json:"marks"`
 	Users map[schemas.User]schemas.Presence `json:"users"`
-	text  string
+	Text  string                            `json:"-"` // all of it
 }
 
-func (f frame) String() string { return f.text[:min(len(f.text), 500)] }
+func (f Frame) String() string { return f.Text[:min(len(f.Text), 500)] }
 
-// talk opens a session of a user.
-func (d *devServer) talk(t testing.TB, user string) *talker {
+// Talk opens a session of a user.
+func (d *DevServer) Talk(t testing.TB, user string) *Talker {
 	t.Helper()
-	return talkTo(t, d.url, d.token(t, user), user)
+	return talkTo(t, d.URL, d.Token(t, user), user)
 }
 
-func talkTo(t testing.TB, url, token, user string) *talker {
+func talkTo(t testing.TB, url, token, user string) *Talker {
 	t.Helper()
 	dialer := websocket.Dialer{Subprotocols: []string{schemas.Subprotocol}}
 	conn, _, err := dialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/v1/ws", nil)
 	if err != nil {
 		t.Fatalf("dial: %v", err)
 	}
-	c := &talker{t: t, user: user, conn: conn, heard: make(chan frame, 1<<14)}
-	t.Cleanup(c.hangUp)
+	c := &Talker{t: t, User: user, conn: conn, Heard: make(chan Frame, 1<<14)}
+	t.Cleanup(c.HangUp)
 	go func() {
-		defer close(c.heard)
+		defer close(c.Heard)
 		for {
 			_, data, err := conn.ReadMessage()
 			if err != nil {
 				return
 			}
-			f := frame{text: string(data)}
+			f := Frame{Text: string(data)}
 			if err := json.Unmarshal(data, &f); err != nil {
-				f.text = fmt.Sprintf("%v: %s", err, data)
+				f.Text = fmt.Sprintf("%v: %s", err, data)
 			}
-			c.heard <- f
+			c.Heard <- f
 		}
 	}()
-	c.say(`{"t":"hello","token":"` + token + `"}`)
-	c.await(func(f frame) bool { return f.T == schemas.TWelcome })
+	c.Say(`{"t":"hello","token":"` + token + `"}`)
+	c.Await(func(f Frame) bool { return f.T == schemas.TWelcome })
 	return c
 }
 
-func (c *talker) hangUp() { _ = c.conn.Close() }
+func (c *Talker) HangUp() { _ = c.conn.Close() }
 
-func (c *talker) say(text string) {
+func (c *Talker) Say(text string) {
 	c.t.Helper()
 	if err := c.conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
-		c.t.Fatalf("%s: %v", c.user, err)
+		c.t.Fatalf("%s: %v", c.User, err)
 	}
 }
 
-// await returns the first frame that is wanted, and keeps those before it.
-func (c *talker) await(wanted func(frame) bool) frame {
+// Await returns the first frame that is wanted, and keeps those before it.
+func (c *Talker) Await(wanted func(Frame) bool) Frame {
 	c.t.Helper()
 	for i, f := range c.early {
 		if wanted(f) {
@@ -98,77 +102,91 @@ func (c *talker) await(wanted func(frame) bool) frame {
 			return f
 		}
 	}
-	deadline := time.After(frameWithin)
+	deadline := time.After(FrameWithin)
 	for {
 		select {
-		case f, ok := <-c.heard:
+		case f, ok := <-c.Heard:
 			switch {
 			case !ok:
-				c.t.Fatalf("%s: the connection ended", c.user)
+				c.t.Fatalf("%s: the connection ended", c.User)
 			case wanted(f):
 				return f
 			}
 			c.early = append(c.early, f)
 		case <-deadline:
-			c.t.Fatalf("%s: the frame does not come; came: %v", c.user, c.early)
+			c.t.Fatalf("%s: the frame does not come; came: %v", c.User, c.early)
 		}
 	}
 }
 
-// ask says a request, whose text has no ref, and returns its answer.
-func (c *talker) ask(format string, args ...any) frame {
+// Ask says a request, whose text has no ref, and returns its answer.
+func (c *Talker) Ask(format string, args ...any) Frame {
 	c.t.Helper()
-	c.refs++
-	ref := c.refs
-	c.say(fmt.Sprintf(`{"ref":%d,%s`, ref, strings.TrimPrefix(fmt.Sprintf(format, args...), "{")))
-	return c.await(func(f frame) bool { return f.Ref == ref })
+	c.Refs++
+	ref := c.Refs
+	c.Say(fmt.Sprintf(`{"ref":%d,%s`, ref, strings.TrimPrefix(fmt.Sprintf(format, args...), "{")))
+	return c.Await(func(f Frame) bool { return f.Ref == ref })
 }
 
-// done asks and wants an answer that is no error.
-func (c *talker) done(format string, args ...any) frame {
+// Done asks and wants an answer that is no error.
+func (c *Talker) Done(format string, args ...any) Frame {
 	c.t.Helper()
-	f := c.ask(format, args...)
+	f := c.Ask(format, args...)
 	if f.T == schemas.TError {
-		c.t.Fatalf("%s: %s was answered with %v", c.user, fmt.Sprintf(format, args...), f)
+		c.t.Fatalf("%s: %s was answered with %v", c.User, fmt.Sprintf(format, args...), f)
 	}
 	return f
 }
 
-// send sends a message and returns its seq.
-func (c *talker) send(chat, text string) uint64 {
+// Send sends a message and returns its seq.
+func (c *Talker) Send(chat, text string) uint64 {
 	c.t.Helper()
-	return c.done(`{"t":"send","id":"%s","chat":"%s","type":"message","body":{"kind":"text","text":%q}}`, newID(), chat, text).Seq
+	return c.Done(`{"t":"send","id":"%s","chat":"%s","type":"message","body":{"kind":"text","text":%q}}`, NewID(), chat, text).Seq
 }
 
-// event waits for the event of a chat at a seq.
-func (c *talker) event(chat string, seq uint64) frame {
+// Event waits for the event of a chat at a seq.
+func (c *Talker) Event(chat string, seq uint64) Frame {
 	c.t.Helper()
-	return c.await(func(f frame) bool { return f.T == schemas.TEvent && f.Chat == chat && f.Seq == seq })
+	return c.Await(func(f Frame) bool { return f.T == schemas.TEvent && f.Chat == chat && f.Seq == seq })
 }
 
-// quiet makes sure that all that the server had to say has been heard, and
+// Quiet makes sure that all that the server had to say has been heard, and
 // returns what nobody waited for.
-func (c *talker) quiet() []frame {
+func (c *Talker) Quiet() []Frame {
 	c.t.Helper()
-	c.ask(`{"t":"ping"}`)
+	c.Ask(`{"t":"ping"}`)
 	early := c.early
 	c.early = nil
 	return early
 }
 
-// page asks for history.
-func (c *talker) page(format string, args ...any) schemas.Page {
+// Page asks for history.
+func (c *Talker) Page(format string, args ...any) schemas.Page {
 	c.t.Helper()
 	var page schemas.Page
-	c.answer(&page, format, args...)
+	c.Answer(&page, format, args...)
 	return page
 }
 
-// answer asks and decodes the answer.
-func (c *talker) answer(into any, format string, args ...any) {
+// Answer asks and decodes the answer.
+func (c *Talker) Answer(into any, format string, args ...any) {
 	c.t.Helper()
-	f := c.done(format, args...)
-	if err := json.Unmarshal([]byte(f.text), into); err != nil {
-		c.t.Fatalf("%s: decode %v: %v", c.user, f, err)
+	f := c.Done(format, args...)
+	if err := json.Unmarshal([]byte(f.Text), into); err != nil {
+		c.t.Fatalf("%s: decode %v: %v", c.User, f, err)
+	}
+}
+
+// AwaitLast is event, and leaves the frame among what was heard.
+func (c *Talker) AwaitLast(chat string, seq uint64) {
+	c.t.Helper()
+	c.AwaitFrame(func(f Frame) bool { return f.T == schemas.TEvent && f.Chat == chat && f.Seq == seq })
+}
+
+// AwaitFrame is await, and leaves the frame among what was heard.
+func (c *Talker) AwaitFrame(wanted func(Frame) bool) {
+	c.t.Helper()
+	if !slices.ContainsFunc(c.early, wanted) {
+		c.early = append(c.early, c.Await(wanted))
 	}
 }

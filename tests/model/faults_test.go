@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package model
 
 import (
 	"fmt"
@@ -11,14 +11,15 @@ import (
 	"time"
 
 	"parley/schemas"
+	"parley/tests/harness"
 )
 
 // startCableWorker starts a worker that reaches NATS by a cable of its own.
-func (p *parts) startCableWorker(t testing.TB, only string) (*child, *cable) {
+func startCableWorker(t testing.TB, p *harness.Parts, only string) (*harness.Child, *harness.Cable) {
 	t.Helper()
-	cable := startCable(t, p.env.Server.Address())
-	c := startChild(t, p.environment(), "worker", "--admin="+freeAddress(t), "--only="+only, "--nats=nats://"+cable.address)
-	c.waitReady(t)
+	cable := harness.StartCable(t, p.Env.Server.Address())
+	c := harness.StartChild(t, p.Environment(), "worker", "--admin="+harness.FreeAddress(t), "--only="+only, "--nats=nats://"+cable.Address)
+	c.WaitReady(t)
 	return c, cable
 }
 
@@ -47,12 +48,12 @@ var killedChanges = []killedChange{
 // on, and nobody sees it twice.
 func TestKilledWorkerLeavesAChangeThatHolds(t *testing.T) {
 	t.Parallel()
-	p := startParts(t, 2)
-	p.startWorker(t, "persist,query,users")
-	worker, cable := p.startCableWorker(t, "chats")
-	w := newGroupWorld(t, p, p.startEdge(t, "edge-0"), p.startEdge(t, "edge-1"))
+	p := harness.StartParts(t, 2)
+	p.StartWorker(t, "persist,query,users")
+	worker, cable := startCableWorker(t, p, "chats")
+	w := newGroupWorld(t, p, p.StartEdge(t, "edge-0"), p.StartEdge(t, "edge-1"))
 	w.populate(t, 7)
-	first := map[*talker][]uint64{} // refs of the requests whose worker was killed
+	first := map[*harness.Talker][]uint64{} // refs of the requests whose worker was killed
 	for _, change := range killedChanges {
 		g := w.create(t, "u0", []string{"u1"}, []string{"u2", "u3"})
 		request := change.on(g)
@@ -61,41 +62,41 @@ func TestKilledWorkerLeavesAChangeThatHolds(t *testing.T) {
 			chat += "-2"
 			w.groups = append(w.groups, &worldGroup{chat: chat})
 		}
-		before := len(replayGroup(t, w.log, mustChat(t, chat)).events)
-		tripped := cable.trip("chat.")
+		before := len(replayGroup(t, w.log, harness.MustChat(t, chat)).events)
+		tripped := cable.Trip("chat.")
 		c := w.talks[change.user]
-		c.refs++
-		first[c] = append(first[c], c.refs)
-		c.say(fmt.Sprintf(`{"ref":%d,%s`, c.refs, request[1:]))
+		c.Refs++
+		first[c] = append(first[c], c.Refs)
+		c.Say(fmt.Sprintf(`{"ref":%d,%s`, c.Refs, request[1:]))
 		select {
 		case <-tripped:
-		case <-time.After(childWithin):
+		case <-time.After(harness.ChildWithin):
 			t.Fatalf("%s: the worker publishes nothing", change.what)
 		}
 		var m *groupModel
-		eventually(t, change.what+" is in the log", func() bool {
-			m = replayGroup(t, w.log, mustChat(t, chat))
+		harness.Eventually(t, change.what+" is in the log", func() bool {
+			m = replayGroup(t, w.log, harness.MustChat(t, chat))
 			return len(m.events) > before
 		})
-		worker.kill()
+		worker.Kill()
 		if change.told != "" {
-			w.talks[change.told].awaitFrame(func(f frame) bool {
+			w.talks[change.told].AwaitFrame(func(f harness.Frame) bool {
 				return f.T == schemas.TChat && f.Chat == chat && f.Change == schemas.ChatAdded && f.Seq == m.last()
 			})
-			w.talks[change.told].awaitLast(chat, m.last())
+			w.talks[change.told].AwaitLast(chat, m.last())
 		}
-		worker, cable = p.startCableWorker(t, "chats")
-		if f := c.ask("%s", request); !slices.Contains(change.again, f.Code) {
+		worker, cable = startCableWorker(t, p, "chats")
+		if f := c.Ask("%s", request); !slices.Contains(change.again, f.Code) {
 			t.Errorf("%s, again: %v, want %q", change.what, f, change.again)
 		}
-		if after := replayGroup(t, w.log, mustChat(t, chat)); after.last() != m.last() || len(after.events) != before+1 {
+		if after := replayGroup(t, w.log, harness.MustChat(t, chat)); after.last() != m.last() || len(after.events) != before+1 {
 			t.Errorf("%s: %d events became %d", change.what, before, len(after.events))
 		}
 	}
 	unanswered := 0
 	for c, refs := range first {
 		for _, ref := range refs {
-			if f := c.await(func(f frame) bool { return f.Ref == ref }); f.Code != schemas.Unavailable {
+			if f := c.Await(func(f harness.Frame) bool { return f.Ref == ref }); f.Code != schemas.Unavailable {
 				t.Errorf("what the killed worker was asked for was answered with %v", f)
 			}
 			unanswered++
@@ -116,10 +117,10 @@ func (k *killedChange) on(g *worldGroup) string {
 // and everybody what it should.
 func TestGroupsChangeWhileAnEdgeIsGone(t *testing.T) {
 	t.Parallel()
-	p := startParts(t, 2)
-	p.startWorker(t, everyWorker)
-	cable := startCable(t, p.env.Server.Address())
-	w := newGroupWorld(t, p, p.startEdge(t, "edge-0", "--nats=nats://"+cable.address), p.startEdge(t, "edge-1"))
+	p := harness.StartParts(t, 2)
+	p.StartWorker(t, everyWorker)
+	cable := harness.StartCable(t, p.Env.Server.Address())
+	w := newGroupWorld(t, p, p.StartEdge(t, "edge-0", "--nats=nats://"+cable.Address), p.StartEdge(t, "edge-1"))
 	w.populate(t, 8) // the even ones on the edge that goes
 	for round := range 2 {
 		groups := []*worldGroup{
@@ -127,46 +128,46 @@ func TestGroupsChangeWhileAnEdgeIsGone(t *testing.T) {
 			w.create(t, "u3", []string{"u1"}, []string{"u2", "u4", "u0"}),
 		}
 		for _, g := range groups {
-			w.talks["u0"].send(g.chat, "before")
+			w.talks["u0"].Send(g.chat, "before")
 		}
-		cable.setCut(true)
+		cable.SetCut(true)
 		if round == 1 {
-			p.env.Server.StopNode(0)
-			<-time.After(*faultPause) // the fault itself: nothing is waited for
-			if err := p.env.Server.RestartNode(t.Context(), 0); err != nil {
+			p.Env.Server.StopNode(0)
+			<-time.After(*harness.FaultPause) // the fault itself: nothing is waited for
+			if err := p.Env.Server.RestartNode(t.Context(), 0); err != nil {
 				t.Fatal(err)
 			}
 		}
 		u1, u3 := w.talks["u1"], w.talks["u3"]
-		eventually(t, "the other edge changes groups", func() bool {
-			return u1.ask(`{"t":"rename","chat":"%s","name":"Away"}`, groups[0].chat).Code == "" &&
-				u3.ask(`{"t":"rename","chat":"%s","name":"Away"}`, groups[1].chat).Code == ""
+		harness.Eventually(t, "the other edge changes groups", func() bool {
+			return u1.Ask(`{"t":"rename","chat":"%s","name":"Away"}`, groups[0].chat).Code == "" &&
+				u3.Ask(`{"t":"rename","chat":"%s","name":"Away"}`, groups[1].chat).Code == ""
 		})
 		w.changeAway(t, groups)
 		// The edge comes back while others go on.
-		atOnce(map[*talker]func(){
+		atOnce(map[*harness.Talker]func(){
 			u1: func() {
-				cable.setCut(false)
+				cable.SetCut(false)
 				for range 30 {
-					u1.send(groups[0].chat, "on and on")
+					u1.Send(groups[0].chat, "on and on")
 				}
 			},
 			u3: func() {
 				for i := range 10 {
-					u3.done(`{"t":"%s","chat":"%s","users":["u4","u6"]}`, []string{"add", "remove"}[i%2], groups[0].chat)
-					u3.send(groups[1].chat, "on and on")
+					u3.Done(`{"t":"%s","chat":"%s","users":["u4","u6"]}`, []string{"add", "remove"}[i%2], groups[0].chat)
+					u3.Send(groups[1].chat, "on and on")
 				}
-				u3.done(`{"t":"add","chat":"%s","users":["u2"]}`, groups[0].chat)
+				u3.Done(`{"t":"add","chat":"%s","users":["u2"]}`, groups[0].chat)
 			},
 		})
-		eventually(t, "the edge is back", func() bool {
-			status, _ := getStatus(w.edges[0].admin, "/readyz")
+		harness.Eventually(t, "the edge is back", func() bool {
+			status, _ := harness.GetStatus(w.edges[0].Admin, "/readyz")
 			return status == http.StatusOK
 		})
 		w.settle(t)
 	}
 	if !t.Failed() {
-		t.Logf("2 rounds, in one NATS was away for %s: %s", *faultPause, &w.counts)
+		t.Logf("2 rounds, in one NATS was away for %s: %s", *harness.FaultPause, &w.counts)
 	}
 }
 
@@ -174,18 +175,18 @@ func TestGroupsChangeWhileAnEdgeIsGone(t *testing.T) {
 func (w *groupWorld) changeAway(t *testing.T, groups []*worldGroup) {
 	t.Helper()
 	u1, u3 := w.talks["u1"], w.talks["u3"]
-	u1.done(`{"t":"remove","chat":"%s","users":["u2"]}`, groups[0].chat)
-	u1.send(groups[0].chat, "u2 is gone")
-	u1.done(`{"t":"add","chat":"%s","users":["u4","u6"]}`, groups[0].chat)
-	u1.send(groups[0].chat, "u4 is here")
-	u1.done(`{"t":"role","chat":"%s","user":"u0","role":"admin"}`, groups[0].chat)
-	u3.done(`{"t":"remove","chat":"%s","users":["u4"]}`, groups[1].chat)
-	u3.send(groups[1].chat, "u4 is gone")
-	u3.done(`{"t":"add","chat":"%s","users":["u4"]}`, groups[1].chat)
-	u3.send(groups[1].chat, "u4 is back")
-	u3.done(`{"t":"remove","chat":"%s","users":["u2","u0"]}`, groups[1].chat)
-	id := newID()
-	u3.done(`{"t":"create","id":"%s","name":"Made meanwhile","members":["u0","u1","u6"]}`, id)
-	u3.send("group."+id, "hello")
+	u1.Done(`{"t":"remove","chat":"%s","users":["u2"]}`, groups[0].chat)
+	u1.Send(groups[0].chat, "u2 is gone")
+	u1.Done(`{"t":"add","chat":"%s","users":["u4","u6"]}`, groups[0].chat)
+	u1.Send(groups[0].chat, "u4 is here")
+	u1.Done(`{"t":"role","chat":"%s","user":"u0","role":"admin"}`, groups[0].chat)
+	u3.Done(`{"t":"remove","chat":"%s","users":["u4"]}`, groups[1].chat)
+	u3.Send(groups[1].chat, "u4 is gone")
+	u3.Done(`{"t":"add","chat":"%s","users":["u4"]}`, groups[1].chat)
+	u3.Send(groups[1].chat, "u4 is back")
+	u3.Done(`{"t":"remove","chat":"%s","users":["u2","u0"]}`, groups[1].chat)
+	id := harness.NewID()
+	u3.Done(`{"t":"create","id":"%s","name":"Made meanwhile","members":["u0","u1","u6"]}`, id)
+	u3.Send("group."+id, "hello")
 	w.groups = append(w.groups, &worldGroup{chat: "group." + id})
 }

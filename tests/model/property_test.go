@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package model
 
 import (
 	"flag"
@@ -15,6 +15,7 @@ import (
 	"parley/schemas"
 	"parley/streams/streamstest"
 	"parley/tests/cassandra/cassandratest"
+	"parley/tests/harness"
 )
 
 var (
@@ -27,7 +28,7 @@ var (
 // exclude each other one wins, and everybody ends with the same list.
 func TestGroupsAgreeUnderRandomChanges(t *testing.T) {
 	t.Parallel()
-	w := startGroupWorld(t, startParts(t, 2), 8)
+	w := startGroupWorld(t, harness.StartParts(t, 2), 8)
 	w.rounds(t, *groupRounds, *groupSteps)
 }
 
@@ -36,9 +37,9 @@ func TestGroupsAgreeInCassandra(t *testing.T) {
 	t.Parallel()
 	address := cassandratest.Shared(t)
 	env := streamstest.Start(t, streamstest.Options{NoProvision: true, Log: slog.New(slog.DiscardHandler)})
-	p := &parts{urls: env.Server.URLs(), passwords: env.Passwords, env: env}
-	p.store = "cql://" + address + "/" + cassandratest.Keyspace(t, address)
-	p.migrate(t, "--shards=2", "--max-bytes=67108864")
+	p := &harness.Parts{URLs: env.Server.URLs(), Passwords: env.Passwords, Env: env}
+	p.Store = "cql://" + address + "/" + cassandratest.Keyspace(t, address)
+	p.Migrate(t, "--shards=2", "--max-bytes=67108864")
 	w := startGroupWorld(t, p, 6)
 	w.rounds(t, 1, 15)
 }
@@ -64,7 +65,7 @@ func (w *groupWorld) rounds(t *testing.T, rounds, steps int) {
 		w.connect(t, user)
 	}
 	g := w.create(t, w.users[0], nil, late)
-	w.talks[late[0]].send(g.chat, "I am here")
+	w.talks[late[0]].Send(g.chat, "I am here")
 	w.settle(t)
 	if !t.Failed() {
 		t.Logf("%d rounds: %s", rounds, &w.counts)
@@ -77,7 +78,7 @@ func (w *groupWorld) random(t *testing.T, seed uint64, steps int) {
 	for i := range 3 {
 		w.create(t, w.users[i], []string{w.users[i+1], w.users[(i+2)%4]}, []string{w.users[len(w.users)-1]})
 	}
-	acts := map[*talker]func(){}
+	acts := map[*harness.Talker]func(){}
 	for i, user := range w.users {
 		if c := w.talks[user]; c != nil {
 			rng := rand.New(rand.NewPCG(seed, uint64(i)))
@@ -94,7 +95,7 @@ func (w *groupWorld) random(t *testing.T, seed uint64, steps int) {
 // duel is requests that are made at once.
 type duel struct {
 	what   string
-	asks   map[*talker]string
+	asks   map[*harness.Talker]string
 	wins   int            // how many are answered with success
 	losing []schemas.Code // what the others are answered with
 }
@@ -104,10 +105,10 @@ func (w *groupWorld) fight(t *testing.T, d duel) {
 	w.counts.duels++
 	var mu sync.Mutex
 	won := 0
-	acts := map[*talker]func(){}
+	acts := map[*harness.Talker]func(){}
 	for c, request := range d.asks {
 		acts[c] = func() {
-			f := c.ask("%s", request)
+			f := c.Ask("%s", request)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -139,7 +140,7 @@ func (w *groupWorld) duels(t *testing.T, n int) {
 		return remove, crown
 	}
 	here, there := w.talks[owner], w.second
-	type asks = map[*talker]string
+	type asks = map[*harness.Talker]string
 	for range n {
 		remove, crown := begin()
 		w.fight(t, duel{"two admins remove each other, which only the owner may",
@@ -150,10 +151,10 @@ func (w *groupWorld) duels(t *testing.T, n int) {
 		w.fight(t, duel{"the owner gives the group to two admins", asks{here: crown(a), there: crown(b)}, 1, []schemas.Code{schemas.Forbidden}})
 		// Whoever has it by now and the one before remove each other: one is the owner.
 		remove, crown = begin()
-		here.done("%s", crown(a))
+		here.Done("%s", crown(a))
 		w.fight(t, duel{"the owner and who was it before remove each other",
 			asks{w.talks[a]: remove(owner), w.talks[owner]: remove(a)}, 1, []schemas.Code{schemas.Forbidden, schemas.NotMember}})
-		id := newID()
+		id := harness.NewID()
 		create := fmt.Sprintf(`{"t":"create","id":"%s","name":"Mine","members":["%s"]}`, id, member)
 		w.fight(t, duel{"two make a group of one id", asks{w.talks[a]: create, w.talks[b]: create}, 1, []schemas.Code{schemas.Conflict}})
 		w.groups = append(w.groups, &worldGroup{chat: "group." + id})
@@ -174,7 +175,7 @@ func (w *groupWorld) race(t *testing.T, n int) {
 		for {
 			select {
 			case <-beat.C:
-				w.talks[speaker].send(g.chat, "on and on")
+				w.talks[speaker].Send(g.chat, "on and on")
 			case <-stop:
 				return
 			}
@@ -182,11 +183,11 @@ func (w *groupWorld) race(t *testing.T, n int) {
 	})
 	for range n {
 		w.counts.races++
-		acts := map[*talker]func(){}
+		acts := map[*harness.Talker]func(){}
 		for user, change := range map[string]string{owner: "add", admin: "remove"} {
 			c := w.talks[user]
 			acts[c] = func() {
-				if f := c.ask(`{"t":"%s","chat":"%s","users":["%s"]}`, change, g.chat, raced); f.T != schemas.TDone {
+				if f := c.Ask(`{"t":"%s","chat":"%s","users":["%s"]}`, change, g.chat, raced); f.T != schemas.TDone {
 					t.Errorf("%s %s: %v", user, change, f)
 				}
 			}
@@ -200,11 +201,11 @@ func (w *groupWorld) race(t *testing.T, n int) {
 // Who has made a group may talk there as soon as it has the answer.
 func TestWhoMadeAGroupTalksThereAtOnce(t *testing.T) {
 	t.Parallel()
-	d := startDev(t, "", "--user-rate=0")
-	alice := d.talk(t, "alice")
+	d := harness.StartDev(t, "", "--user-rate=0")
+	alice := d.Talk(t, "alice")
 	for range 100 {
-		chat := alice.done(`{"t":"create","id":"%s","name":"New"}`, newID()).Chat
-		alice.send(chat, "hello")
+		chat := alice.Done(`{"t":"create","id":"%s","name":"New"}`, harness.NewID()).Chat
+		alice.Send(chat, "hello")
 	}
 	t.Log("100 groups: 0 refused")
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package model
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 
 	"parley/schemas"
 	"parley/streams"
+	"parley/tests/harness"
 	"parley/workers/persist"
 	"parley/workers/store/sqlite"
 	"parley/workers/store/sqlite/sqlitetest"
@@ -23,9 +24,9 @@ import (
 // and by rebuild, over the heads and without them. It changes no byte.
 func TestRedeliveryOfAnyPrefixChangesNothing(t *testing.T) {
 	t.Parallel()
-	p := startParts(t, 2)
-	worker := p.startWorker(t, everyWorker)
-	w := newGroupWorld(t, p, p.startEdge(t, "edge-0"), p.startEdge(t, "edge-1"))
+	p := harness.StartParts(t, 2)
+	worker := p.StartWorker(t, everyWorker)
+	w := newGroupWorld(t, p, p.StartEdge(t, "edge-0"), p.StartEdge(t, "edge-1"))
 	w.populate(t, 8)
 	w.random(t, rand.Uint64(), 60)
 	w.everyType(t, "direct.u0.u1")
@@ -34,17 +35,17 @@ func TestRedeliveryOfAnyPrefixChangesNothing(t *testing.T) {
 	r := &redelivery{parts: p, log: w.log}
 	r.awaitStored(t)
 	r.end(t, worker)
-	r.want = sqlitetest.Dump(t, p.store)
+	r.want = sqlitetest.Dump(t, p.Store)
 
 	for range 2 {
-		if stdout, stderr, ok := p.runParley(t, "rebuild"); !ok {
+		if stdout, stderr, ok := p.Run(t, "rebuild"); !ok {
 			t.Fatalf("rebuild:\n%s%s", stdout, stderr)
 		}
 		r.check(t, "all of the log, by rebuild")
 	}
 	for range 3 {
 		r.setBack(t)
-		worker = p.startWorker(t, "persist")
+		worker = p.StartWorker(t, "persist")
 		r.awaitStored(t)
 		r.end(t, worker)
 		r.check(t, "the end of the log, by persist")
@@ -53,7 +54,7 @@ func TestRedeliveryOfAnyPrefixChangesNothing(t *testing.T) {
 		// The rows of all that came later are there, and the heads in every other round.
 		ends := r.setBack(t)
 		if i%2 == 1 {
-			sqlitetest.Exec(t, p.store, "DELETE FROM chats")
+			sqlitetest.Exec(t, p.Store, "DELETE FROM chats")
 		}
 		r.rebuild(t, ends)
 		r.rebuild(t, ends)
@@ -69,9 +70,9 @@ func TestRedeliveryOfAnyPrefixChangesNothing(t *testing.T) {
 func (w *groupWorld) everyType(t *testing.T, chat string) {
 	t.Helper()
 	u0, u1 := w.talks["u0"], w.talks["u1"]
-	send := func(c *talker, members string, args ...any) uint64 {
+	send := func(c *harness.Talker, members string, args ...any) uint64 {
 		t.Helper()
-		return c.done(`{"t":"send","id":"%s","chat":"%s",%s}`, newID(), chat, fmt.Sprintf(members, args...)).Seq
+		return c.Done(`{"t":"send","id":"%s","chat":"%s",%s}`, harness.NewID(), chat, fmt.Sprintf(members, args...)).Seq
 	}
 	const said = `"body":{"kind":"text","text":"said"}`
 	root := send(u0, `"type":"message",`+said)
@@ -79,7 +80,7 @@ func (w *groupWorld) everyType(t *testing.T, chat string) {
 	gone := send(u0, `"type":"message","ttl":86400,`+said)
 	send(u0, `"type":"edit","target":%d,`+said, gone)
 	opaque := send(u1, `"type":"message","body":{"kind":"opaque","scheme":"mls","data":"AAAA"}`)
-	for _, c := range []*talker{u0, u1} {
+	for _, c := range []*harness.Talker{u0, u1} {
 		for _, target := range []uint64{root, gone, opaque} {
 			for _, remove := range []bool{false, true, false} {
 				send(c, `"type":"reaction","target":%d,"emoji":"👍","remove":%t`, target, remove)
@@ -98,7 +99,7 @@ func (w *groupWorld) everyType(t *testing.T, chat string) {
 
 // redelivery gives a store events that it has.
 type redelivery struct {
-	parts *parts
+	parts *harness.Parts
 	log   *streams.Log
 	want  []string
 
@@ -106,28 +107,19 @@ type redelivery struct {
 	types           string
 }
 
-// awaitStored returns when the store has all that the log has.
+// AwaitStored returns when the store has all that the log has.
 func (r *redelivery) awaitStored(t *testing.T) {
 	t.Helper()
-	st := r.parts.reader(t)
+	st := r.parts.Reader(t)
 	defer st.Close()
-	for _, shard := range r.log.Layout().All() {
-		_, last, err := r.log.Bounds(t.Context(), shard)
-		if err != nil {
-			t.Fatal(err)
-		}
-		eventuallyWithin(t, childWithin, shard.Stream()+" is stored", func() bool {
-			at, err := st.Committed(t.Context(), shard.Token)
-			return err == nil && at >= last
-		})
-	}
+	harness.AwaitStored(t, r.log, st)
 }
 
-func (r *redelivery) end(t *testing.T, worker *workerChild) {
+func (r *redelivery) end(t *testing.T, worker *harness.WorkerChild) {
 	t.Helper()
-	worker.signal(t, syscall.SIGTERM)
-	if state := worker.waitExit(t); !state.Success() {
-		t.Fatalf("%s ended with %s", worker.name, state)
+	worker.Signal(t, syscall.SIGTERM)
+	if state := worker.WaitExit(t); !state.Success() {
+		t.Fatalf("%s ended with %s", worker.Name, state)
 	}
 }
 
@@ -141,7 +133,7 @@ func (r *redelivery) setBack(t *testing.T) (ends map[string]uint64) {
 			t.Fatal(err)
 		}
 		ends[shard.Token] = first + rand.Uint64N(last+1-first)
-		sqlitetest.Exec(t, r.parts.store, fmt.Sprintf("UPDATE shards SET committed = %d WHERE shard = '%s'", ends[shard.Token], shard.Token))
+		sqlitetest.Exec(t, r.parts.Store, fmt.Sprintf("UPDATE shards SET committed = %d WHERE shard = '%s'", ends[shard.Token], shard.Token))
 	}
 	return ends
 }
@@ -150,13 +142,13 @@ func (r *redelivery) setBack(t *testing.T) (ends map[string]uint64) {
 func (r *redelivery) rebuild(t *testing.T, ends map[string]uint64) {
 	t.Helper()
 	r.replays++
-	st, err := sqlite.Open(t.Context(), r.parts.store)
+	st, err := sqlite.Open(t.Context(), r.parts.Store)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer st.Close()
 	rebuilder, err := persist.NewRebuilder(persist.RebuildConfig{
-		JetStream: r.parts.env.JetStream, Log: prefixLog{r.log, ends}, Layout: r.log.Layout(), Store: st, BatchEventsMax: 1 + rand.IntN(50),
+		JetStream: r.parts.Env.JetStream, Log: prefixLog{r.log, ends}, Layout: r.log.Layout(), Store: st, BatchEventsMax: 1 + rand.IntN(50),
 	})
 	if err == nil {
 		err = rebuilder.Run(t.Context())
@@ -183,7 +175,7 @@ func (l prefixLog) Bounds(ctx context.Context, shard streams.Shard) (first, last
 func (r *redelivery) check(t *testing.T, what string) {
 	t.Helper()
 	r.replays++
-	if diff := cmp.Diff(r.want, sqlitetest.Dump(t, r.parts.store)); diff != "" {
+	if diff := cmp.Diff(r.want, sqlitetest.Dump(t, r.parts.Store)); diff != "" {
 		t.Fatalf("%s changed the store (-before +after):\n%.3000s", what, diff)
 	}
 	if r.events > 0 {

@@ -1,75 +1,32 @@
 //go:build unix
 
-package main
+package model
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	"parley/edge"
 	"parley/schemas"
 	"parley/streams"
+	"parley/tests/harness"
 	"parley/workers/store"
-	"parley/workers/store/sqlite"
 )
-
-// talk opens a session of a user.
-func (p place) talk(t testing.TB, user string) *talker {
-	t.Helper()
-	return talkTo(t, p.url, p.token(t, user), user)
-}
-
-func (p place) token(t testing.TB, user string) string {
-	t.Helper()
-	token, err := edge.MintToken(p.secret, mustUser(t, user), time.Now(), time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
-}
-
-// groupStore is what the tests of groups read in a store, whichever it is.
-type groupStore interface {
-	storeReader
-	Members(ctx context.Context, chat schemas.Chat, after schemas.User, limit int) ([]store.Member, error)
-	UserChats(ctx context.Context, user schemas.User, kind schemas.ChatKind, limit int) ([]store.UserChat, error)
-	Summaries(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Summary, error)
-}
-
-func openGroupStore(t testing.TB, at string) (st groupStore) {
-	t.Helper()
-	path, file := strings.CutPrefix(storeURL(at), sqliteScheme)
-	var err error
-	if file {
-		st, err = sqlite.OpenReader(t.Context(), path)
-	} else {
-		st, err = storeFlag{Store: at}.openMigrated(t.Context(), slog.New(slog.DiscardHandler))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { st.Close() })
-	return st
-}
 
 // groupWorld is a server of two edges and as many workers, with users on both
 // edges and some on neither.
 type groupWorld struct {
-	parts  *parts
-	edges  []*edgeChild
+	parts  *harness.Parts
+	edges  []*harness.EdgeChild
 	log    *streams.Log
-	store  groupStore
+	store  harness.StoreReader
 	users  []string
-	talks  map[string]*talker // of those who are connected
-	at     map[string]int     // and the edge of each
-	second *talker            // the first user's, on the other edge
+	talks  map[string]*harness.Talker // of those who are connected
+	at     map[string]int             // and the edge of each
+	second *harness.Talker            // the first user's, on the other edge
 	groups []*worldGroup
 
 	counts groupCounts
@@ -102,12 +59,12 @@ func (c *groupCounts) String() string {
 
 // startGroupWorld starts two workers and two edges, and connects all of users but
 // the last two.
-func startGroupWorld(t testing.TB, p *parts, users int) *groupWorld {
+func startGroupWorld(t testing.TB, p *harness.Parts, users int) *groupWorld {
 	t.Helper()
 	for range 2 {
-		p.startWorker(t, everyWorker)
+		p.StartWorker(t, everyWorker)
 	}
-	w := newGroupWorld(t, p, p.startEdge(t, "edge-0"), p.startEdge(t, "edge-1"))
+	w := newGroupWorld(t, p, p.StartEdge(t, "edge-0"), p.StartEdge(t, "edge-1"))
 	w.populate(t, users)
 	return w
 }
@@ -115,10 +72,11 @@ func startGroupWorld(t testing.TB, p *parts, users int) *groupWorld {
 // everyWorker is what a worker process runs here.
 const everyWorker = "persist,query,chats,users"
 
-func newGroupWorld(t testing.TB, p *parts, edges ...*edgeChild) *groupWorld {
+func newGroupWorld(t testing.TB, p *harness.Parts, edges ...*harness.EdgeChild) *groupWorld {
 	t.Helper()
-	w := &groupWorld{parts: p, edges: edges, store: openGroupStore(t, p.store), talks: map[string]*talker{}, at: map[string]int{}}
-	_, w.log = p.log(t)
+	w := &groupWorld{parts: p, edges: edges, store: harness.OpenStore(t, p.Store), talks: map[string]*harness.Talker{}, at: map[string]int{}}
+	t.Cleanup(func() { w.store.Close() })
+	_, w.log = p.Log(t)
 	return w
 }
 
@@ -132,28 +90,28 @@ func (w *groupWorld) populate(t testing.TB, users int) {
 			w.connect(t, user)
 		}
 	}
-	w.second = w.edges[1].talk(t, w.users[0])
+	w.second = w.edges[1].Talk(t, w.users[0])
 }
 
 func (w *groupWorld) connect(t testing.TB, user string) {
 	t.Helper()
-	w.talks[user] = w.edges[w.at[user]].talk(t, user)
+	w.talks[user] = w.edges[w.at[user]].Talk(t, user)
 }
 
 // create has a user create a group, and returns when everybody who is connected
 // and in it has been told.
 func (w *groupWorld) create(t testing.TB, owner string, admins, members []string) *worldGroup {
 	t.Helper()
-	id := newID()
+	id := harness.NewID()
 	g := &worldGroup{chat: "group." + id}
 	all := append(slices.Clone(admins), members...)
-	seq := w.talks[owner].done(`{"t":"create","id":"%s","name":"Begun","members":%s}`, id, userList(all)).Seq
+	seq := w.talks[owner].Done(`{"t":"create","id":"%s","name":"Begun","members":%s}`, id, userList(all)).Seq
 	for _, admin := range admins {
-		seq = w.talks[owner].done(`{"t":"role","chat":"%s","user":"%s","role":"admin"}`, g.chat, admin).Seq
+		seq = w.talks[owner].Done(`{"t":"role","chat":"%s","user":"%s","role":"admin"}`, g.chat, admin).Seq
 	}
 	for _, user := range append(all, owner) {
 		if c := w.talks[user]; c != nil {
-			c.awaitLast(g.chat, seq)
+			c.AwaitLast(g.chat, seq)
 		}
 	}
 	w.groups = append(w.groups, g)
@@ -162,22 +120,8 @@ func (w *groupWorld) create(t testing.TB, owner string, admins, members []string
 
 func userList(users []string) string { return `["` + strings.Join(users, `","`) + `"]` }
 
-// awaitLast is event, and leaves the frame among what was heard.
-func (c *talker) awaitLast(chat string, seq uint64) {
-	c.t.Helper()
-	c.awaitFrame(func(f frame) bool { return f.T == schemas.TEvent && f.Chat == chat && f.Seq == seq })
-}
-
-// awaitFrame is await, and leaves the frame among what was heard.
-func (c *talker) awaitFrame(wanted func(frame) bool) {
-	c.t.Helper()
-	if !slices.ContainsFunc(c.early, wanted) {
-		c.early = append(c.early, c.await(wanted))
-	}
-}
-
 // atOnce has each talker act, all at once.
-func atOnce(acts map[*talker]func()) {
+func atOnce(acts map[*harness.Talker]func()) {
 	var acting sync.WaitGroup
 	begin := make(chan struct{})
 	for _, act := range acts {
@@ -191,10 +135,10 @@ func atOnce(acts map[*talker]func()) {
 }
 
 // act has a user do something random in one of groups.
-func (w *groupWorld) act(t testing.TB, rng *rand.Rand, c *talker, groups []*worldGroup) {
+func (w *groupWorld) act(t testing.TB, rng *rand.Rand, c *harness.Talker, groups []*worldGroup) {
 	g := groups[rng.IntN(len(groups))]
 	request := w.request(rng, g)
-	f := c.ask("%s", request)
+	f := c.Ask("%s", request)
 	w.counts.mu.Lock()
 	defer w.counts.mu.Unlock()
 	w.counts.asked++
@@ -207,7 +151,7 @@ func (w *groupWorld) act(t testing.TB, rng *rand.Rand, c *talker, groups []*worl
 	case slices.Contains([]schemas.Code{schemas.NotMember, schemas.Forbidden, schemas.Invalid, schemas.NotFound, schemas.Conflict}, f.Code):
 		w.counts.refused++
 	default:
-		t.Errorf("%s: %s was answered with %v", c.user, request, f)
+		t.Errorf("%s: %s was answered with %v", c.User, request, f)
 	}
 }
 
@@ -226,11 +170,11 @@ func (w *groupWorld) request(rng *rand.Rand, g *worldGroup) string {
 		if len(g.said) > 0 {
 			target = g.said[rng.IntN(len(g.said))]
 		}
-		return fmt.Sprintf(`{"t":"send","id":"%s","chat":"%s","type":"%s","target":%d%s}`, newID(), g.chat, typ, target, rest)
+		return fmt.Sprintf(`{"t":"send","id":"%s","chat":"%s","type":"%s","target":%d%s}`, harness.NewID(), g.chat, typ, target, rest)
 	}
 	switch n := rng.IntN(100); {
 	case n < 35:
-		return fmt.Sprintf(`{"t":"send","id":"%s","chat":"%s","type":"message","body":{"kind":"text","text":"hi"}}`, newID(), g.chat)
+		return fmt.Sprintf(`{"t":"send","id":"%s","chat":"%s","type":"message","body":{"kind":"text","text":"hi"}}`, harness.NewID(), g.chat)
 	case n < 42:
 		return about("edit", `,"body":{"kind":"text","text":"other"}`)
 	case n < 45:
@@ -257,11 +201,11 @@ func (w *groupWorld) request(rng *rand.Rand, g *worldGroup) string {
 func (w *groupWorld) settle(t testing.TB) {
 	t.Helper()
 	for _, g := range w.groups {
-		w.wantEdges(t, replayGroup(t, w.log, mustChat(t, g.chat)))
+		w.wantEdges(t, replayGroup(t, w.log, harness.MustChat(t, g.chat)))
 	}
 	models := make([]*groupModel, len(w.groups))
 	for i, g := range w.groups {
-		m := replayGroup(t, w.log, mustChat(t, g.chat))
+		m := replayGroup(t, w.log, harness.MustChat(t, g.chat))
 		models[i] = m
 		w.counts.groups++
 		w.counts.events += len(m.events)
@@ -273,7 +217,7 @@ func (w *groupWorld) settle(t testing.TB) {
 		w.wantRows(t, m)
 	}
 	w.wantHeard(t, models)
-	w.second.quiet()
+	w.second.Quiet()
 	w.groups = nil
 }
 
@@ -281,12 +225,12 @@ func (w *groupWorld) settle(t testing.TB) {
 func (w *groupWorld) wantEdges(t testing.TB, m *groupModel) {
 	t.Helper()
 	for user, c := range w.talks {
-		code := func() schemas.Code { return c.ask(`{"t":"typing","chat":"%s"}`, m.chat).Code }
-		eventually(t, fmt.Sprintf("the edge of %s knows that it is in %s: %t", user, m.chat, m.isIn(user)), func() bool {
+		code := func() schemas.Code { return c.Ask(`{"t":"typing","chat":"%s"}`, m.chat).Code }
+		harness.Eventually(t, fmt.Sprintf("the edge of %s knows that it is in %s: %t", user, m.chat, m.isIn(user)), func() bool {
 			return (code() == "") == m.isIn(user)
 		})
 		if m.isIn(user) {
-			c.send(m.chat.String(), "it is over")
+			c.Send(m.chat.String(), "it is over")
 		} else if code := code(); code != schemas.NotMember {
 			t.Errorf("%s is not in %s, and gets %q", user, m.chat, code)
 		}
@@ -303,7 +247,7 @@ func (w *groupWorld) wantViews(t testing.TB, m *groupModel) {
 	for user, c := range w.talks {
 		w.counts.views++
 		if !m.isIn(user) {
-			if f := c.ask(`{"t":"members","chat":"%s"}`, m.chat); f.Code != schemas.NotMember {
+			if f := c.Ask(`{"t":"members","chat":"%s"}`, m.chat); f.Code != schemas.NotMember {
 				t.Errorf("%s is not in %s, and is shown %v", user, m.chat, f)
 			}
 			continue
@@ -311,7 +255,7 @@ func (w *groupWorld) wantViews(t testing.TB, m *groupModel) {
 		var got []string
 		for cursor := ""; ; {
 			var page schemas.MembersPage
-			c.answer(&page, `{"t":"members","chat":"%s","limit":3%s}`, m.chat, cursor)
+			c.Answer(&page, `{"t":"members","chat":"%s","limit":3%s}`, m.chat, cursor)
 			for _, member := range page.Members {
 				got = append(got, fmt.Sprintf("%s %s %d", member.User, member.Role, member.Since))
 			}
@@ -332,7 +276,7 @@ func (w *groupWorld) wantHistory(t testing.TB, m *groupModel, user string) {
 	t.Helper()
 	var got []uint64
 	for after := uint64(0); ; {
-		page := w.talks[user].page(`{"t":"history","chat":"%s","after":%d,"limit":200}`, m.chat, after)
+		page := w.talks[user].Page(`{"t":"history","chat":"%s","after":%d,"limit":200}`, m.chat, after)
 		for _, item := range page.Events {
 			got = append(got, item.Seq)
 			after = item.Seq
@@ -349,7 +293,7 @@ func (w *groupWorld) wantHistory(t testing.TB, m *groupModel, user string) {
 // wantRows wants the tables to say what the log does.
 func (w *groupWorld) wantRows(t testing.TB, m *groupModel) {
 	t.Helper()
-	eventuallyWithin(t, childWithin, fmt.Sprintf("%s is stored", m.chat), func() bool {
+	harness.EventuallyWithin(t, harness.ChildWithin, fmt.Sprintf("%s is stored", m.chat), func() bool {
 		head, _, err := w.store.Head(t.Context(), m.chat)
 		return err == nil && head.LastSeq >= m.last()
 	})
@@ -366,7 +310,7 @@ func (w *groupWorld) wantRows(t testing.TB, m *groupModel) {
 		if got[user] != m.members[user] {
 			t.Errorf("members_by_chat has %s in %s as %+v, want %+v", user, m.chat, got[user], m.members[user])
 		}
-		chats, err := w.store.UserChats(t.Context(), mustUser(t, user), store.AnyKind, 10_000)
+		chats, err := w.store.UserChats(t.Context(), harness.MustUser(t, user), store.AnyKind, 10_000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -396,11 +340,11 @@ func (w *groupWorld) wantHeard(t testing.TB, models []*groupModel) {
 	for user, c := range w.talks {
 		for _, m := range models {
 			if m.isIn(user) {
-				c.awaitLast(m.chat.String(), m.last())
+				c.AwaitLast(m.chat.String(), m.last())
 			}
 		}
 		heard := map[string][]uint64{}
-		for _, f := range c.quiet() {
+		for _, f := range c.Quiet() {
 			if f.T == schemas.TEvent {
 				heard[f.Chat] = append(heard[f.Chat], f.Seq)
 			}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package production
 
 import (
 	"flag"
@@ -19,6 +19,7 @@ import (
 	"parley/streams/streamstest"
 	"parley/tests/cassandra"
 	"parley/tests/cassandra/cassandratest"
+	"parley/tests/harness"
 )
 
 var faultAway = flag.Duration("fault-away", 5*time.Second, "how long Cassandra is away")
@@ -26,41 +27,41 @@ var faultAway = flag.Duration("fault-away", 5*time.Second, "how long Cassandra i
 // production is all of a real system as processes: three NATS nodes with three
 // replicas of every stream, a Cassandra, two edges, two workers, and clients.
 type production struct {
-	*parts
-	cluster   *cluster
+	*harness.Parts
+	cluster   *harness.Cluster
 	cassandra *cassandra.Node
-	edges     []*edgeChild
+	edges     []*harness.EdgeChild
 	listens   []string // flags of the edges, so that their clients find them again
-	workers   []*workerChild
-	load      *load
+	workers   []*harness.WorkerChild
+	load      *harness.Load
 
 	js     jetstream.JetStream
 	log    *streams.Log
-	stored storeReader
+	stored harness.StoreReader
 }
 
 func startProduction(t *testing.T) *production {
 	t.Helper()
 	node := cassandratest.Start(t, cassandra.Config{})
-	s := &production{cluster: startCluster(t), cassandra: node}
-	s.parts = &parts{urls: s.cluster.urls(), passwords: streamstest.Passwords(), store: "cql://" + node.Address() + "/parley"}
-	s.migrate(t, "--shards=2", fmt.Sprintf("--max-bytes=%d", 1<<30))
+	s := &production{cluster: harness.StartCluster(t), cassandra: node}
+	s.Parts = &harness.Parts{URLs: s.cluster.URLs(), Passwords: streamstest.Passwords(), Store: "cql://" + node.Address() + "/parley"}
+	s.Migrate(t, "--shards=2", fmt.Sprintf("--max-bytes=%d", 1<<30))
 	for i := range 2 {
-		s.listens = append(s.listens, "--listen="+freeAddress(t))
+		s.listens = append(s.listens, "--listen="+harness.FreeAddress(t))
 		s.edges = append(s.edges, nil)
 		s.startEdgeAgain(t, i)
-		s.workers = append(s.workers, s.startWorker(t, "persist,query,chats,users"))
+		s.workers = append(s.workers, s.StartWorker(t, "persist,query,chats,users"))
 	}
-	s.js, s.log = s.parts.log(t)
-	s.stored = openStore(t, s.store)
+	s.js, s.log = s.Parts.Log(t)
+	s.stored = harness.OpenStore(t, s.Store)
 	t.Cleanup(func() { s.stored.Close() })
-	s.load = startPacedLoad(t, 4, 2, 50*time.Millisecond, s.edges[0].place, s.edges[1].place)
+	s.load = harness.StartPacedLoad(t, 4, 2, 50*time.Millisecond, s.edges[0].Place, s.edges[1].Place)
 	return s
 }
 
 func (s *production) startEdgeAgain(t testing.TB, i int) {
 	t.Helper()
-	s.edges[i] = s.startEdge(t, fmt.Sprintf("edge-%d", i+1), s.listens[i])
+	s.edges[i] = s.StartEdge(t, fmt.Sprintf("edge-%d", i+1), s.listens[i])
 }
 
 // Every part in turn is killed, and stopped, and started or woken again, and all
@@ -85,24 +86,24 @@ func TestProductionPartsKilledAndStoppedLoseNothing(t *testing.T) {
 		{"NATS follower stopped", (*production).stopFollower},
 		{"Cassandra stopped", (*production).stopCassandra},
 	}
-	for range *faultRounds {
+	for range *harness.FaultRounds {
 		for _, fault := range faults {
-			s.load.awaitAcks(t, 50+rand.Int64N(100))
+			s.load.AwaitAcks(t, 50+rand.Int64N(100))
 			begin := time.Now()
 			fault.make(s, t)
-			s.load.awaitAcks(t, 50)
-			s.load.awaitDelivery(t)
-			s.awaitStored(t)
+			s.load.AwaitAcks(t, 50)
+			s.load.AwaitDelivery(t)
+			harness.AwaitStored(t, s.log, s.stored)
 			t.Logf("%s: all is well again %s after the begin", fault.name, time.Since(begin).Round(time.Millisecond))
 		}
 	}
-	s.load.finish(t)
-	messages := s.load.check(t, s.edges[0].place, s.log, s.store)
-	for _, talk := range s.load.talks {
-		checkSame(t, talk.chat, "history of the second edge", readHistory(t, s.edges[1].place, talk.sides[1].user, talk.chat), readLog(t, s.log, talk.chat))
+	s.load.Finish(t)
+	messages := s.load.Check(t, s.edges[0].Place, s.log, s.Store)
+	for _, talk := range s.load.Pairs {
+		harness.CheckSame(t, talk.Chat, "history of the second edge", harness.ReadHistory(t, s.edges[1].Place, talk.Sides[1].User, talk.Chat), harness.ReadLog(t, s.log, talk.Chat))
 	}
 	t.Logf("%d rounds of %d faults, stops of %s, the store away for %s: %d sends acknowledged, %d messages: 0 missing, 0 twice, 0 out of order",
-		*faultRounds, len(faults), *faultPause, *faultAway, s.load.acks.Load(), messages)
+		*harness.FaultRounds, len(faults), *harness.FaultPause, *faultAway, s.load.Acks.Load(), messages)
 	s.checkAndRebuild(t)
 }
 
@@ -112,20 +113,20 @@ func (s *production) checkAndRebuild(t *testing.T) {
 	t.Helper()
 	wantAgreement := func(when string) {
 		t.Helper()
-		if stdout, stderr, ok := s.parts.runParley(t, "check", "--deep"); !ok || !strings.Contains(stdout, "log and store agree") {
+		if stdout, stderr, ok := s.Parts.Run(t, "check", "--deep"); !ok || !strings.Contains(stdout, "log and store agree") {
 			t.Errorf("check %s:\n%s%s", when, stdout, stderr)
 		}
 	}
 	wantAgreement("after all faults")
 	for _, w := range s.workers {
-		w.signal(t, syscall.SIGTERM)
-		w.waitExit(t)
+		w.Signal(t, syscall.SIGTERM)
+		w.WaitExit(t)
 	}
 	s.truncate(t, "events", "buckets", "chats", "chats_by_user")
-	if stdout, stderr, ok := s.parts.runParley(t, "check"); ok {
+	if stdout, stderr, ok := s.Parts.Run(t, "check"); ok {
 		t.Errorf("check of a store without rows:\n%s%s", stdout, stderr)
 	}
-	stdout, stderr, ok := s.parts.runParley(t, "rebuild")
+	stdout, stderr, ok := s.Parts.Run(t, "rebuild")
 	if !ok {
 		t.Errorf("rebuild:\n%s%s", stdout, stderr)
 	}
@@ -136,7 +137,7 @@ func (s *production) checkAndRebuild(t *testing.T) {
 func (s *production) truncate(t *testing.T, tables ...string) {
 	t.Helper()
 	cluster := gocql.NewCluster(s.cassandra.Address())
-	cluster.Keyspace, cluster.Timeout = "parley", childWithin
+	cluster.Keyspace, cluster.Timeout = "parley", harness.ChildWithin
 	session, err := cluster.CreateSession()
 	if err != nil {
 		t.Fatal(err)
@@ -151,40 +152,40 @@ func (s *production) truncate(t *testing.T, tables ...string) {
 
 func (s *production) killEdge(t *testing.T) {
 	i := rand.N(2)
-	s.edges[i].kill()
-	s.load.awaitAcks(t, 50)
+	s.edges[i].Kill()
+	s.load.AwaitAcks(t, 50)
 	s.startEdgeAgain(t, i)
 }
 
 // killWorker kills the one that persists, and tells how long nobody did.
 func (s *production) killWorker(t *testing.T) {
 	i := s.persister(t)
-	s.workers[i].kill()
+	s.workers[i].Kill()
 	killed := time.Now()
-	s.awaitStored(t)
+	harness.AwaitStored(t, s.log, s.stored)
 	t.Logf("the other worker has taken over, and all is stored, after %s", time.Since(killed).Round(time.Millisecond))
-	s.workers[i] = s.startWorker(t, "persist,query,chats,users")
+	s.workers[i] = s.StartWorker(t, "persist,query,chats,users")
 }
 
 func (s *production) killLeader(t *testing.T)   { s.killNode(t, s.leader(t)) }
 func (s *production) killFollower(t *testing.T) { s.killNode(t, s.follower(t)) }
 
-func (s *production) killNode(t *testing.T, n *clusterNode) {
-	n.kill()
-	s.load.awaitAcks(t, 200)
-	s.cluster.start(t, n)
-	n.waitReady(t)
-	awaitReplicas(t, s.js, s.log.Layout())
+func (s *production) killNode(t *testing.T, n *harness.ClusterNode) {
+	n.Kill()
+	s.load.AwaitAcks(t, 200)
+	s.cluster.Start(t, n)
+	n.WaitReady(t)
+	harness.AwaitReplicas(t, s.js, s.log.Layout())
 }
 
-func (s *production) leader(t *testing.T) *clusterNode {
+func (s *production) leader(t *testing.T) *harness.ClusterNode {
 	shards := s.log.Layout().All()
-	return s.cluster.leader(t, s.js, shards[rand.N(len(shards))].Stream())
+	return s.cluster.Leader(t, s.js, shards[rand.N(len(shards))].Stream())
 }
 
-func (s *production) follower(t *testing.T) *clusterNode {
-	leader := slices.Index(s.cluster.nodes, s.leader(t))
-	return s.cluster.nodes[(leader+1+rand.N(2))%3]
+func (s *production) follower(t *testing.T) *harness.ClusterNode {
+	leader := slices.Index(s.cluster.Nodes, s.leader(t))
+	return s.cluster.Nodes[(leader+1+rand.N(2))%3]
 }
 
 func (s *production) killCassandra(t *testing.T) {
@@ -214,7 +215,7 @@ func (s *production) stopCassandra(t *testing.T) {
 	if err := s.cassandra.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	back := time.After(*faultPause)
+	back := time.After(*harness.FaultPause)
 	s.wantLiveWithoutStore(t)
 	<-back
 	if err := s.cassandra.Resume(); err != nil {
@@ -228,13 +229,13 @@ func (s *production) stopCassandra(t *testing.T) {
 func (s *production) wantLiveWithoutStore(t *testing.T) {
 	t.Helper()
 	for _, w := range s.workers {
-		awaitStatus(t, w.admin, 503)
+		harness.AwaitStatus(t, w.Admin, 503)
 	}
-	s.load.awaitAcks(t, 50)
-	s.load.awaitDelivery(t)
+	s.load.AwaitAcks(t, 50)
+	s.load.AwaitDelivery(t)
 	for _, w := range s.workers {
-		if status, _ := getStatus(w.admin, "/readyz"); status != 503 {
-			t.Errorf("%s is ready: the store was not away", w.name)
+		if status, _ := harness.GetStatus(w.Admin, "/readyz"); status != 503 {
+			t.Errorf("%s is ready: the store was not away", w.Name)
 		}
 	}
 }
@@ -242,54 +243,37 @@ func (s *production) wantLiveWithoutStore(t *testing.T) {
 func (s *production) awaitReady(t *testing.T) {
 	t.Helper()
 	for _, w := range s.workers {
-		awaitStatus(t, w.admin, 200)
+		harness.AwaitStatus(t, w.Admin, 200)
 	}
 }
 
-func (s *production) stopEdge(t *testing.T)     { stopChild(t, s.edges[rand.N(2)].child) }
-func (s *production) stopWorker(t *testing.T)   { stopChild(t, s.workers[s.persister(t)].child) }
+func (s *production) stopEdge(t *testing.T)     { stopChild(t, s.edges[rand.N(2)].Child) }
+func (s *production) stopWorker(t *testing.T)   { stopChild(t, s.workers[s.persister(t)].Child) }
 func (s *production) stopLeader(t *testing.T)   { s.stopNode(t, s.leader(t)) }
 func (s *production) stopFollower(t *testing.T) { s.stopNode(t, s.follower(t)) }
 
-func (s *production) stopNode(t *testing.T, n *clusterNode) {
-	stopChild(t, n.child)
-	awaitReplicas(t, s.js, s.log.Layout())
+func (s *production) stopNode(t *testing.T, n *harness.ClusterNode) {
+	stopChild(t, n.Child)
+	harness.AwaitReplicas(t, s.js, s.log.Layout())
 }
 
-func stopChild(t *testing.T, c *child) {
+func stopChild(t *testing.T, c *harness.Child) {
 	t.Helper()
-	c.pause(t)
-	<-time.After(*faultPause) // the fault itself: nothing is waited for
-	c.signal(t, syscall.SIGCONT)
+	c.Pause(t)
+	<-time.After(*harness.FaultPause) // the fault itself: nothing is waited for
+	c.Signal(t, syscall.SIGCONT)
 }
 
 // persister returns which worker persists the first shard.
 func (s *production) persister(t *testing.T) (worker int) {
 	t.Helper()
 	owns := fmt.Sprintf("parley_persist_lag_seconds{shard=%q}", s.log.Layout().All()[0].Token)
-	eventuallyWithin(t, childWithin, "a worker persists", func() bool {
-		worker = slices.IndexFunc(s.workers, func(w *workerChild) bool {
-			_, metrics := getStatus(w.admin, "/metrics")
+	harness.EventuallyWithin(t, harness.ChildWithin, "a worker persists", func() bool {
+		worker = slices.IndexFunc(s.workers, func(w *harness.WorkerChild) bool {
+			_, metrics := harness.GetStatus(w.Admin, "/metrics")
 			return strings.Contains(metrics, owns)
 		})
 		return worker >= 0
 	})
 	return worker
-}
-
-// awaitStored returns when the store has all that the log has now.
-func (s *production) awaitStored(t *testing.T) {
-	t.Helper()
-	for _, shard := range s.log.Layout().All() {
-		var last uint64
-		eventuallyWithin(t, childWithin, "the log tells how far it is", func() (known bool) {
-			var err error
-			_, last, err = s.log.Bounds(t.Context(), shard)
-			return err == nil
-		})
-		eventuallyWithin(t, childWithin, fmt.Sprintf("shard %s is stored up to %d", shard.Token, last), func() bool {
-			at, err := s.stored.Committed(t.Context(), shard.Token)
-			return err == nil && at >= last
-		})
-	}
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package production
 
 import (
 	"crypto/tls"
@@ -16,6 +16,7 @@ import (
 	"parley/tests/cassandra"
 	"parley/tests/cassandra/cassandratest"
 	"parley/tests/certs"
+	"parley/tests/harness"
 )
 
 // What keeps a part of a production system from starting is told as
@@ -53,34 +54,34 @@ func TestProductionStartErrorsSayWhatToDo(t *testing.T) {
 		{"schema newer than the binary", worker(newer), []string{"newer", "9999_later.cql", "backup"}},
 		{"schema newer than the binary that migrates", migrate(newer), []string{"newer", "9999_later.cql", "backup"}},
 		{"no keyspace in the URL", worker("--store=cql://" + node.Address()), []string{"keyspace"}},
-		{"seeds on two ports", worker(store("cassandra:cassandra", node.Address()+","+freeAddress(t), "parley")), []string{node.Address(), "one port"}},
+		{"seeds on two ports", worker(store("cassandra:cassandra", node.Address()+","+harness.FreeAddress(t), "parley")), []string{node.Address(), "one port"}},
 		{"unknown option in the URL", worker(good + "?retries=3"), []string{"retries"}},
 		{"all seeds down", worker(store("cassandra:cassandra", nobody+","+nobodyElse, "parley")), []string{nobody, "is it running"}},
 		{"all seeds down for migrate", migrate(store("cassandra:cassandra", nobody+","+nobodyElse, "parley")), []string{nobody, "is it running"}},
 		{"wrong NATS password", worker(good, "--nats-password=wrong"), []string{"worker", "PARLEY_NATS_WORKER_PASSWORD"}},
 		{"wrong NATS CA", worker(good, "--nats=tls://"+secured, "--nats-ca="+otherCA), []string{otherCA, "--nats-ca"}},
 		{"no NATS CA", worker(good, "--nats=tls://"+secured), []string{"--nats-ca"}},
-		{"NATS CA is no certificate", worker(good, "--nats-ca="+write(t, "ca.pem", "a letter")), []string{"ca.pem", "PEM", "--nats-ca"}},
+		{"NATS CA is no certificate", worker(good, "--nats-ca="+harness.WriteFile(t, "ca.pem", "a letter")), []string{"ca.pem", "PEM", "--nats-ca"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			wantStartError(t, startChild(t, append(reachNATS(env), "PARLEY_LOG_LEVEL=error"), test.args...), test.says)
+			harness.WantStartError(t, harness.StartChild(t, append(reachNATS(env), "PARLEY_LOG_LEVEL=error"), test.args...), test.says)
 		})
 	}
 
 	// It works with one seed that is left, and says which are away.
 	t.Run("two of three seeds down", func(t *testing.T) {
 		t.Parallel()
-		w := &workerChild{admin: freeAddress(t)}
-		w.child = startChild(t, reachNATS(env), "worker", "--admin="+w.admin,
+		w := &harness.WorkerChild{Admin: harness.FreeAddress(t)}
+		w.Child = harness.StartChild(t, reachNATS(env), "worker", "--admin="+w.Admin,
 			store("cassandra:cassandra", strings.Join([]string{nobody, node.Address(), nobodyElse}, ","), "parley"))
-		w.waitReady(t)
-		awaitStatus(t, w.admin, 200)
+		w.WaitReady(t)
+		harness.AwaitStatus(t, w.Admin, 200)
 		for _, seed := range []string{nobody, nobodyElse} {
-			eventually(t, "it says that "+seed+" is away", func() bool { return strings.Contains(w.stderr.String(), seed) })
+			harness.Eventually(t, "it says that "+seed+" is away", func() bool { return strings.Contains(w.Stderr.String(), seed) })
 		}
-		if strings.Contains(w.stderr.String(), node.Address()) {
-			t.Errorf("it says that the good seed is away: %s", w.stderr)
+		if strings.Contains(w.Stderr.String(), node.Address()) {
+			t.Errorf("it says that the good seed is away: %s", w.Stderr)
 		}
 	})
 }
@@ -92,9 +93,9 @@ func reachNATS(env *streamstest.Env) []string {
 
 func migrateStore(t *testing.T, env *streamstest.Env, store string) {
 	t.Helper()
-	c := startChild(t, reachNATS(env), "migrate", store)
-	if state := c.waitExit(t); !state.Success() {
-		t.Fatalf("migrate: %s\n%s", state, c.stderr)
+	c := harness.StartChild(t, reachNATS(env), "migrate", store)
+	if state := c.WaitExit(t); !state.Success() {
+		t.Fatalf("migrate: %s\n%s", state, c.Stderr)
 	}
 }
 
@@ -103,7 +104,7 @@ func addMigration(t *testing.T, address, keyspace string) {
 	t.Helper()
 	cluster := gocql.NewCluster(address)
 	cluster.Keyspace = keyspace
-	cluster.Timeout = childWithin
+	cluster.Timeout = harness.ChildWithin
 	cluster.Authenticator = gocql.PasswordAuthenticator{Username: "cassandra", Password: "cassandra"}
 	session, err := cluster.CreateSession()
 	if err != nil {
@@ -132,7 +133,7 @@ func startTLSServer(t *testing.T) (address, otherCA string) {
 	}
 	srv.Start()
 	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(childWithin) {
+	if !srv.ReadyForConnections(harness.ChildWithin) {
 		t.Fatal("the NATS server does not accept connections")
 	}
 	otherCA, _ = certs.SelfSigned(t)

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package proxy
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -22,10 +23,11 @@ import (
 	"parley/clients/parley"
 	"parley/edge"
 	"parley/schemas"
+	"parley/tests/harness"
 )
 
 const (
-	haproxyConf = "deploy/haproxy.cfg"
+	haproxyConf = "deploy/haproxy.cfg" // in the repository
 	// requireHAProxy makes a missing haproxy a failure: where tests decide
 	// something, a skipped one must not look like a passed one.
 	requireHAProxy = "PARLEY_REQUIRE_HAPROXY"
@@ -49,24 +51,24 @@ func findHAProxy(t testing.TB) string {
 
 // proxy is HAProxy as a process, in front of two edges.
 type proxy struct {
-	place
+	harness.Place
 	stats string // address of the operators' frontend
 }
 
 // startProxy returns when HAProxy has found both edges ready.
-func startProxy(t testing.TB, one, two *edgeChild, environment ...string) *proxy {
+func startProxy(t testing.TB, one, two *harness.EdgeChild, environment ...string) *proxy {
 	t.Helper()
-	listen := freeAddress(t)
-	p := &proxy{place: place{url: "http://" + listen, secret: []byte(partsSecret)}, stats: freeAddress(t)}
-	output := new(childOutput)
-	cmd := exec.Command(findHAProxy(t), "-db", "-f", haproxyConf)
-	cmd.Env = append(cleanEnvironment(), "PARLEY_PROXY_LISTEN="+listen, "PARLEY_PROXY_STATS="+p.stats, "PARLEY_PROXY_MAXCONN=500")
-	for i, e := range []*edgeChild{one, two} {
-		cmd.Env = append(cmd.Env, fmt.Sprintf("PARLEY_EDGE_%d=%s", i+1, strings.TrimPrefix(e.url, "http://")),
-			fmt.Sprintf("PARLEY_EDGE_%d_ADMIN_PORT=%s", i+1, e.admin[strings.LastIndexByte(e.admin, ':')+1:]))
+	listen := harness.FreeAddress(t)
+	p := &proxy{Place: harness.Place{URL: "http://" + listen, Secret: []byte(harness.PartsSecret)}, stats: harness.FreeAddress(t)}
+	output := new(harness.ChildOutput)
+	cmd := exec.Command(findHAProxy(t), "-db", "-f", filepath.Join(harness.Root(t), haproxyConf))
+	cmd.Env = append(harness.CleanEnvironment(), "PARLEY_PROXY_LISTEN="+listen, "PARLEY_PROXY_STATS="+p.stats, "PARLEY_PROXY_MAXCONN=500")
+	for i, e := range []*harness.EdgeChild{one, two} {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("PARLEY_EDGE_%d=%s", i+1, strings.TrimPrefix(e.URL, "http://")),
+			fmt.Sprintf("PARLEY_EDGE_%d_ADMIN_PORT=%s", i+1, e.Admin[strings.LastIndexByte(e.Admin, ':')+1:]))
 	}
 	cmd.Env = append(cmd.Env, environment...)
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = output, output, childAttributes()
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = output, output, harness.ChildAttributes()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +79,7 @@ func startProxy(t testing.TB, one, two *edgeChild, environment ...string) *proxy
 			t.Logf("haproxy said:\n%s", output)
 		}
 	})
-	eventuallyWithin(t, childWithin, "both edges are up", func() bool {
+	harness.EventuallyWithin(t, harness.ChildWithin, "both edges are up", func() bool {
 		return p.checked(t, "edge-1") == "UP" && p.checked(t, "edge-2") == "UP"
 	})
 	return p
@@ -91,7 +93,7 @@ func (p *proxy) checked(t testing.TB, node string) string {
 // stat is a figure of HAProxy's statistics; empty where it does not answer.
 func (p *proxy) stat(t testing.TB, backend, node, column string) string {
 	t.Helper()
-	status, table := getStatus(p.stats, "/;csv")
+	status, table := harness.GetStatus(p.stats, "/;csv")
 	if status != http.StatusOK {
 		return ""
 	}
@@ -114,7 +116,7 @@ func (p *proxy) open(t testing.TB, user string, header http.Header) (conn *webso
 		t.Fatalf("dial as %s: %v (%v)", user, err, resp)
 	}
 	t.Cleanup(func() { conn.Close() })
-	token, err := edge.MintToken(p.secret, mustUser(t, user), time.Now(), time.Hour)
+	token, err := edge.MintToken(p.Secret, harness.MustUser(t, user), time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,23 +135,23 @@ func (p *proxy) open(t testing.TB, user string, header http.Header) (conn *webso
 }
 
 func (p *proxy) handshake(header http.Header) (*websocket.Conn, *http.Response, error) {
-	dialer := websocket.Dialer{Subprotocols: []string{schemas.Subprotocol}, HandshakeTimeout: childWithin}
+	dialer := websocket.Dialer{Subprotocols: []string{schemas.Subprotocol}, HandshakeTimeout: harness.ChildWithin}
 	return dialer.Dial(p.socketURL(), header)
 }
 
-func (p *proxy) socketURL() string { return "ws" + strings.TrimPrefix(p.url, "http") + "/v1/ws" }
+func (p *proxy) socketURL() string { return "ws" + strings.TrimPrefix(p.URL, "http") + "/v1/ws" }
 
 func userCookie(user string) http.Header { return http.Header{"Cookie": {"parley_user=" + user}} }
 func userHeader(user string) http.Header { return http.Header{"X-Parley-User": {user}} }
 
 // startProxied starts NATS, a worker, two edges and HAProxy before them.
-func startProxied(t *testing.T, edgeFlags []string, environment ...string) (*parts, [2]*edgeChild, *proxy) {
+func startProxied(t *testing.T, edgeFlags []string, environment ...string) (*harness.Parts, [2]*harness.EdgeChild, *proxy) {
 	t.Helper()
 	findHAProxy(t) // before all that takes time
-	p := startParts(t, 1)
-	p.startWorker(t, "persist,query,chats,users")
+	p := harness.StartParts(t, 1)
+	p.StartWorker(t, "persist,query,chats,users")
 	flags := append([]string{"--trusted-proxy=127.0.0.1"}, edgeFlags...)
-	edges := [2]*edgeChild{p.startEdge(t, "edge-1", flags...), p.startEdge(t, "edge-2", flags...)}
+	edges := [2]*harness.EdgeChild{p.StartEdge(t, "edge-1", flags...), p.StartEdge(t, "edge-2", flags...)}
 	return p, edges, startProxy(t, edges[0], edges[1], environment...)
 }
 
@@ -190,7 +192,7 @@ func TestProxyChoosesAnEdge(t *testing.T) {
 		for _, conn := range conns["edge-1"] {
 			conn.Close()
 		}
-		eventually(t, "haproxy has seen the end of three connections", func() bool { return p.stat(t, "edges_by_load", "edge-1", "scur") == "0" })
+		harness.Eventually(t, "haproxy has seen the end of three connections", func() bool { return p.stat(t, "edges_by_load", "edge-1", "scur") == "0" })
 		for range 3 {
 			open()
 		}
@@ -213,16 +215,16 @@ func TestProxyLeavesAnEdge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			parts, edges, p := startProxied(t, nil)
-			_, log := parts.log(t)
-			load := startLoad(t, 4, 3, p.place)
-			load.awaitAcks(t, 200)
+			_, log := parts.Log(t)
+			load := harness.StartLoad(t, 4, 3, p.Place)
+			load.AwaitAcks(t, 200)
 			watcher := watchClose(t, p)
-			moved := load.on("edge-2")
+			moved := clientsOn(load, "edge-2")
 			if len(moved) == 0 || len(moved) == 8 {
 				t.Fatalf("%d of 8 clients are on edge-2", len(moved))
 			}
 
-			edges[1].signal(t, test.signal)
+			edges[1].Signal(t, test.signal)
 			// From its first moment on nobody new comes to it, and nobody is refused.
 			news := 0
 			for p.checked(t, "edge-2") != "DOWN" {
@@ -234,14 +236,14 @@ func TestProxyLeavesAnEdge(t *testing.T) {
 					}
 				}
 			}
-			edges[1].waitExit(t)
+			edges[1].WaitExit(t)
 			if got := <-watcher; got != test.ended {
 				t.Errorf("a client of edge-2 was closed with %s, want %s", got, test.ended)
 			}
-			load.awaitAcks(t, 200)
-			eventuallyWithin(t, childWithin, "all clients are on edge-1", func() bool { return len(load.on("edge-1")) == 8 })
-			load.finish(t)
-			messages := load.check(t, p.place, log, parts.store)
+			load.AwaitAcks(t, 200)
+			harness.EventuallyWithin(t, harness.ChildWithin, "all clients are on edge-1", func() bool { return len(clientsOn(load, "edge-1")) == 8 })
+			load.Finish(t)
+			messages := load.Check(t, p.Place, log, parts.Store)
 			t.Logf("%d clients moved, %d new ones came to the other edge meanwhile; %d messages, 0 acknowledged lost in 1 round", len(moved), news, messages)
 		})
 	}
@@ -272,12 +274,12 @@ func watchClose(t testing.TB, p *proxy) <-chan string {
 	return code
 }
 
-// on returns the clients that are on an edge now.
-func (l *load) on(node string) (clients []*parley.Client) {
-	for _, talk := range l.talks {
-		for _, s := range talk.sides {
-			if s.client.Session().Node.String() == node {
-				clients = append(clients, s.client)
+// clientsOn returns the clients of a load that are on an edge now.
+func clientsOn(l *harness.Load, node string) (clients []*parley.Client) {
+	for _, talk := range l.Pairs {
+		for _, s := range talk.Sides {
+			if s.Client.Session().Node.String() == node {
+				clients = append(clients, s.Client)
 			}
 		}
 	}
@@ -307,7 +309,7 @@ func TestProxyRefusesBeyondMaxconn(t *testing.T) {
 		}
 		waits <- err
 	}()
-	eventually(t, "one waits", func() bool { return p.queued(t) == 1 })
+	harness.Eventually(t, "one waits", func() bool { return p.queued(t) == 1 })
 	conns[0].Close()
 	if err := <-waits; err != nil {
 		t.Errorf("who waited while a place became free: %v", err)
@@ -357,7 +359,7 @@ func TestProxyTellsTheClientsAddress(t *testing.T) {
 			t.Errorf("%s that claims to be %s got %d, want %d", step.from, step.claim, have, step.want)
 		}
 	}
-	said := edges[0].stderr.String() + edges[1].stderr.String()
+	said := edges[0].Stderr.String() + edges[1].Stderr.String()
 	if !strings.Contains(said, `msg="refuse handshake" address=127.0.0.2`) || strings.Contains(said, "203.0.113") {
 		t.Errorf("the edge's log does not tell the address of who was refused, 127.0.0.2")
 	}
@@ -367,7 +369,7 @@ func TestProxyTellsTheClientsAddress(t *testing.T) {
 func TestProxyServesThePage(t *testing.T) {
 	t.Parallel()
 	_, edges, p := startProxied(t, []string{"--demo-page"})
-	resp, err := http.Get(p.url + "/")
+	resp, err := http.Get(p.URL + "/")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -376,10 +378,10 @@ func TestProxyServesThePage(t *testing.T) {
 	if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(page), "Parley") {
 		t.Errorf("the page: %s, error %v", resp.Status, err)
 	}
-	if said := edges[0].stderr.String(); !strings.Contains(said, "level=WARN") || !strings.Contains(said, "never in production") {
+	if said := edges[0].Stderr.String(); !strings.Contains(said, "level=WARN") || !strings.Contains(said, "never in production") {
 		t.Errorf("the edge does not warn of its page:\n%s", said)
 	}
-	for origin, want := range map[string]int{p.url: http.StatusSwitchingProtocols, "http://evil.example": http.StatusForbidden} {
+	for origin, want := range map[string]int{p.URL: http.StatusSwitchingProtocols, "http://evil.example": http.StatusForbidden} {
 		conn, resp, err := p.handshake(http.Header{"Origin": {origin}})
 		if err == nil {
 			conn.Close()

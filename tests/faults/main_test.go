@@ -1,0 +1,9 @@
+package faults
+
+import (
+	"testing"
+
+	"parley/tests/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }

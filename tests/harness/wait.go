@@ -1,0 +1,33 @@
+package harness
+
+import (
+	"testing"
+	"time"
+)
+
+// ChildWithin bounds what only a defect makes a child take.
+const ChildWithin = 90 * time.Second
+
+// Eventually tries until done is true, and fails after a time that only a defect needs.
+func Eventually(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !done() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// EventuallyWithin is eventually with a bound of its own.
+func EventuallyWithin(t testing.TB, bound time.Duration, what string, done func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(bound)
+	for !done() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s", bound, what)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}

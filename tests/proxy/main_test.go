@@ -1,0 +1,9 @@
+package proxy
+
+import (
+	"testing"
+
+	"parley/tests/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
