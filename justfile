@@ -25,7 +25,7 @@ test *flags:
 # waits for the machine, and the second finds the CQL driver's own.
 race:
     GOFLAGS=-race go test -timeout 20m -skip '^TestProductionParts' ./...
-    go test -timeout 20m -run '^TestProductionParts|^TestKilledDatabase|^TestPausedDatabase' . ./workers/store/cql
+    go test -timeout 20m -run '^TestProductionParts|^TestKilledDatabase|^TestPausedDatabase' ./tests/production ./workers/store/cql
 
 # Check formatting, vet, staticcheck.
 lint:
@@ -51,9 +51,9 @@ bench-cassandra *flags:
 
 # Kill, stop, fill and cut off every part many times under load.
 faults rounds="20":
-    go test -run 'Killed|Stopped|Gone|Full|Lost|PowerCut' -skip Production -count=1 -timeout 60m . -fault-rounds {{ rounds }} -fault-pause 90s
-    go test -run 'EdgeTakesIts|PresenceWorker|NATSIsCutOff|DrainedEdgeLets' -count=1 -v -timeout 20m . -presence-heartbeat 30s -presence-cut 60s
-    go test -run 'ProductionParts' -count=1 -v -timeout 600m . -fault-rounds {{ rounds }} -fault-pause 30s -fault-away 5m
+    go test -run 'Killed|Stopped|Gone|Full|Lost|PowerCut' -p 1 -count=1 -timeout 60m ./tests/faults ./tests/model -fault-rounds {{ rounds }} -fault-pause 90s
+    go test -run 'EdgeTakesIts|PresenceWorker|NATSIsCutOff|DrainedEdgeLets' -count=1 -v -timeout 20m ./tests/faults -presence-heartbeat 30s -presence-cut 60s
+    go test -run 'ProductionParts' -count=1 -v -timeout 600m ./tests/production -fault-rounds {{ rounds }} -fault-pause 30s -fault-away 5m
 
 # Make the JSON Schemas anew from the Go types.
 schemas:

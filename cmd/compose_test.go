@@ -25,7 +25,7 @@ type composeService struct {
 // variable that it would not look at.
 func TestComposeCallsParley(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("deploy/compose.yaml")
+	text, err := os.ReadFile("../deploy/compose.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 
 // standIn answers what an edge asks workers about groups and blocks, from the
 // events that the test itself wrote into the log: the real ones need a store, which
-// an edge's tests do not have. See the tests of package main for both together.
+// an edge's tests do not have. See tests/e2e for both together.
 type standIn struct {
 	t    testing.TB
 	rig  *rig

@@ -4,12 +4,14 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"parley/tests/harness"
 )
 
 // mayImport lists, for each part of the tree, which of our own packages its
@@ -42,9 +44,19 @@ var mayImport = map[string][]string{
 	"tests/browser":                   {"schemas"},
 	"bench":                           {"schemas", "streams", "workers/store"},
 	"bench/cassandra":                 {"tests/cassandra"},
-	".":                               {"*"},
+	".":                               {"cmd"},
+	"cmd":                             {"*"},
 
-	"deploy":                        {},
+	"deploy": {},
+	"tests/harness": {"clients/parley", "cmd", "edge", "schemas", "streams", "streams/streamstest",
+		"workers/store", "workers/store/cql", "workers/store/sqlite"},
+	"tests/commands":                {},
+	"tests/docs":                    {},
+	"tests/e2e":                     {},
+	"tests/faults":                  {},
+	"tests/model":                   {},
+	"tests/production":              {},
+	"tests/proxy":                   {},
 	"tests/certs":                   {},
 	"tests/cassandra":               {"tests/cassandra/flock"},
 	"tests/cassandra/cassandratest": {"tests/cassandra", "tests/cassandra/shared"},
@@ -63,9 +75,14 @@ var neverImport = map[string][]string{
 	"workers":              {"parley/edge"},
 }
 
+// startCassandra are the commands for development that start a Cassandra, as tests do:
+// no other code but that of tests imports what is in tests/.
+var startCassandra = []string{"bench/cassandra", "deploy/cluster"}
+
 func TestImportsGoOneWay(t *testing.T) {
 	t.Parallel()
-	err := filepath.WalkDir(".", func(file string, entry fs.DirEntry, err error) error {
+	root := os.DirFS(harness.Root(t))
+	err := fs.WalkDir(root, ".", func(file string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -73,7 +90,7 @@ func TestImportsGoOneWay(t *testing.T) {
 			return fs.SkipDir
 		}
 		if strings.HasSuffix(file, ".go") {
-			checkImports(t, filepath.ToSlash(file))
+			checkImports(t, root, file)
 		}
 		return nil
 	})
@@ -82,8 +99,13 @@ func TestImportsGoOneWay(t *testing.T) {
 	}
 }
 
-func checkImports(t *testing.T, file string) {
-	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+func checkImports(t *testing.T, root fs.FS, file string) {
+	source, err := fs.ReadFile(root, file)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, source, parser.ImportsOnly)
 	if err != nil {
 		t.Errorf("parse %s: %v", file, err)
 		return
@@ -116,6 +138,9 @@ func checkImports(t *testing.T, file string) {
 		}
 		if !slices.Contains(allowed, ours) && !slices.Contains(allowed, "*") {
 			t.Errorf("%s imports %s: %s may import only %v", file, name, folder, allowed)
+		}
+		if strings.HasPrefix(ours, "tests/") && !strings.HasPrefix(folder, "tests/") && !slices.Contains(startCassandra, folder) {
+			t.Errorf("%s imports %s: the program must not contain what is for tests", file, name)
 		}
 	}
 }

@@ -1,8 +1,8 @@
 //go:build unix && !linux
 
-package main
+package harness
 
 import "syscall"
 
-// childAttributes has nothing to add here: a child ends with its test's cleanup.
-func childAttributes() *syscall.SysProcAttr { return nil }
+// ChildAttributes has nothing to add here: a child ends with its test's cleanup.
+func ChildAttributes() *syscall.SysProcAttr { return nil }
