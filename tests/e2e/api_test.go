@@ -15,14 +15,14 @@ func TestBotsSpeakHTTP(t *testing.T) {
 	t.Parallel()
 	d := harness.StartDev(t, "")
 	alice := d.Talk(t, "alice")
-	alice.Done(`{"t":"create","id":"team","name":"The team","members":["bot"]}`)
+	alice.Do(`{"t":"create","id":"team","name":"The team","members":["bot"]}`)
 	const hello = `{"type":"message","body":{"kind":"text","text":"built"}}`
 	status, body := d.Post(t, "bot", "group.team", "build-17", hello)
 	var ack schemas.Ack
 	if err := json.Unmarshal([]byte(body), &ack); err != nil || status != http.StatusCreated || ack.ID != harness.MustID(t, "build-17") || ack.Duplicate {
 		t.Fatalf("post: %d %s", status, body)
 	}
-	if f := alice.Event("group.team", ack.Seq); f.Event.From != "bot" {
+	if f := alice.AwaitEvent("group.team", ack.Seq); f.Event.From != "bot" {
 		t.Errorf("alice heard %v", f)
 	}
 	status, body = d.Post(t, "bot", "group.team", "build-17", hello)

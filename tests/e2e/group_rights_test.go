@@ -178,7 +178,7 @@ func (w *rights) newStage(t *testing.T) *stage {
 	olga := w.talks["olga"]
 	request := func(format string, args ...any) {
 		t.Helper()
-		s.seq = olga.Done(format, args...).Seq
+		s.seq = olga.Do(format, args...).Seq
 		s.events++
 	}
 	request(`{"t":"create","id":"%s","name":"Stage","members":["ada","abe","max","mia","lee","rem"]}`, id)
@@ -187,7 +187,7 @@ func (w *rights) newStage(t *testing.T) *stage {
 	}
 	for user, talker := range w.talks {
 		if user != "stan" {
-			talker.Event(s.chat, s.seq)
+			talker.AwaitEvent(s.chat, s.seq)
 		}
 	}
 	for user, talker := range w.talks {
@@ -196,7 +196,7 @@ func (w *rights) newStage(t *testing.T) *stage {
 			s.events++
 		}
 	}
-	w.talks["lee"].Done(`{"t":"leave","chat":"%s"}`, s.chat)
+	w.talks["lee"].Do(`{"t":"leave","chat":"%s"}`, s.chat)
 	s.events++
 	request(`{"t":"remove","chat":"%s","users":["rem"]}`, s.chat)
 	for user, talker := range w.talks {
@@ -207,7 +207,7 @@ func (w *rights) newStage(t *testing.T) *stage {
 				return f.T == schemas.TChat && f.Chat == s.chat && f.Change == schemas.ChatRemoved
 			})
 		default:
-			talker.Event(s.chat, s.seq)
+			talker.AwaitEvent(s.chat, s.seq)
 		}
 	}
 	return s

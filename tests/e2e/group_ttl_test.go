@@ -27,7 +27,7 @@ func TestDisappearingMessagesAreGoneEverywhere(t *testing.T) {
 	e := p.StartEdge(t, "edge-0")
 	d := &disappearing{parts: p, edge: e, users: map[string]*harness.Talker{"u0": e.Talk(t, "u0"), "u1": e.Talk(t, "u1")}}
 	_, d.log = p.Log(t)
-	d.chats = []string{"direct.u0.u1", d.users["u0"].Done(`{"t":"create","id":"team","name":"Team","members":["u1"]}`).Chat}
+	d.chats = []string{"direct.u0.u1", d.users["u0"].Do(`{"t":"create","id":"team","name":"Team","members":["u1"]}`).Chat}
 	for _, user := range d.users {
 		user.AwaitFrame(func(f harness.Frame) bool { return f.T == schemas.TEvent && f.Chat == d.chats[1] })
 	}
@@ -77,8 +77,8 @@ func (d *disappearing) say(t *testing.T, how string) {
 		u0.Send(chat, "it stays")
 		for ttl := 1; ttl <= 2; ttl++ {
 			text := fmt.Sprintf("%s %s in %d s", vanishing, how, ttl)
-			seq := u0.Done(`{"t":"send","id":"%s","chat":"%s","type":"message","ttl":%d,"body":{"kind":"text","text":%q}}`, harness.NewID(), chat, ttl, text).Seq
-			u1.Event(chat, seq)
+			seq := u0.Do(`{"t":"send","id":"%s","chat":"%s","type":"message","ttl":%d,"body":{"kind":"text","text":%q}}`, harness.NewID(), chat, ttl, text).Seq
+			u1.AwaitEvent(chat, seq)
 			d.said++
 			d.seqs = append(d.seqs, seq)
 			edit := u0.Ask(`{"t":"send","id":"%s","chat":"%s","type":"edit","target":%d,"body":{"kind":"text","text":%q}}`, harness.NewID(), chat, seq, text+", edited")
@@ -92,7 +92,7 @@ func (d *disappearing) say(t *testing.T, how string) {
 				}
 			}
 		}
-		if strings.Contains(u1.Done(`{"t":"history","chat":"%s"}`, chat).Text, vanishing) {
+		if strings.Contains(u1.Do(`{"t":"history","chat":"%s"}`, chat).Text, vanishing) {
 			d.shown++
 		}
 	}
@@ -111,7 +111,7 @@ func (d *disappearing) wantGone(t *testing.T) {
 		for _, chat := range d.chats {
 			for _, request := range []string{`"limit":200`, `"limit":200,"raw":true`, `"after":0,"limit":200`} {
 				d.pages++
-				f := c.Done(`{"t":"history","chat":"%s",%s}`, chat, request)
+				f := c.Do(`{"t":"history","chat":"%s",%s}`, chat, request)
 				if strings.Contains(f.Text, vanishing) || !strings.Contains(f.Text, "it stays") {
 					t.Errorf("%s reads of %s: %s", user, chat, f.Text)
 				}
@@ -124,7 +124,7 @@ func (d *disappearing) wantGone(t *testing.T) {
 			}
 		}
 		d.lists++
-		if f := c.Done(`{"t":"chats"}`); strings.Contains(f.Text, vanishing) {
+		if f := c.Do(`{"t":"chats"}`); strings.Contains(f.Text, vanishing) {
 			t.Errorf("%s lists %s", user, f.Text)
 		}
 	}

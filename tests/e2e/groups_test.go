@@ -15,39 +15,39 @@ func TestGroupFromItsCreationToItsEnd(t *testing.T) {
 	d := harness.StartDev(t, "")
 	alice, bob, carol := d.Talk(t, "alice"), d.Talk(t, "bob"), d.Talk(t, "carol")
 
-	created := alice.Done(`{"t":"create","id":"team","name":"The team","members":["bob"]}`)
+	created := alice.Do(`{"t":"create","id":"team","name":"The team","members":["bob"]}`)
 	const chat = "group.team"
 	if created.T != schemas.TCreated || created.Chat != chat {
 		t.Fatalf("got %v", created)
 	}
-	if again := alice.Done(`{"t":"create","id":"team","name":"Another"}`); again.Seq != created.Seq {
+	if again := alice.Do(`{"t":"create","id":"team","name":"Another"}`); again.Seq != created.Seq {
 		t.Errorf("the same create again: %v, want seq %d", again, created.Seq)
 	}
 	if f := bob.Ask(`{"t":"create","id":"team","name":"Mine"}`); f.Code != schemas.Conflict {
 		t.Errorf("another's create: %v", f)
 	}
 	bob.Await(func(f harness.Frame) bool { return f.T == schemas.TChat && f.Change == schemas.ChatAdded })
-	bob.Event(chat, created.Seq)
+	bob.AwaitEvent(chat, created.Seq)
 
 	hi := bob.Send(chat, "hi")
-	alice.Event(chat, hi)
+	alice.AwaitEvent(chat, hi)
 	if f := carol.Ask(`{"t":"send","id":"x","chat":"%s","type":"message","body":{"kind":"text","text":"hi"}}`, chat); f.Code != schemas.NotMember {
 		t.Errorf("a stranger: %v", f)
 	}
-	added := alice.Done(`{"t":"add","chat":"%s","users":["carol","bob"]}`, chat)
+	added := alice.Do(`{"t":"add","chat":"%s","users":["carol","bob"]}`, chat)
 	carol.Await(func(f harness.Frame) bool { return f.T == schemas.TChat && f.Change == schemas.ChatAdded })
-	if f := carol.Event(chat, added.Seq); len(f.Event.Users) != 1 || f.Event.Users[0] != "carol" {
+	if f := carol.AwaitEvent(chat, added.Seq); len(f.Event.Users) != 1 || f.Event.Users[0] != "carol" {
 		t.Errorf("who was in already is not added: %v", f)
 	}
 	if page := carol.Page(`{"t":"history","chat":"%s"}`, chat); len(page.Events) != 1 || page.Events[0].Seq != added.Seq || page.More {
 		t.Errorf("carol reads %v from before she joined", page.Events)
 	}
 
-	removed := alice.Done(`{"t":"remove","chat":"%s","users":["bob"]}`, chat)
-	bob.Event(chat, removed.Seq)
+	removed := alice.Do(`{"t":"remove","chat":"%s","users":["bob"]}`, chat)
+	bob.AwaitEvent(chat, removed.Seq)
 	bob.Await(func(f harness.Frame) bool { return f.T == schemas.TChat && f.Change == schemas.ChatRemoved })
 	after := alice.Send(chat, "he is gone")
-	carol.Event(chat, after)
+	carol.AwaitEvent(chat, after)
 	if f := bob.Ask(`{"t":"history","chat":"%s"}`, chat); f.Code != schemas.NotMember {
 		t.Errorf("who was removed reads: %v", f)
 	}
@@ -56,9 +56,9 @@ func TestGroupFromItsCreationToItsEnd(t *testing.T) {
 			t.Errorf("who was removed heard %v", f)
 		}
 	}
-	left := alice.Done(`{"t":"leave","chat":"%s"}`, chat)
-	carol.Event(chat, left.Seq)
-	carol.Done(`{"t":"rename","chat":"%s","name":"Carol's"}`, chat)
+	left := alice.Do(`{"t":"leave","chat":"%s"}`, chat)
+	carol.AwaitEvent(chat, left.Seq)
+	carol.Do(`{"t":"rename","chat":"%s","name":"Carol's"}`, chat)
 	var members schemas.MembersPage
 	carol.Answer(&members, `{"t":"members","chat":"%s"}`, chat)
 	harness.Eventually(t, "the members are stored", func() bool {
@@ -133,7 +133,7 @@ func TestChatList(t *testing.T) {
 	t.Parallel()
 	d := harness.StartDev(t, "")
 	alice, bob := d.Talk(t, "alice"), d.Talk(t, "bob")
-	alice.Done(`{"t":"create","id":"team","name":"The team","members":["bob","carol"]}`)
+	alice.Do(`{"t":"create","id":"team","name":"The team","members":["bob","carol"]}`)
 	alice.Send("direct.alice.bob", "one")
 	alice.Send("direct.alice.bob", "two")
 	alice.Send("group.team", "hello all")
@@ -161,16 +161,16 @@ func TestChatList(t *testing.T) {
 	if got := list(bob).Chats[0]; got.Chat.String() != "direct.alice.bob" || got.Unread != 0 || got.Read != got.Last.Seq {
 		t.Errorf("who sends has read: %+v", got)
 	}
-	bob.Done(`{"t":"mute","chat":"group.team","on":true}`)
+	bob.Do(`{"t":"mute","chat":"group.team","on":true}`)
 	bob.Await(func(f harness.Frame) bool { return f.T == schemas.TChat && f.Change == schemas.ChatMuted })
-	bob.Done(`{"t":"pin","chat":"group.team","on":true}`)
-	bob.Done(`{"t":"archive","chat":"direct.bob.bob","on":true}`)
+	bob.Do(`{"t":"pin","chat":"group.team","on":true}`)
+	bob.Do(`{"t":"archive","chat":"direct.bob.bob","on":true}`)
 	for _, c := range list(bob).Chats {
 		if team := c.Chat.String() == "group.team"; c.Muted != team || c.Pinned != team || c.Archived != (c.Chat.String() == "direct.bob.bob") {
 			t.Errorf("settings: %+v", c)
 		}
 	}
-	bob.Done(`{"t":"leave","chat":"group.team"}`)
+	bob.Do(`{"t":"leave","chat":"group.team"}`)
 	harness.Eventually(t, "the group is gone from bob's list", func() bool { return len(list(bob).Chats) == 2 })
 }
 
@@ -178,14 +178,14 @@ func TestUsersAndBlocks(t *testing.T) {
 	t.Parallel()
 	d := harness.StartDev(t, "")
 	alice, bob := d.Talk(t, "alice"), d.Talk(t, "bob")
-	alice.Done(`{"t":"profile.set","name":"Alice A.","lang":"en-GB"}`)
-	alice.Done(`{"t":"profile.set","avatar":"01JD"}`)
+	alice.Do(`{"t":"profile.set","name":"Alice A.","lang":"en-GB"}`)
+	alice.Do(`{"t":"profile.set","avatar":"01JD"}`)
 	var profiles schemas.ProfilesPage
 	bob.Answer(&profiles, `{"t":"profile","users":["alice","nobody"]}`)
 	if p := profiles.Profiles; len(p) != 2 || p[0].Name != "Alice A." || p[0].Lang != "en-GB" || p[0].Avatar != "01JD" || p[1].Name != "" {
 		t.Errorf("profiles %+v", p)
 	}
-	alice.Done(`{"t":"block","user":"bob","on":true}`)
+	alice.Do(`{"t":"block","user":"bob","on":true}`)
 	alice.Await(func(f harness.Frame) bool { return f.T == schemas.TChat && f.Change == schemas.ChatBlocked })
 	blocked := func(c *harness.Talker) bool {
 		return c.Ask(`{"t":"send","id":"%s","chat":"direct.alice.bob","type":"message","body":{"kind":"text","text":"hi"}}`, harness.NewID()).Code == schemas.Forbidden
@@ -198,7 +198,7 @@ func TestUsersAndBlocks(t *testing.T) {
 	if status, body := d.Post(t, "bob", "direct.alice.bob", "b1", `{"type":"message","body":{"kind":"text","text":"hi"}}`); status != http.StatusForbidden {
 		t.Errorf("over HTTP: %d %s", status, body)
 	}
-	alice.Done(`{"t":"block","user":"bob","on":false}`)
+	alice.Do(`{"t":"block","user":"bob","on":false}`)
 	harness.Eventually(t, "both can send", func() bool { return !blocked(alice) && !blocked(bob) })
 	for _, f := range bob.Quiet() {
 		if f.T == schemas.TChat {

@@ -15,7 +15,7 @@ func TestPresenceOfUsersAndTheirSessions(t *testing.T) {
 
 func presenceOfUsersAndTheirSessions(t *testing.T, d *harness.DevServer) {
 	alice := d.Talk(t, "alice")
-	if f := alice.Done(`{"t":"watch","users":["bob","carol","alice"]}`); len(f.Users) != 3 || alice.PresenceOf("bob") != (schemas.Presence{Status: schemas.Offline}) {
+	if f := alice.Do(`{"t":"watch","users":["bob","carol","alice"]}`); len(f.Users) != 3 || alice.PresenceOf("bob") != (schemas.Presence{Status: schemas.Offline}) {
 		t.Errorf("got %v", f)
 	}
 	harness.Eventually(t, "alice is online herself", func() bool { return alice.PresenceOf("alice").Status == schemas.Online })
@@ -29,9 +29,9 @@ func presenceOfUsersAndTheirSessions(t *testing.T, d *harness.DevServer) {
 	}
 
 	// What a user chooses holds for all its sessions, and for later ones.
-	laptop.Done(`{"t":"status","status":"away"}`)
+	laptop.Do(`{"t":"status","status":"away"}`)
 	alice.AwaitShown("bob", schemas.Away)
-	laptop.Done(`{"t":"status","status":"invisible"}`)
+	laptop.Do(`{"t":"status","status":"invisible"}`)
 	f := alice.AwaitShown("bob", schemas.Offline)
 	for _, is := range f.Users {
 		if is.LastSeen.Before(before) || is.LastSeen.After(time.Now().Add(time.Second)) {
@@ -40,7 +40,7 @@ func presenceOfUsersAndTheirSessions(t *testing.T, d *harness.DevServer) {
 	}
 	tablet := d.Talk(t, "bob")
 	laptop.HangUp()
-	tablet.Done(`{"t":"ping"}`)
+	tablet.Do(`{"t":"ping"}`)
 	if is := alice.PresenceOf("bob"); is.Status != schemas.Offline || is.LastSeen.IsZero() {
 		t.Errorf("bob, invisible, is %v", is)
 	}
@@ -51,9 +51,9 @@ func presenceOfUsersAndTheirSessions(t *testing.T, d *harness.DevServer) {
 			}
 		}
 	}
-	tablet.Done(`{"t":"status","status":"online"}`)
+	tablet.Do(`{"t":"status","status":"online"}`)
 	alice.AwaitShown("bob", schemas.Online)
-	alice.Done(`{"t":"unwatch","users":["bob"]}`)
+	alice.Do(`{"t":"unwatch","users":["bob"]}`)
 	tablet.HangUp()
 	harness.Eventually(t, "bob is offline", func() bool { return alice.PresenceOf("bob").Status == schemas.Offline })
 	for _, f := range alice.Quiet() {
@@ -72,8 +72,8 @@ func TestBlockedUsersDoNotSeeEachOther(t *testing.T) {
 	d := harness.StartDev(t, "")
 	alice, bob := d.Talk(t, "alice"), d.Talk(t, "bob")
 	harness.Eventually(t, "bob is online", func() bool { return alice.PresenceOf("bob").Status == schemas.Online })
-	alice.Done(`{"t":"watch","users":["bob"]}`)
-	bob.Done(`{"t":"block","user":"alice","on":true}`)
+	alice.Do(`{"t":"watch","users":["bob"]}`)
+	bob.Do(`{"t":"block","user":"alice","on":true}`)
 	alice.AwaitShown("bob", schemas.Offline)
 	if is := alice.PresenceOf("bob"); is != (schemas.Presence{Status: schemas.Offline}) {
 		t.Errorf("bob, who blocks her, is %v", is)
@@ -86,7 +86,7 @@ func TestBlockedUsersDoNotSeeEachOther(t *testing.T) {
 	if early := alice.Quiet(); len(early) > 0 {
 		t.Errorf("alice heard %v", early)
 	}
-	bob.Done(`{"t":"block","user":"alice","on":false}`)
+	bob.Do(`{"t":"block","user":"alice","on":false}`)
 	alice.AwaitShown("bob", schemas.Online)
 }
 
@@ -100,11 +100,11 @@ func TestPresenceRequestsHaveBounds(t *testing.T) {
 		}
 		return "[" + list[1:] + "]"
 	}
-	if f := alice.Done(`{"t":"presence","users":%s}`, users(0, 500)); len(f.Users) != 500 {
+	if f := alice.Do(`{"t":"presence","users":%s}`, users(0, 500)); len(f.Users) != 500 {
 		t.Errorf("%d of 500 users are told", len(f.Users))
 	}
-	alice.Done(`{"t":"watch","users":%s}`, users(0, 300))
-	alice.Done(`{"t":"watch","users":%s}`, users(200, 500)) // 100 of them again
+	alice.Do(`{"t":"watch","users":%s}`, users(0, 300))
+	alice.Do(`{"t":"watch","users":%s}`, users(200, 500)) // 100 of them again
 	for _, wrong := range []string{
 		`{"t":"presence","users":` + users(0, 501) + `}`,
 		`{"t":"watch","users":["one-more"]}`,
@@ -115,6 +115,6 @@ func TestPresenceRequestsHaveBounds(t *testing.T) {
 			t.Errorf("%.60s: got %v, want %s", wrong, f, schemas.Invalid)
 		}
 	}
-	alice.Done(`{"t":"unwatch","users":["u1","nobody"]}`)
-	alice.Done(`{"t":"watch","users":["one-more"]}`)
+	alice.Do(`{"t":"unwatch","users":["u1","nobody"]}`)
+	alice.Do(`{"t":"watch","users":["one-more"]}`)
 }

@@ -29,34 +29,34 @@ func receiptsFromTheFrameToTheRow(t *testing.T, d *harness.DevServer) {
 	alice, phone, laptop := d.Talk(t, "alice"), d.Talk(t, "bob"), d.Talk(t, "bob")
 	const chat = "direct.alice.bob"
 	first, second := alice.Send(chat, "one"), alice.Send(chat, "two")
-	phone.Event(chat, second)
-	laptop.Event(chat, second)
+	phone.AwaitEvent(chat, second)
+	laptop.AwaitEvent(chat, second)
 	phone.WantListed(chat, 2, 0, 0)
 
-	if f := phone.Done(`{"t":"delivered","chat":%q,"seq":%d}`, chat, second); f.T != schemas.TDone {
+	if f := phone.Do(`{"t":"delivered","chat":%q,"seq":%d}`, chat, second); f.T != schemas.TDone {
 		t.Errorf("got %v", f)
 	}
 	if f := alice.AwaitMark(chat, "bob", second, 0); f.Marks[0].Read != 0 {
 		t.Errorf("what was delivered is told as read: %v", f)
 	}
 	laptop.AwaitMark(chat, "bob", second, 0)
-	phone.Done(`{"t":"read","chat":%q,"seq":%d}`, chat, first)
+	phone.Do(`{"t":"read","chat":%q,"seq":%d}`, chat, first)
 	alice.AwaitMark(chat, "bob", 0, first)
 	laptop.AwaitMark(chat, "bob", 0, first)
 	phone.WantListed(chat, 1, first, second)
 	alice.WantReceipts(chat, 0, map[string]schemas.Receipt{"alice": {}, "bob": {Delivered: second, Read: first}})
 
 	// A lower mark, of another session even, changes nothing; the highest is told.
-	laptop.Done(`{"t":"read","chat":%q,"seq":%d}`, chat, second)
+	laptop.Do(`{"t":"read","chat":%q,"seq":%d}`, chat, second)
 	alice.AwaitMark(chat, "bob", 0, second)
 	phone.AwaitMark(chat, "bob", 0, second)
-	laptop.Done(`{"t":"delivered","chat":%q,"seq":%d}`, chat, first)
+	laptop.Do(`{"t":"delivered","chat":%q,"seq":%d}`, chat, first)
 	phone.WantListed(chat, 0, second, second)
 	alice.WantReceipts(chat, 0, map[string]schemas.Receipt{"alice": {}, "bob": {Delivered: second, Read: second}})
 
 	// Sending moves the own mark, and tells nobody.
 	answer := phone.Send(chat, "three")
-	alice.Event(chat, answer)
+	alice.AwaitEvent(chat, answer)
 	phone.WantListed(chat, 0, answer, answer)
 	alice.WantReceipts(chat, 0, map[string]schemas.Receipt{"alice": {}, "bob": {Delivered: second, Read: second}})
 
@@ -89,7 +89,7 @@ func TestReadReceiptsAreSwitchedOffBothWays(t *testing.T) {
 func readReceiptsAreSwitchedOffBothWays(t *testing.T, d *harness.DevServer) {
 	alice, bob, laptop := d.Talk(t, "alice"), d.Talk(t, "bob"), d.Talk(t, "bob")
 	const chat = "direct.alice.bob"
-	bob.Done(`{"t":"profile.set","readReceipts":false}`)
+	bob.Do(`{"t":"profile.set","readReceipts":false}`)
 	harness.Eventually(t, "bob's profile tells it to bob alone", func() bool {
 		var own, others schemas.ProfilesPage
 		bob.Answer(&own, `{"t":"profile","users":["bob"]}`)
@@ -97,8 +97,8 @@ func readReceiptsAreSwitchedOffBothWays(t *testing.T, d *harness.DevServer) {
 		return own.Profiles[0].ReadReceipts != nil && !*own.Profiles[0].ReadReceipts && others.Profiles[0].ReadReceipts == nil
 	})
 	said := alice.Send(chat, "hi")
-	bob.Event(chat, said)
-	bob.Done(`{"t":"read","chat":%q,"seq":%d}`, chat, said)
+	bob.AwaitEvent(chat, said)
+	bob.Do(`{"t":"read","chat":%q,"seq":%d}`, chat, said)
 	if f := alice.AwaitMark(chat, "bob", said, 0); f.Marks[0].Read != 0 {
 		t.Errorf("alice is told %v", f)
 	}
@@ -107,8 +107,8 @@ func readReceiptsAreSwitchedOffBothWays(t *testing.T, d *harness.DevServer) {
 	alice.WantReceipts(chat, 0, map[string]schemas.Receipt{"alice": {}, "bob": {Delivered: said}})
 
 	answer := bob.Send(chat, "hello")
-	alice.Event(chat, answer)
-	alice.Done(`{"t":"read","chat":%q,"seq":%d}`, chat, answer)
+	alice.AwaitEvent(chat, answer)
+	alice.Do(`{"t":"read","chat":%q,"seq":%d}`, chat, answer)
 	for _, session := range []*harness.Talker{bob, laptop} {
 		if f := session.AwaitMark(chat, "alice", answer, 0); f.Marks[0].Read != 0 {
 			t.Errorf("bob is told %v", f)
@@ -116,9 +116,9 @@ func readReceiptsAreSwitchedOffBothWays(t *testing.T, d *harness.DevServer) {
 	}
 	bob.WantReceipts(chat, 0, map[string]schemas.Receipt{"alice": {Delivered: answer}, "bob": {Delivered: said}})
 
-	bob.Done(`{"t":"profile.set","readReceipts":true}`)
+	bob.Do(`{"t":"profile.set","readReceipts":true}`)
 	bob.WantReceipts(chat, 0, map[string]schemas.Receipt{"alice": {Delivered: answer, Read: answer}, "bob": {Delivered: said}})
-	bob.Done(`{"t":"read","chat":%q,"seq":%d}`, chat, answer)
+	bob.Do(`{"t":"read","chat":%q,"seq":%d}`, chat, answer)
 	alice.AwaitMark(chat, "bob", 0, answer)
 	for _, f := range alice.Quiet() {
 		if f.T == schemas.TChat {
@@ -148,15 +148,15 @@ func largeGroupsTellLess(t *testing.T, d *harness.DevServer) {
 		for i := range group.members {
 			members += fmt.Sprintf(`,"m%d"`, i)
 		}
-		alice.Done(`{"t":"create","id":%q,"name":"x","members":[%s]}`, group.id, members)
+		alice.Do(`{"t":"create","id":%q,"name":"x","members":[%s]}`, group.id, members)
 		bob.Await(func(f harness.Frame) bool { return f.T == schemas.TChat && f.Chat == chat })
 		said := alice.Send(chat, "hi all")
-		bob.Event(chat, said)
-		bob.Done(`{"t":"delivered","chat":%q,"seq":%d}`, chat, said)
+		bob.AwaitEvent(chat, said)
+		bob.Do(`{"t":"delivered","chat":%q,"seq":%d}`, chat, said)
 		if group.delivered {
 			alice.AwaitMark(chat, "bob", said, 0)
 		}
-		bob.Done(`{"t":"read","chat":%q,"seq":%d}`, chat, said)
+		bob.Do(`{"t":"read","chat":%q,"seq":%d}`, chat, said)
 		if group.live {
 			alice.AwaitMark(chat, "bob", 0, said)
 		}
@@ -186,29 +186,29 @@ func TestBlockedUsersTellEachOtherNothing(t *testing.T) {
 	d := harness.StartDev(t, "")
 	alice, bob, carol := d.Talk(t, "alice"), d.Talk(t, "bob"), d.Talk(t, "carol")
 	const direct, group = "direct.alice.bob", "group.team"
-	created := alice.Done(`{"t":"create","id":"team","name":"The team","members":["bob","carol"]}`).Seq
+	created := alice.Do(`{"t":"create","id":"team","name":"The team","members":["bob","carol"]}`).Seq
 	for _, c := range []*harness.Talker{bob, carol} {
 		c.Await(func(f harness.Frame) bool { return f.T == schemas.TChat && f.Chat == group })
 	}
 	said, toAll := alice.Send(direct, "hi"), alice.Send(group, "hi all")
-	bob.Event(direct, said)
-	bob.Event(group, toAll)
-	carol.Event(group, toAll)
-	bob.Done(`{"t":"block","user":"alice","on":true}`)
+	bob.AwaitEvent(direct, said)
+	bob.AwaitEvent(group, toAll)
+	carol.AwaitEvent(group, toAll)
+	bob.Do(`{"t":"block","user":"alice","on":true}`)
 	harness.Eventually(t, "the block is in force", func() bool {
 		f := alice.Ask(`{"t":"send","id":%q,"chat":%q,"type":"message","body":{"kind":"text","text":"?"}}`, harness.NewID(), direct)
 		said = max(said, f.Seq)
 		return f.Code == schemas.Forbidden
 	})
 	for chat, seq := range map[string]uint64{direct: said, group: toAll} {
-		bob.Done(`{"t":"read","chat":%q,"seq":%d}`, chat, seq)
-		bob.Done(`{"t":"typing","chat":%q}`, chat)
+		bob.Do(`{"t":"read","chat":%q,"seq":%d}`, chat, seq)
+		bob.Do(`{"t":"typing","chat":%q}`, chat)
 	}
 	bob.WantListed(direct, 0, said, said)
 	bob.WantListed(group, 0, toAll, toAll)
 	carol.AwaitMark(group, "bob", 0, toAll)
 	carol.Await(func(f harness.Frame) bool { return f.T == schemas.TTyping })
-	carol.Done(`{"t":"read","chat":%q,"seq":%d}`, group, toAll)
+	carol.Do(`{"t":"read","chat":%q,"seq":%d}`, group, toAll)
 	alice.AwaitMark(group, "carol", 0, toAll)
 	for _, f := range alice.Quiet() {
 		if f.T == schemas.TTyping {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,12 +17,13 @@ import (
 
 // Child is the program as a process of its own.
 type Child struct {
-	Name   string
+	Name   string // the command line, and the process's id
 	Cmd    *exec.Cmd
 	Exited chan struct{} // closed when the process is gone and its output was read
-	ready  chan string   // the URL of its ready line
 	Stdout *ChildOutput
 	Stderr *ChildOutput
+
+	ready chan string // the URL of its ready line
 }
 
 // StartChild starts `parley args...`. It is gone when the test ends.
@@ -147,6 +147,7 @@ type ChildOutput struct {
 
 const childOutputMax = 64 << 10
 
+// Write keeps p, and hands on the lines that it completes.
 func (o *ChildOutput) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -168,44 +169,11 @@ func (o *ChildOutput) Write(p []byte) (int, error) {
 	}
 }
 
+// String returns the last 64 KiB.
 func (o *ChildOutput) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return string(o.text)
-}
-
-// DevChild is `parley dev` as a process, on addresses that stay over restarts.
-type DevChild struct {
-	*Child
-	listen, Admin, NATS, Data string
-	Flags                     []string
-}
-
-// StartDevChild starts the server in data and waits until it is ready. Where
-// data is empty it is a fresh directory.
-func StartDevChild(t testing.TB, data string, flags ...string) *DevChild {
-	t.Helper()
-	if data == "" {
-		data = filepath.Join(t.TempDir(), "data")
-	}
-	d := &DevChild{listen: FreeAddress(t), Admin: FreeAddress(t), NATS: FreeAddress(t), Data: data, Flags: flags}
-	d.Start(t)
-	d.WaitReady(t)
-	return d
-}
-
-func (d *DevChild) Start(t testing.TB) {
-	t.Helper()
-	d.Child = StartChild(t, nil, append([]string{
-		"--log-level=warn", "dev", "--listen=" + d.listen, "--admin=" + d.Admin, "--nats-listen=" + d.NATS, "--data=" + d.Data,
-		"--user-rate=0", "--address-rate=0",
-	}, d.Flags...)...)
-}
-
-// Place is where clients of the server connect.
-func (d *DevChild) Place(t testing.TB) Place {
-	t.Helper()
-	return Place{URL: "http://" + d.listen, Secret: readSecret(t, d.Data)}
 }
 
 // WantStartError wants a child to end with exit code 1 and one sentence that has all of says.

@@ -22,12 +22,14 @@ type Cluster struct {
 	flags  []string // of every node, beside what tells them apart
 }
 
+// ClusterNode is one of its servers, on addresses that stay over restarts.
 type ClusterNode struct {
 	*Child
 	Name, Listen, route, Dir string
 	Within                   []string // see startChildWithin
 }
 
+// StartCluster starts three nodes.
 func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
 	c := NewCluster(t, 3)
@@ -61,6 +63,7 @@ func (c *Cluster) StartAll(t testing.TB) {
 	}
 }
 
+// Start starts one of the nodes. WaitReady returns when it is up.
 func (c *Cluster) Start(t testing.TB, n *ClusterNode) {
 	t.Helper()
 	var environment []string
@@ -74,6 +77,7 @@ func (c *Cluster) Start(t testing.TB, n *ClusterNode) {
 	}, c.flags...)...)
 }
 
+// URLs are where clients reach the nodes.
 func (c *Cluster) URLs() (urls []string) {
 	for _, n := range c.Nodes {
 		urls = append(urls, "nats://"+n.Listen)

@@ -19,8 +19,11 @@ import (
 
 // DevServer is `parley dev` in this process, on free ports.
 type DevServer struct {
-	URL, admin, NATS, Data string
+	URL  string // where clients connect
+	NATS string // address, as host:port
+	Data string // directory
 
+	admin  string
 	stop   context.CancelFunc
 	exited chan error
 }
@@ -71,6 +74,7 @@ func (d *DevServer) Stop(t testing.TB) {
 	}
 }
 
+// Token returns a token of user.
 func (d *DevServer) Token(t testing.TB, user string) string {
 	t.Helper()
 	token, err := edge.MintToken(readSecret(t, d.Data), MustUser(t, user), time.Now(), time.Hour)
@@ -93,6 +97,7 @@ func (d *DevServer) Dial(t testing.TB, user string, opts parley.Options) *parley
 	return client
 }
 
+// Get asks the admin port.
 func (d *DevServer) Get(t testing.TB, path string) (int, string) {
 	t.Helper()
 	resp, err := http.Get("http://" + d.admin + path)

@@ -22,7 +22,7 @@ func (c *Talker) AwaitShown(user string, status schemas.Status) Frame {
 // PresenceOf asks for one user's.
 func (c *Talker) PresenceOf(user string) schemas.Presence {
 	c.t.Helper()
-	for _, is := range c.Done(`{"t":"presence","users":[%q]}`, user).Users {
+	for _, is := range c.Do(`{"t":"presence","users":[%q]}`, user).Users {
 		return is
 	}
 	c.t.Fatalf("%s is not told of %s", c.User, user)

@@ -70,12 +70,14 @@ type valve struct {
 
 func (v *valve) init() { v.changed = sync.NewCond(&v.mu) }
 
+// Close shuts the valve.
 func (v *valve) Close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.shut, v.held = true, 0
 }
 
+// Open lets through what is held back, and all that follows.
 func (v *valve) Open() {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -41,6 +41,7 @@ func CheckAcked(t testing.TB, user string, acked map[string]uint64, all []Line) 
 	}
 }
 
+// CheckSame wants got, which who has of the chat, to be what the log has of it.
 func CheckSame(t testing.TB, chat schemas.Chat, who string, got, want []Line) {
 	t.Helper()
 	if slices.Equal(got, want) {
@@ -80,6 +81,7 @@ func readLeaderLog(t testing.TB, log *streams.Log, chat schemas.Chat) (lines []L
 	return lines
 }
 
+// Logged returns all of a chat's log, which may be nothing.
 func Logged(t testing.TB, log *streams.Log, chat schemas.Chat) (lines []Line) {
 	t.Helper()
 	after := uint64(0)

@@ -33,6 +33,7 @@ type talk struct {
 	Sides [2]*Speaker
 }
 
+// Speaker is one of the two users of a pair, with what it sent and heard.
 type Speaker struct {
 	User   string
 	Client *parley.Client
@@ -108,12 +109,14 @@ func (l *Load) speak(stopCtx, sendCtx context.Context, chat schemas.Chat, s *Spe
 	}
 }
 
+// Hear keeps an event: it is the client's callback.
 func (s *Speaker) Hear(ev parley.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.heard = append(s.heard, Line{ev.Seq, ev.From.String(), ev.ID.String()})
 }
 
+// Lines returns what the speaker has heard so far.
 func (s *Speaker) Lines() []Line {
 	s.mu.Lock()
 	defer s.mu.Unlock()

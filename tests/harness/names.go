@@ -8,6 +8,7 @@ import (
 	"parley/schemas"
 )
 
+// MustUser parses a user and ends the test where that fails.
 func MustUser(t testing.TB, name string) schemas.User {
 	t.Helper()
 	user, err := schemas.ParseUser(name)
@@ -17,6 +18,7 @@ func MustUser(t testing.TB, name string) schemas.User {
 	return user
 }
 
+// MustChat parses a chat and ends the test where that fails.
 func MustChat(t testing.TB, name string) schemas.Chat {
 	t.Helper()
 	chat, err := schemas.ParseChat(name)
@@ -26,6 +28,7 @@ func MustChat(t testing.TB, name string) schemas.Chat {
 	return chat
 }
 
+// MustID parses an id and ends the test where that fails.
 func MustID(t testing.TB, name string) schemas.ID {
 	t.Helper()
 	id, err := schemas.ParseID(name)

@@ -27,6 +27,7 @@ type Parts struct {
 	Env *streamstest.Env // NATS in the test's process; nil where it is not
 }
 
+// PartsSecret is the key of tokens of all edges.
 const PartsSecret = "a-secret-of-tests-that-is-long-enough"
 
 // StartParts starts one node of NATS and has `parley migrate` provision it and the store.
@@ -49,6 +50,7 @@ func StartPartsAt(t testing.TB, urls []string, passwords streams.Passwords, shar
 	return p
 }
 
+// Migrate runs `parley migrate`.
 func (p *Parts) Migrate(t testing.TB, flags ...string) {
 	t.Helper()
 	migrate := StartChild(t, p.Environment(), append([]string{"migrate"}, flags...)...)
@@ -81,7 +83,7 @@ func (p *Parts) Environment() []string {
 	return environment
 }
 
-// EdgeChild is `parley edge`, and WorkerChild `parley worker`.
+// EdgeChild is `parley edge`.
 type EdgeChild struct {
 	*Child
 	Place
@@ -99,11 +101,13 @@ func (p *Parts) StartEdge(t testing.TB, node string, flags ...string) *EdgeChild
 	return e
 }
 
+// WorkerChild is `parley worker`.
 type WorkerChild struct {
 	*Child
 	Admin string
 }
 
+// StartWorker starts the workers named by only, with commas, and waits until they are ready.
 func (p *Parts) StartWorker(t testing.TB, only string) *WorkerChild {
 	t.Helper()
 	w := &WorkerChild{Admin: FreeAddress(t)}
@@ -128,6 +132,7 @@ func (p *Parts) Stored(t testing.TB) uint64 {
 	return stream.CachedInfo().State.Msgs
 }
 
+// Reader reads the store, which is a SQLite file.
 func (p *Parts) Reader(t testing.TB) *sqlite.Reader {
 	t.Helper()
 	st, err := sqlite.OpenReader(t.Context(), p.Store)
@@ -148,6 +153,7 @@ type Author struct {
 
 const authorWindow = 1000
 
+// Author returns one who speaks in that many direct chats.
 func (p *Parts) Author(t testing.TB, chats int) *Author {
 	t.Helper()
 	js, err := jetstream.New(p.Env.Connect(t, streams.EdgeComponent), jetstream.WithPublishAsyncMaxPending(authorWindow))

@@ -42,6 +42,7 @@ func (p Place) Talk(t testing.TB, user string) *Talker {
 	return talkTo(t, p.URL, p.Token(t, user), user)
 }
 
+// Token returns a token of user.
 func (p Place) Token(t testing.TB, user string) string {
 	t.Helper()
 	token, err := edge.MintToken(p.Secret, MustUser(t, user), time.Now(), time.Hour)

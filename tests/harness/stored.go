@@ -61,6 +61,7 @@ func OpenLog(t testing.TB, urls []string, passwords streams.Passwords) (jetstrea
 	return js, streams.NewLog(js, layout)
 }
 
+// OpenJetStream connects as an operator, and needs no provisioned streams.
 func OpenJetStream(t testing.TB, urls []string, passwords streams.Passwords) jetstream.JetStream {
 	t.Helper()
 	conn, err := streams.Connect(t.Context(), streams.ConnectConfig{
@@ -75,17 +76,6 @@ func OpenJetStream(t testing.TB, urls []string, passwords streams.Passwords) jet
 		t.Fatal(err)
 	}
 	return js
-}
-
-// Log reads a dev server's log.
-func (d *DevChild) Log(t testing.TB) *streams.Log {
-	t.Helper()
-	passwords, err := streams.ReadPasswords(d.Data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, log := OpenLog(t, []string{"nats://" + d.NATS}, passwords)
-	return log
 }
 
 // AwaitStored returns when the store has all that the log has now.

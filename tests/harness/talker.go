@@ -84,8 +84,10 @@ func talkTo(t testing.TB, url, token, user string) *Talker {
 	return c
 }
 
+// HangUp closes the connection.
 func (c *Talker) HangUp() { _ = c.conn.Close() }
 
+// Say sends a frame as it is written, and waits for nothing.
 func (c *Talker) Say(text string) {
 	c.t.Helper()
 	if err := c.conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
@@ -128,8 +130,8 @@ func (c *Talker) Ask(format string, args ...any) Frame {
 	return c.Await(func(f Frame) bool { return f.Ref == ref })
 }
 
-// Done asks and wants an answer that is no error.
-func (c *Talker) Done(format string, args ...any) Frame {
+// Do asks and wants an answer that is no error.
+func (c *Talker) Do(format string, args ...any) Frame {
 	c.t.Helper()
 	f := c.Ask(format, args...)
 	if f.T == schemas.TError {
@@ -141,11 +143,11 @@ func (c *Talker) Done(format string, args ...any) Frame {
 // Send sends a message and returns its seq.
 func (c *Talker) Send(chat, text string) uint64 {
 	c.t.Helper()
-	return c.Done(`{"t":"send","id":"%s","chat":"%s","type":"message","body":{"kind":"text","text":%q}}`, NewID(), chat, text).Seq
+	return c.Do(`{"t":"send","id":"%s","chat":"%s","type":"message","body":{"kind":"text","text":%q}}`, NewID(), chat, text).Seq
 }
 
-// Event waits for the event of a chat at a seq.
-func (c *Talker) Event(chat string, seq uint64) Frame {
+// AwaitEvent waits for the event of a chat at a seq.
+func (c *Talker) AwaitEvent(chat string, seq uint64) Frame {
 	c.t.Helper()
 	return c.Await(func(f Frame) bool { return f.T == schemas.TEvent && f.Chat == chat && f.Seq == seq })
 }
@@ -171,7 +173,7 @@ func (c *Talker) Page(format string, args ...any) schemas.Page {
 // Answer asks and decodes the answer.
 func (c *Talker) Answer(into any, format string, args ...any) {
 	c.t.Helper()
-	f := c.Done(format, args...)
+	f := c.Do(format, args...)
 	if err := json.Unmarshal([]byte(f.Text), into); err != nil {
 		c.t.Fatalf("%s: decode %v: %v", c.User, f, err)
 	}

@@ -20,7 +20,7 @@ func Eventually(t testing.TB, what string, done func() bool) {
 	}
 }
 
-// EventuallyWithin is eventually with a bound of its own.
+// EventuallyWithin is [Eventually] with a bound of its own.
 func EventuallyWithin(t testing.TB, bound time.Duration, what string, done func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(bound)

@@ -154,15 +154,19 @@ func TestGroupsChangeWhileAnEdgeIsGone(t *testing.T) {
 			},
 			u3: func() {
 				for i := range 10 {
-					u3.Done(`{"t":"%s","chat":"%s","users":["u4","u6"]}`, []string{"add", "remove"}[i%2], groups[0].chat)
+					u3.Do(`{"t":"%s","chat":"%s","users":["u4","u6"]}`, []string{"add", "remove"}[i%2], groups[0].chat)
 					u3.Send(groups[1].chat, "on and on")
 				}
-				u3.Done(`{"t":"add","chat":"%s","users":["u2"]}`, groups[0].chat)
+				u3.Do(`{"t":"add","chat":"%s","users":["u2"]}`, groups[0].chat)
 			},
 		})
 		harness.Eventually(t, "the edge is back", func() bool {
 			status, _ := harness.GetStatus(w.edges[0].Admin, "/readyz")
 			return status == http.StatusOK
+		})
+		harness.Eventually(t, "the test's own connection is back", func() bool {
+			_, _, err := w.log.Bounds(t.Context(), w.log.Layout().At(0))
+			return err == nil
 		})
 		w.settle(t)
 	}
@@ -175,18 +179,18 @@ func TestGroupsChangeWhileAnEdgeIsGone(t *testing.T) {
 func (w *groupWorld) changeAway(t *testing.T, groups []*worldGroup) {
 	t.Helper()
 	u1, u3 := w.talks["u1"], w.talks["u3"]
-	u1.Done(`{"t":"remove","chat":"%s","users":["u2"]}`, groups[0].chat)
+	u1.Do(`{"t":"remove","chat":"%s","users":["u2"]}`, groups[0].chat)
 	u1.Send(groups[0].chat, "u2 is gone")
-	u1.Done(`{"t":"add","chat":"%s","users":["u4","u6"]}`, groups[0].chat)
+	u1.Do(`{"t":"add","chat":"%s","users":["u4","u6"]}`, groups[0].chat)
 	u1.Send(groups[0].chat, "u4 is here")
-	u1.Done(`{"t":"role","chat":"%s","user":"u0","role":"admin"}`, groups[0].chat)
-	u3.Done(`{"t":"remove","chat":"%s","users":["u4"]}`, groups[1].chat)
+	u1.Do(`{"t":"role","chat":"%s","user":"u0","role":"admin"}`, groups[0].chat)
+	u3.Do(`{"t":"remove","chat":"%s","users":["u4"]}`, groups[1].chat)
 	u3.Send(groups[1].chat, "u4 is gone")
-	u3.Done(`{"t":"add","chat":"%s","users":["u4"]}`, groups[1].chat)
+	u3.Do(`{"t":"add","chat":"%s","users":["u4"]}`, groups[1].chat)
 	u3.Send(groups[1].chat, "u4 is back")
-	u3.Done(`{"t":"remove","chat":"%s","users":["u2","u0"]}`, groups[1].chat)
+	u3.Do(`{"t":"remove","chat":"%s","users":["u2","u0"]}`, groups[1].chat)
 	id := harness.NewID()
-	u3.Done(`{"t":"create","id":"%s","name":"Made meanwhile","members":["u0","u1","u6"]}`, id)
+	u3.Do(`{"t":"create","id":"%s","name":"Made meanwhile","members":["u0","u1","u6"]}`, id)
 	u3.Send("group."+id, "hello")
 	w.groups = append(w.groups, &worldGroup{chat: "group." + id})
 }

@@ -151,7 +151,7 @@ func (w *groupWorld) duels(t *testing.T, n int) {
 		w.fight(t, duel{"the owner gives the group to two admins", asks{here: crown(a), there: crown(b)}, 1, []schemas.Code{schemas.Forbidden}})
 		// Whoever has it by now and the one before remove each other: one is the owner.
 		remove, crown = begin()
-		here.Done("%s", crown(a))
+		here.Do("%s", crown(a))
 		w.fight(t, duel{"the owner and who was it before remove each other",
 			asks{w.talks[a]: remove(owner), w.talks[owner]: remove(a)}, 1, []schemas.Code{schemas.Forbidden, schemas.NotMember}})
 		id := harness.NewID()
@@ -204,7 +204,7 @@ func TestWhoMadeAGroupTalksThereAtOnce(t *testing.T) {
 	d := harness.StartDev(t, "", "--user-rate=0")
 	alice := d.Talk(t, "alice")
 	for range 100 {
-		chat := alice.Done(`{"t":"create","id":"%s","name":"New"}`, harness.NewID()).Chat
+		chat := alice.Do(`{"t":"create","id":"%s","name":"New"}`, harness.NewID()).Chat
 		alice.Send(chat, "hello")
 	}
 	t.Log("100 groups: 0 refused")

@@ -72,7 +72,7 @@ func (w *groupWorld) everyType(t *testing.T, chat string) {
 	u0, u1 := w.talks["u0"], w.talks["u1"]
 	send := func(c *harness.Talker, members string, args ...any) uint64 {
 		t.Helper()
-		return c.Done(`{"t":"send","id":"%s","chat":"%s",%s}`, harness.NewID(), chat, fmt.Sprintf(members, args...)).Seq
+		return c.Do(`{"t":"send","id":"%s","chat":"%s",%s}`, harness.NewID(), chat, fmt.Sprintf(members, args...)).Seq
 	}
 	const said = `"body":{"kind":"text","text":"said"}`
 	root := send(u0, `"type":"message",`+said)

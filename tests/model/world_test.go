@@ -105,9 +105,9 @@ func (w *groupWorld) create(t testing.TB, owner string, admins, members []string
 	id := harness.NewID()
 	g := &worldGroup{chat: "group." + id}
 	all := append(slices.Clone(admins), members...)
-	seq := w.talks[owner].Done(`{"t":"create","id":"%s","name":"Begun","members":%s}`, id, userList(all)).Seq
+	seq := w.talks[owner].Do(`{"t":"create","id":"%s","name":"Begun","members":%s}`, id, userList(all)).Seq
 	for _, admin := range admins {
-		seq = w.talks[owner].Done(`{"t":"role","chat":"%s","user":"%s","role":"admin"}`, g.chat, admin).Seq
+		seq = w.talks[owner].Do(`{"t":"role","chat":"%s","user":"%s","role":"admin"}`, g.chat, admin).Seq
 	}
 	for _, user := range append(all, owner) {
 		if c := w.talks[user]; c != nil {
