@@ -34,21 +34,19 @@ func TestCheckAndRebuildAsProcesses(t *testing.T) {
 	t.Logf("%d checks under load", checks)
 
 	_, log := p.Log(t)
-	st := p.Reader(t)
-	harness.Eventually(t, "all is stored", func() bool {
-		for _, shard := range log.Layout().All() {
-			_, last, err := log.Bounds(t.Context(), shard)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if committed, err := st.Committed(t.Context(), shard.Token); err != nil || committed < last && last >= shard.FirstSeq() {
-				return false
-			}
-		}
-		return true
-	})
+	harness.AwaitStored(t, log, p.Reader(t))
+	damageStore(t, p.Store)
+	stdout, stderr, ok := p.Run(t, "check", "--findings=5")
+	if ok || !strings.Contains(stderr, "parley rebuild") || !strings.Contains(stdout, "missing in direct.a") || !strings.Contains(stdout, "more\n") {
+		t.Errorf("check of a damaged store:\n%s%s", stdout, stderr)
+	}
+	rebuildStore(t, p, worker)
+}
 
-	db, err := sql.Open("sqlite", p.Store)
+// damageStore takes rows away and changes one.
+func damageStore(t *testing.T, path string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,11 +60,11 @@ func TestCheckAndRebuildAsProcesses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stdout, stderr, ok := p.Run(t, "check", "--findings=5")
-	if ok || !strings.Contains(stderr, "parley rebuild") || !strings.Contains(stdout, "missing in direct.a") || !strings.Contains(stdout, "more\n") {
-		t.Errorf("check of a damaged store:\n%s%s", stdout, stderr)
-	}
+}
 
+// rebuildStore rebuilds the store of p once the worker is gone, and is refused before.
+func rebuildStore(t *testing.T, p *harness.Parts, worker *harness.WorkerChild) {
+	t.Helper()
 	rebuild := harness.StartChild(t, p.Environment(), "rebuild")
 	harness.Eventually(t, "the rebuild waits for the worker", func() bool { return strings.Contains(rebuild.Stderr.String(), "of ") })
 	rebuild.Signal(t, syscall.SIGINT)
@@ -78,7 +76,7 @@ func TestCheckAndRebuildAsProcesses(t *testing.T) {
 	}
 	worker.Signal(t, syscall.SIGTERM)
 	worker.WaitExit(t)
-	stdout, stderr, ok = p.Run(t, "rebuild", "--shard=0", "--shard=1")
+	stdout, stderr, ok := p.Run(t, "rebuild", "--shard=0", "--shard=1")
 	if !ok || !strings.HasPrefix(stdout, "8,000 events written in ") {
 		t.Errorf("rebuild:\n%s%s", stdout, stderr)
 	}

@@ -45,6 +45,13 @@ func TestBotsSpeakHTTP(t *testing.T) {
 	if status != http.StatusOK {
 		t.Errorf("chats: %d %s", status, body)
 	}
+	wantRefusals(t, d)
+}
+
+// wantRefusals asks for what is refused, with a status and a code.
+func wantRefusals(t *testing.T, d *harness.DevServer) {
+	t.Helper()
+	const hello = `{"type":"message","body":{"kind":"text","text":"built"}}`
 	for _, refused := range []struct {
 		method, path, user, key, body string
 		status                        int

@@ -77,6 +77,30 @@ func TestGoClientInGroups(t *testing.T) {
 		t.Errorf("the reply is %+v", items[reply])
 	}
 
+	changeSettings(t, alice, bob, team, bobsChats)
+
+	removed := change(alice.Remove(ctx, team, harness.MustUser(t, "bob")))
+	hear(removed, schemas.MemberEvent)
+	if frame := receive(t, bobsChats); frame.Change != schemas.ChatRemoved {
+		t.Errorf("bob was told %+v", frame)
+	}
+	if held := bob.Held(); len(held) != 0 {
+		t.Errorf("bob holds %v of what he is not in", held)
+	}
+	change(alice.Leave(ctx, team))
+}
+
+// changeSettings has alice and bob change what is their own, and wants bob to be told of
+// what concerns him.
+func changeSettings(t *testing.T, alice, bob *parley.Client, team schemas.Chat, bobsChats <-chan schemas.ChatFrame) {
+	t.Helper()
+	ctx := t.Context()
+	must := func(_ uint64, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, err := range []error{bob.Mute(ctx, schemas.Mute{Chat: team, On: true}), bob.Pin(ctx, team, true), bob.Archive(ctx, team, true)} {
 		must(0, err)
 	}
@@ -98,16 +122,6 @@ func TestGoClientInGroups(t *testing.T) {
 	}
 	must(0, alice.Block(ctx, harness.MustUser(t, "bob"), true))
 	must(0, alice.Block(ctx, harness.MustUser(t, "bob"), false))
-
-	removed := change(alice.Remove(ctx, team, harness.MustUser(t, "bob")))
-	hear(removed, schemas.MemberEvent)
-	if frame := receive(t, bobsChats); frame.Change != schemas.ChatRemoved {
-		t.Errorf("bob was told %+v", frame)
-	}
-	if held := bob.Held(); len(held) != 0 {
-		t.Errorf("bob holds %v of what he is not in", held)
-	}
-	change(alice.Leave(ctx, team))
 }
 
 // receive waits for what a callback hands on.

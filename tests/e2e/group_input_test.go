@@ -10,13 +10,9 @@ import (
 	"parley/schemas"
 )
 
-// What cannot be meant is refused with a sentence, and nothing comes of it.
-func TestBadGroupRequestsAreInvalid(t *testing.T) {
-	t.Parallel()
-	w := newRights(t)
-	many := strings.Repeat(`"u",`, schemas.UsersMax) + `"u"`
+// badTexts are requests with names and ids that cannot be.
+func badTexts() (requests []string) {
 	long := strings.Repeat("n", 10<<10)
-	var requests []string
 	names := []string{``, ` `, `\t`, `\u0000`, `a\u0007b`, `a\nb`, `\u2028`, long, `\u00a0\u2003`, strings.Repeat("ü", schemas.NameCharsMax+1)}
 	for _, name := range names {
 		requests = append(requests, `"t":"create","id":"bad","name":"`+name+`"`, `"t":"rename","chat":"$CHAT","name":"`+name+`"`,
@@ -36,17 +32,24 @@ func TestBadGroupRequestsAreInvalid(t *testing.T) {
 			`"t":"send","id":"`+id+`","chat":"$CHAT","type":"message","body":{"kind":"text","text":"x"}`,
 			`"t":"send","id":"$NEW","chat":"$CHAT","type":"message","mentions":["mia","`+id+`"],"body":{"kind":"text","text":"x"}`)
 	}
-	requests = append(requests,
-		`"t":"create","id":"bad","name":"x","members":[`+many+`]`,
+	return requests
+}
+
+// badRequests are requests that ask for what cannot be.
+func badRequests() []string {
+	many := strings.Repeat(`"u",`, schemas.UsersMax) + `"u"`
+	long := strings.Repeat("n", 10<<10)
+	return []string{
+		`"t":"create","id":"bad","name":"x","members":[` + many + `]`,
 		`"t":"create","id":"bad","name":"x","history":"some"`,
 		`"t":"create","id":"bad"`,
 		`"t":"create","name":"x"`,
-		`"t":"add","chat":"$CHAT","users":[`+many+`]`,
+		`"t":"add","chat":"$CHAT","users":[` + many + `]`,
 		`"t":"add","chat":"$CHAT","users":[]`,
 		`"t":"add","chat":"$CHAT"`,
 		`"t":"add","chat":"direct.mia.olga","users":["new"]`,
 		`"t":"add","chat":"$CHAT","users":"new"`,
-		`"t":"remove","chat":"$CHAT","users":[`+many+`]`,
+		`"t":"remove","chat":"$CHAT","users":[` + many + `]`,
 		`"t":"remove","chat":"$CHAT","users":["nobody-of-that-name"]`,
 		`"t":"remove","chat":"$CHAT","users":["mia","nobody-of-that-name"]`,
 		`"t":"role","chat":"$CHAT","user":"nobody-of-that-name","role":"admin"`,
@@ -68,11 +71,18 @@ func TestBadGroupRequestsAreInvalid(t *testing.T) {
 		`"t":"send","id":"$NEW","chat":"$CHAT","type":"member","change":"added","users":["new"]`,
 		`"t":"send","id":"$NEW","chat":"$CHAT","type":"group","change":"renamed","name":"x"`,
 		`"t":"send","id":"$NEW","chat":"$CHAT","type":"reaction","target":1,"emoji":"a\u0000"`,
-		`"t":"send","id":"$NEW","chat":"$CHAT","type":"reaction","target":1,"emoji":"`+long+`"`,
+		`"t":"send","id":"$NEW","chat":"$CHAT","type":"reaction","target":1,"emoji":"` + long + `"`,
 		`"t":"send","id":"$NEW","chat":"$CHAT","type":"edit","target":0,"body":{"kind":"text","text":"x"}`,
 		`"t":"send","id":"$NEW","chat":"$CHAT","type":"message","ttl":0,"body":{"kind":"text","text":"x"}`,
 		`"t":"send","id":"$NEW","chat":"$CHAT","type":"message","body":{"kind":"text","text":""}`,
-	)
+	}
+}
+
+// What cannot be meant is refused with a sentence, and nothing comes of it.
+func TestBadGroupRequestsAreInvalid(t *testing.T) {
+	t.Parallel()
+	w := newRights(t)
+	requests := append(badTexts(), badRequests()...)
 	for _, members := range requests {
 		r := groupRequest{members: members}
 		f := w.talks["olga"].Ask("%s", "{"+r.text(w.stage, "olga")+"}")

@@ -100,32 +100,35 @@ func TestTimelineChanges(t *testing.T) {
 			t.Errorf("%s: %v, want %s", what, f, want)
 		}
 	}
-	check := func(page schemas.Page) {
-		t.Helper()
-		items := map[uint64]schemas.Item{}
-		for _, item := range page.Events {
-			items[item.Seq] = item
-		}
-		one, two := items[first], items[second]
-		if !strings.Contains(string(one.JSON), `"text":"first"`) || one.Edited != edit.Seq || !one.Pinned {
-			t.Errorf("the first message is %+v: %s", one, one.JSON)
-		}
-		if len(one.Reactions) != 1 || one.Reactions[0].Count != 2 || fmt.Sprint(one.Reactions[0].Users) != "[bob alice]" {
-			t.Errorf("its reactions are %+v", one.Reactions)
-		}
-		if !two.Deleted || strings.Contains(string(two.JSON), "second") || len(two.Reactions) > 0 {
-			t.Errorf("the second message is %+v: %s", two, two.JSON)
-		}
-	}
-	check(bob.Page(`{"t":"history","chat":"%s"}`, chat)) // from the log
+	wantChanged(t, first, second, edit.Seq, bob.Page(`{"t":"history","chat":"%s"}`, chat)) // from the log
 	harness.Eventually(t, "all is stored", func() bool { return d.Metric(t, "parley_persist_events_total") >= 9 })
-	check(bob.Page(`{"t":"history","chat":"%s"}`, chat))
+	wantChanged(t, first, second, edit.Seq, bob.Page(`{"t":"history","chat":"%s"}`, chat))
 	raw := alice.Page(`{"t":"history","chat":"%s","raw":true}`, chat)
 	if len(raw.Events[0].Former) != 1 || !strings.Contains(string(raw.Events[0].Former[0].Body), "frist") {
 		t.Errorf("alice's former bodies are %+v", raw.Events[0].Former)
 	}
 	if raw := bob.Page(`{"t":"history","chat":"%s","raw":true}`, chat); len(raw.Events[0].Former) > 0 {
 		t.Errorf("bob reads alice's former bodies: %+v", raw.Events[0].Former)
+	}
+}
+
+// wantChanged wants a page to show the first message edited, pinned and with two reactions,
+// and the second deleted.
+func wantChanged(t *testing.T, first, second, edited uint64, page schemas.Page) {
+	t.Helper()
+	items := map[uint64]schemas.Item{}
+	for _, item := range page.Events {
+		items[item.Seq] = item
+	}
+	one, two := items[first], items[second]
+	if !strings.Contains(string(one.JSON), `"text":"first"`) || one.Edited != edited || !one.Pinned {
+		t.Errorf("the first message is %+v: %s", one, one.JSON)
+	}
+	if len(one.Reactions) != 1 || one.Reactions[0].Count != 2 || fmt.Sprint(one.Reactions[0].Users) != "[bob alice]" {
+		t.Errorf("its reactions are %+v", one.Reactions)
+	}
+	if !two.Deleted || strings.Contains(string(two.JSON), "second") || len(two.Reactions) > 0 {
+		t.Errorf("the second message is %+v: %s", two, two.JSON)
 	}
 }
 

@@ -25,7 +25,7 @@ type Talker struct {
 
 	Heard chan Frame
 	early []Frame // taken from heard while another was looked for
-	Refs  uint64
+	refs  uint64
 }
 
 // Frame is what a server said: what the tests look at, and all of it.
@@ -121,12 +121,18 @@ func (c *Talker) Await(wanted func(Frame) bool) Frame {
 	}
 }
 
+// StartAsk says a request, whose text has no ref, and returns the ref of its answer.
+func (c *Talker) StartAsk(format string, args ...any) (ref uint64) {
+	c.t.Helper()
+	c.refs++
+	c.Say(fmt.Sprintf(`{"ref":%d,%s`, c.refs, strings.TrimPrefix(fmt.Sprintf(format, args...), "{")))
+	return c.refs
+}
+
 // Ask says a request, whose text has no ref, and returns its answer.
 func (c *Talker) Ask(format string, args ...any) Frame {
 	c.t.Helper()
-	c.Refs++
-	ref := c.Refs
-	c.Say(fmt.Sprintf(`{"ref":%d,%s`, ref, strings.TrimPrefix(fmt.Sprintf(format, args...), "{")))
+	ref := c.StartAsk(format, args...)
 	return c.Await(func(f Frame) bool { return f.Ref == ref })
 }
 

@@ -3,7 +3,6 @@
 package model
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -65,9 +64,7 @@ func TestKilledWorkerLeavesAChangeThatHolds(t *testing.T) {
 		before := len(replayGroup(t, w.log, harness.MustChat(t, chat)).events)
 		tripped := cable.Trip("chat.")
 		c := w.talks[change.user]
-		c.Refs++
-		first[c] = append(first[c], c.Refs)
-		c.Say(fmt.Sprintf(`{"ref":%d,%s`, c.Refs, request[1:]))
+		first[c] = append(first[c], c.StartAsk("%s", request))
 		select {
 		case <-tripped:
 		case <-time.After(harness.ChildWithin):
@@ -93,8 +90,18 @@ func TestKilledWorkerLeavesAChangeThatHolds(t *testing.T) {
 			t.Errorf("%s: %d events became %d", change.what, before, len(after.events))
 		}
 	}
-	unanswered := 0
-	for c, refs := range first {
+	unanswered := wantUnanswered(t, first)
+	w.settle(t)
+	if !t.Failed() {
+		t.Logf("%d workers killed, %d requests answered as unavailable: 0 changes lost, 0 twice; %s", len(killedChanges), unanswered, &w.counts)
+	}
+}
+
+// wantUnanswered wants each of the requests, which are refs, to be answered as unavailable,
+// and counts them.
+func wantUnanswered(t *testing.T, requests map[*harness.Talker][]uint64) (unanswered int) {
+	t.Helper()
+	for c, refs := range requests {
 		for _, ref := range refs {
 			if f := c.Await(func(f harness.Frame) bool { return f.Ref == ref }); f.Code != schemas.Unavailable {
 				t.Errorf("what the killed worker was asked for was answered with %v", f)
@@ -102,10 +109,7 @@ func TestKilledWorkerLeavesAChangeThatHolds(t *testing.T) {
 			unanswered++
 		}
 	}
-	w.settle(t)
-	if !t.Failed() {
-		t.Logf("%d workers killed, %d requests answered as unavailable: 0 changes lost, 0 twice; %s", len(killedChanges), unanswered, &w.counts)
-	}
+	return unanswered
 }
 
 func (k *killedChange) on(g *worldGroup) string {
@@ -144,22 +148,7 @@ func TestGroupsChangeWhileAnEdgeIsGone(t *testing.T) {
 				u3.Ask(`{"t":"rename","chat":"%s","name":"Away"}`, groups[1].chat).Code == ""
 		})
 		w.changeAway(t, groups)
-		// The edge comes back while others go on.
-		atOnce(map[*harness.Talker]func(){
-			u1: func() {
-				cable.SetCut(false)
-				for range 30 {
-					u1.Send(groups[0].chat, "on and on")
-				}
-			},
-			u3: func() {
-				for i := range 10 {
-					u3.Do(`{"t":"%s","chat":"%s","users":["u4","u6"]}`, []string{"add", "remove"}[i%2], groups[0].chat)
-					u3.Send(groups[1].chat, "on and on")
-				}
-				u3.Do(`{"t":"add","chat":"%s","users":["u2"]}`, groups[0].chat)
-			},
-		})
+		w.changeWhileBack(t, groups, cable)
 		harness.Eventually(t, "the edge is back", func() bool {
 			status, _ := harness.GetStatus(w.edges[0].Admin, "/readyz")
 			return status == http.StatusOK
@@ -173,6 +162,27 @@ func TestGroupsChangeWhileAnEdgeIsGone(t *testing.T) {
 	if !t.Failed() {
 		t.Logf("2 rounds, in one NATS was away for %s: %s", *harness.FaultPause, &w.counts)
 	}
+}
+
+// changeWhileBack has the edge come back while users of the other edge go on.
+func (w *groupWorld) changeWhileBack(t *testing.T, groups []*worldGroup, cable *harness.Cable) {
+	t.Helper()
+	u1, u3 := w.talks["u1"], w.talks["u3"]
+	atOnce(map[*harness.Talker]func(){
+		u1: func() {
+			cable.SetCut(false)
+			for range 30 {
+				u1.Send(groups[0].chat, "on and on")
+			}
+		},
+		u3: func() {
+			for i := range 10 {
+				u3.Do(`{"t":"%s","chat":"%s","users":["u4","u6"]}`, []string{"add", "remove"}[i%2], groups[0].chat)
+				u3.Send(groups[1].chat, "on and on")
+			}
+			u3.Do(`{"t":"add","chat":"%s","users":["u2"]}`, groups[0].chat)
+		},
+	})
 }
 
 // changeAway is what users of the edge that is there do while another is gone.

@@ -31,11 +31,6 @@ func TestProductionStartErrorsSayWhatToDo(t *testing.T) {
 	}
 	nobody, nobodyElse := "127.0.0.2:"+port, "127.0.0.3:"+port
 	secured, otherCA := startTLSServer(t)
-	store := func(login, hosts, keyspace string) string {
-		return "--store=cql://" + login + "@" + hosts + "/" + keyspace
-	}
-	worker := func(flags ...string) []string { return append([]string{"worker", "--admin=127.0.0.1:0"}, flags...) }
-	migrate := func(flags ...string) []string { return append([]string{"migrate"}, flags...) }
 	good := store("cassandra:cassandra", node.Address(), "parley")
 	migrateStore(t, env, good)
 	newer := store("cassandra:cassandra", node.Address(), "newer")
@@ -69,22 +64,36 @@ func TestProductionStartErrorsSayWhatToDo(t *testing.T) {
 		})
 	}
 
-	// It works with one seed that is left, and says which are away.
 	t.Run("two of three seeds down", func(t *testing.T) {
 		t.Parallel()
-		w := &harness.WorkerChild{Admin: harness.FreeAddress(t)}
-		w.Child = harness.StartChild(t, reachNATS(env), "worker", "--admin="+w.Admin,
-			store("cassandra:cassandra", strings.Join([]string{nobody, node.Address(), nobodyElse}, ","), "parley"))
-		w.WaitReady(t)
-		harness.AwaitStatus(t, w.Admin, 200)
-		for _, seed := range []string{nobody, nobodyElse} {
-			harness.Eventually(t, "it says that "+seed+" is away", func() bool { return strings.Contains(w.Stderr.String(), seed) })
-		}
-		if strings.Contains(w.Stderr.String(), node.Address()) {
-			t.Errorf("it says that the good seed is away: %s", w.Stderr)
-		}
+		seeds := strings.Join([]string{nobody, node.Address(), nobodyElse}, ",")
+		wantStartWithoutSeeds(t, env, store("cassandra:cassandra", seeds, "parley"), node.Address(), nobody, nobodyElse)
 	})
 }
+
+// wantStartWithoutSeeds wants a worker to start with the one seed that is left, and to
+// say which are away.
+func wantStartWithoutSeeds(t *testing.T, env *streamstest.Env, store, left string, away ...string) {
+	t.Helper()
+	w := &harness.WorkerChild{Admin: harness.FreeAddress(t)}
+	w.Child = harness.StartChild(t, reachNATS(env), "worker", "--admin="+w.Admin, store)
+	w.WaitReady(t)
+	harness.AwaitStatus(t, w.Admin, 200)
+	for _, seed := range away {
+		harness.Eventually(t, "it says that "+seed+" is away", func() bool { return strings.Contains(w.Stderr.String(), seed) })
+	}
+	if strings.Contains(w.Stderr.String(), left) {
+		t.Errorf("it says that the good seed is away: %s", w.Stderr)
+	}
+}
+
+func store(login, hosts, keyspace string) string {
+	return "--store=cql://" + login + "@" + hosts + "/" + keyspace
+}
+
+func worker(flags ...string) []string { return append([]string{"worker", "--admin=127.0.0.1:0"}, flags...) }
+
+func migrate(flags ...string) []string { return append([]string{"migrate"}, flags...) }
 
 func reachNATS(env *streamstest.Env) []string {
 	environment := []string{"PARLEY_NATS=" + strings.Join(env.Server.URLs(), ",")}
