@@ -91,7 +91,9 @@ func store(login, hosts, keyspace string) string {
 	return "--store=cql://" + login + "@" + hosts + "/" + keyspace
 }
 
-func worker(flags ...string) []string { return append([]string{"worker", "--admin=127.0.0.1:0"}, flags...) }
+func worker(flags ...string) []string {
+	return append([]string{"worker", "--admin=127.0.0.1:0"}, flags...)
+}
 
 func migrate(flags ...string) []string { return append([]string{"migrate"}, flags...) }
 
