@@ -1,3 +1,5 @@
+// Package commands tests the commands of operators as processes: bench, check, rebuild, drain, and starts
+// that must not succeed.
 package commands
 
 import (

@@ -1,3 +1,4 @@
+// Package docs holds the documents against the code: the protocol, the page for integrators, and the architecture.
 package docs
 
 import (

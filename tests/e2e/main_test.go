@@ -1,3 +1,4 @@
+// Package e2e tests what users do, from their sessions to the rows of the store.
 package e2e
 
 import (

@@ -1,3 +1,4 @@
+// Package faults kills, stops, fills and cuts off the parts of a server under load.
 package faults
 
 import (

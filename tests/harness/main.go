@@ -1,9 +1,16 @@
-// Package harness gives tests of the whole system what they stand on: the program as
-// processes of their own (child.go), a dev server (dev.go), its parts (parts.go) and a NATS cluster
-// (cluster.go); the ways between them, which a test can cut (cable.go) or hold (gate.go); bare sessions
-// (talker.go) and clients under load (load.go); and what must be the same in log, store and history (lines.go).
+// Package harness starts what tests of the whole system need, and checks what holds everywhere.
 //
-// Each package of tests that uses it calls [Main] from its TestMain.
+//	child.go      the program as a process, which a test can signal, pause and kill
+//	dev.go        a dev server in the test's process; dev_child.go has it as a process
+//	parts.go      NATS in the test's process, and edges and workers as processes
+//	cluster.go    NATS servers as processes
+//	cable.go      a way to NATS that a test can cut
+//	gate.go       a way to NATS that a test can hold back
+//	talker.go     a bare WebSocket session; expect.go has what it waits for
+//	load.go       clients that send while a test breaks things
+//	lines.go      the messages of a chat in log, store and history, which must be the same
+//
+// The TestMain of each package that imports it calls [Main].
 package harness
 
 import (

@@ -1,3 +1,5 @@
+// Package model has users change groups at random, and compares what everybody sees with a model
+// that follows the log.
 package model
 
 import (

@@ -1,3 +1,4 @@
+// Package production tests a system as operators run it: three NATS servers, Cassandra, two edges and two workers.
 package production
 
 import (

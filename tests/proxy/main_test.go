@@ -1,3 +1,4 @@
+// Package proxy tests edges behind HAProxy with deploy/haproxy.cfg.
 package proxy
 
 import (
