@@ -16,7 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"parley/clients/parley"
-	"parley/edge"
+	"parley/edge/auth"
 	"parley/schemas"
 )
 
@@ -94,7 +94,7 @@ func (d *devServer) token(t testing.TB, user string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := edge.MintToken(secret, mustUser(t, user), time.Now(), time.Hour)
+	token, err := auth.Mint(secret, mustUser(t, user), time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

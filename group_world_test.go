@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"parley/edge"
+	"parley/edge/auth"
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/store"
@@ -28,7 +28,7 @@ func (p place) talk(t testing.TB, user string) *talker {
 
 func (p place) token(t testing.TB, user string) string {
 	t.Helper()
-	token, err := edge.MintToken(p.secret, mustUser(t, user), time.Now(), time.Hour)
+	token, err := auth.Mint(p.secret, mustUser(t, user), time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"parley/clients/parley"
-	"parley/edge"
+	"parley/edge/auth"
 )
 
 // child is the program as a process of its own.
@@ -219,7 +219,7 @@ type place struct {
 
 func (p place) options(t testing.TB, user string, opts parley.Options) parley.Options {
 	t.Helper()
-	token, err := edge.MintToken(p.secret, mustUser(t, user), time.Now(), time.Hour)
+	token, err := auth.Mint(p.secret, mustUser(t, user), time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

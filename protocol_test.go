@@ -18,7 +18,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"parley/edge"
+	"parley/edge/auth"
 	"parley/schemas"
 )
 
@@ -171,7 +171,7 @@ func (p *protocolReplay) token(user string) string {
 	if err != nil {
 		p.fatalf("%v", err)
 	}
-	token, err := edge.MintToken(secret, mustUser(p.t, user), time.Now(), time.Hour)
+	token, err := auth.Mint(secret, mustUser(p.t, user), time.Now(), time.Hour)
 	if err != nil {
 		p.fatalf("%v", err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"parley/edge"
+	"parley/edge/auth"
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/dead"
@@ -49,7 +49,7 @@ func (c *tokenCommand) Run(p *process) error {
 		}
 		secret = strings.TrimSpace(string(text))
 	}
-	token, err := edge.MintToken([]byte(secret), user, time.Now(), c.TTL)
+	token, err := auth.Mint([]byte(secret), user, time.Now(), c.TTL)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/oklog/ulid/v2"
 
+	"parley/edge/auth"
 	"parley/schemas"
 )
 
@@ -119,7 +120,7 @@ func (e *Edge) welcome(conn *websocket.Conn) *session {
 	return s
 }
 
-func (e *Edge) welcomeOf(s *session, identity Identity) schemas.Welcome {
+func (e *Edge) welcomeOf(s *session, identity auth.Identity) schemas.Welcome {
 	return schemas.Welcome{
 		T: schemas.TWelcome, User: identity.User, Session: s.id, Node: e.cfg.Node,
 		Heartbeat: int(e.cfg.Heartbeat.Seconds()), BodyBytesMax: schemas.BodyBytesMax,
@@ -181,7 +182,7 @@ var closeNames = map[schemas.CloseCode]string{
 }
 
 // newSession makes a session; join puts it to work.
-func (e *Edge) newSession(conn *websocket.Conn, identity Identity, hello *schemas.Hello) *session {
+func (e *Edge) newSession(conn *websocket.Conn, identity auth.Identity, hello *schemas.Hello) *session {
 	now := e.now()
 	id, err := schemas.ParseID(ulid.Make().String())
 	if err != nil {

@@ -427,7 +427,7 @@ func TestFullNodeSendsElsewhere(t *testing.T) {
 
 func TestHandshakesOverTheAddressRate(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(c *Config) { c.AddressRate = 0.5; c.Now = func() time.Time { return authNow } })
+	r := newRig(t, func(c *Config) { c.AddressRate = 0.5; c.Now = func() time.Time { return testNow } })
 	for range 2 { // the burst of 5 s at 0.5 a second
 		if resp := handshake(t, r.edge(), nil); resp.StatusCode != http.StatusSwitchingProtocols {
 			t.Fatalf("got %s", resp.Status)

@@ -44,6 +44,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
+	"parley/edge/auth"
 	"parley/schemas"
 	"parley/streams"
 )
@@ -54,7 +55,7 @@ type Config struct {
 	Listener       net.Listener          // where clients connect; has to be set, Run closes it
 	NATS           streams.ConnectConfig // how to reach NATS; its hooks are the edge's
 	Replicas       int                   // that the chat streams must have at least; default: whatever they have
-	Auth           AuthConfig            // which tokens are taken
+	Auth           auth.Config           // which tokens are taken
 	Origins        []string              // allowed beside the server's own, like https://chat.example.com; default: none
 	SessionsMax    int                   // default: 5000
 	UserRate       float64               // messages, and as many reading HTTP requests and questions of presence, a second and user; negative: no limit; default: 20
@@ -145,7 +146,7 @@ type Edge struct {
 	log       *slog.Logger
 	now       func() time.Time
 	metrics   *metrics
-	auth      *Authenticator
+	auth      *auth.Verifier
 	conn      *nats.Conn
 	js        jetstream.JetStream
 	logReader *streams.Log
@@ -205,7 +206,7 @@ func New(ctx context.Context, cfg Config) (*Edge, error) {
 		e.lives = append(e.lives, newLiveLoop(e))
 	}
 	var err error
-	if e.auth, err = NewAuthenticator(ctx, cfg.Auth); err != nil {
+	if e.auth, err = auth.NewVerifier(ctx, cfg.Auth); err != nil {
 		return nil, err
 	}
 	if err := e.connect(ctx); err != nil {

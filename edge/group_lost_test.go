@@ -139,7 +139,7 @@ func TestBlockThatComesWhileItsUserIsLoaded(t *testing.T) {
 	joined := receive(t, asked)
 	eventually(t, "blocks were asked", func() bool { return w.timesAsked(streams.PrivacySubject) == 1 })
 	w.setBlocks("bea", "ann")
-	if err := w.conn.Publish(streams.Personal(authUser(t, "bea")), []byte(`{"t":"chat","chat":"direct.ann.bea","change":"blocked","hidden":true}`)); err != nil {
+	if err := w.conn.Publish(streams.Personal(testUser(t, "bea")), []byte(`{"t":"chat","chat":"direct.ann.bea","change":"blocked","hidden":true}`)); err != nil {
 		t.Fatal(err)
 	}
 	if err := joined.Respond([]byte(`{"groups":[],"stored":{}}`)); err != nil {

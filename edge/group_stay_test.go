@@ -33,7 +33,7 @@ func (r *rig) changeUntold(chat schemas.Chat, change, user string) uint64 {
 func (r *rig) tellAdded(t *testing.T, chat schemas.Chat, seq uint64, user string) {
 	r.workers.mu.Lock()
 	defer r.workers.mu.Unlock()
-	r.workers.tellLocked(chat, seq, &schemas.Event{Type: schemas.MemberEvent, Change: schemas.Added, Users: []schemas.User{authUser(t, user)}})
+	r.workers.tellLocked(chat, seq, &schemas.Event{Type: schemas.MemberEvent, Change: schemas.Added, Users: []schemas.User{testUser(t, user)}})
 }
 
 // Word of an addition comes when its user was removed and added again: it is sent

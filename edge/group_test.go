@@ -170,7 +170,7 @@ func TestOldWordOfAGroupLetsNobodyIn(t *testing.T) {
 	tell := func() {
 		r.workers.mu.Lock()
 		defer r.workers.mu.Unlock()
-		ev := &schemas.Event{Type: schemas.MemberEvent, Change: schemas.Added, Users: []schemas.User{authUser(t, "bea")}}
+		ev := &schemas.Event{Type: schemas.MemberEvent, Change: schemas.Added, Users: []schemas.User{testUser(t, "bea")}}
 		r.workers.tellLocked(chat, added, ev)
 		if err := r.workers.conn.Flush(); err != nil {
 			t.Fatal(err)
@@ -269,7 +269,7 @@ func (w *standIn) away(away bool) {
 func TestBlockedUsersDoNotTalk(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	r.workers.blocks[authUser(t, "ann")] = []schemas.User{authUser(t, "bea")}
+	r.workers.blocks[testUser(t, "ann")] = []schemas.User{testUser(t, "bea")}
 	ann, bea := r.join(t, r.edge(), "ann"), r.join(t, r.edge(), "bea")
 	ann.say(sendFrame(1, "m1", "direct.ann.bea", "hi"))
 	if g := ann.answer(1); g.Code != schemas.Forbidden {
@@ -277,7 +277,7 @@ func TestBlockedUsersDoNotTalk(t *testing.T) {
 	}
 	notice := func(user, change string, hidden bool) {
 		data := fmt.Sprintf(`{"t":"chat","chat":"direct.ann.bea","change":%q,"hidden":%t}`, change, hidden)
-		if err := r.workers.conn.PublishMsg(&nats.Msg{Subject: streams.Personal(authUser(t, user)), Data: []byte(data)}); err != nil {
+		if err := r.workers.conn.PublishMsg(&nats.Msg{Subject: streams.Personal(testUser(t, user)), Data: []byte(data)}); err != nil {
 			t.Fatal(err)
 		}
 	}

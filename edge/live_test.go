@@ -56,7 +56,7 @@ func TestLiveIsCompleteUnderLoad(t *testing.T) {
 			if other != s.user {
 				want[other]++
 			}
-			s.say(sendFrame(uint64(n), fmt.Sprintf("m%d-%d", i, n), schemas.DirectChat(authUser(t, s.user), authUser(t, other)).String(), "hi"))
+			s.say(sendFrame(uint64(n), fmt.Sprintf("m%d-%d", i, n), schemas.DirectChat(testUser(t, s.user), testUser(t, other)).String(), "hi"))
 		}
 	}
 	for _, s := range sessions {
@@ -453,7 +453,7 @@ func TestHealsAreBounded(t *testing.T) {
 	nc := r.asEdge(t)
 	bea := r.join(t, r.edge(), "bea")
 	for i := range healsMax + 10 {
-		chat := schemas.DirectChat(authUser(t, fmt.Sprintf("u%d", i)), authUser(t, "bea"))
+		chat := schemas.DirectChat(testUser(t, fmt.Sprintf("u%d", i)), testUser(t, "bea"))
 		if err := nc.PublishMsg(streams.Hint(chat, 1<<40)); err != nil { // nothing of it is in the log
 			t.Fatal(err)
 		}

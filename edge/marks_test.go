@@ -108,7 +108,7 @@ func TestMarksGather(t *testing.T) {
 	r := newRig(t, nil)
 	published := r.listen(t, markSubjects...)
 	e := &Edge{conn: r.env.Connect(t, streams.EdgeComponent), logReader: r.edge().logReader, metrics: newMetrics(prometheus.NewRegistry())}
-	of := markOf{testChat(t, "direct.ann.bea"), authUser(t, "bea")}
+	of := markOf{testChat(t, "direct.ann.bea"), testUser(t, "bea")}
 	want := func(rounds string, marks ...string) {
 		t.Helper()
 		e.tellMarks()
@@ -271,7 +271,7 @@ func TestMarksInGroups(t *testing.T) {
 func TestHiddenReads(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	r.workers.hides[authUser(t, "bea")] = true
+	r.workers.hides[testUser(t, "bea")] = true
 	ann, bea := r.join(t, r.edge(), "ann"), r.join(t, r.edge(), "bea")
 	const chat = "direct.ann.bea"
 	first := ann.sent("m1", chat, "hi")
@@ -295,7 +295,7 @@ func TestHiddenReads(t *testing.T) {
 		t.Errorf("bea, who hides, is told %v", g)
 	}
 	// Her own sessions are told, by the worker that has stored it.
-	r.workers.notify(authUser(t, "bea"), schemas.Notice{ChatFrame: schemas.ChatFrame{T: schemas.TChat, Chat: testChat(t, chat), Change: schemas.ChatRead, Seq: first}, Hidden: true})
+	r.workers.notify(testUser(t, "bea"), schemas.Notice{ChatFrame: schemas.ChatFrame{T: schemas.TChat, Chat: testChat(t, chat), Change: schemas.ChatRead, Seq: first}, Hidden: true})
 	if g := bea.await("receipt"); g.Chat != chat || g.Marks[0].User.String() != "bea" || g.Marks[0].Read != first {
 		t.Errorf("bea's own session is told %v", g)
 	}
@@ -313,7 +313,7 @@ func newReceiver(t testing.TB) *receiver {
 	r := &receiver{now: time.Unix(1_800_000_000, 0)}
 	e := &Edge{loops: []*fanoutLoop{k.loop}, now: func() time.Time { return r.now }}
 	r.v = newLiveLoop(e)
-	r.user = &user{audience: audience{live: r.v}, name: authUser(t, "ann")}
+	r.user = &user{audience: audience{live: r.v}, name: testUser(t, "ann")}
 	for i, s := range k.sessions {
 		s.user, s.id = r.user, testID(t, fmt.Sprintf("s%d", i))
 		r.user.sessions = insertSession(r.user.sessions, s)
@@ -343,7 +343,7 @@ func (r *receiver) mark(from schemas.User, kind streams.LiveKind, seq uint64, se
 func TestReceiptFramesAreAtMostOneASecond(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
-	bea, cid := authUser(t, "bea"), authUser(t, "cid")
+	bea, cid := testUser(t, "bea"), testUser(t, "cid")
 	want := func(what string, frames ...string) {
 		t.Helper()
 		got, _ := r.got(t)
@@ -396,19 +396,19 @@ func TestReceiptsAreBounded(t *testing.T) {
 	t.Parallel()
 	r := &receipts{}
 	for i := range 2 * schemas.ReadMembersMax {
-		r.add(authUser(t, fmt.Sprintf("u%d", i)), streams.LiveIsRead, schemas.StoredMark{Seq: 1})
+		r.add(testUser(t, fmt.Sprintf("u%d", i)), streams.LiveIsRead, schemas.StoredMark{Seq: 1})
 	}
 	if len(r.marks) != schemas.ReadMembersMax {
 		t.Errorf("%d marks wait", len(r.marks))
 	}
 	m := &marks{}
 	for i := range marksMax + 10 {
-		of := markOf{chat: testChat(t, "direct.ann.bea"), user: authUser(t, fmt.Sprintf("u%d", i))}
+		of := markOf{chat: testChat(t, "direct.ann.bea"), user: testUser(t, fmt.Sprintf("u%d", i))}
 		if took := m.add(of, mark{read: reached{seq: 1}}); took != (i < marksMax) {
 			t.Fatalf("mark %d: taken %t", i, took)
 		}
 	}
-	if !m.add(markOf{chat: testChat(t, "direct.ann.bea"), user: authUser(t, "u0")}, mark{read: reached{seq: 2}}) {
+	if !m.add(markOf{chat: testChat(t, "direct.ann.bea"), user: testUser(t, "u0")}, mark{read: reached{seq: 2}}) {
 		t.Error("a mark that waits is not raised")
 	}
 }
@@ -434,7 +434,7 @@ func TestHiddenReadsInLargeGroups(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
 	r.user.privacy = privacy{known: true, hidesReads: true}
-	bea := authUser(t, "bea")
+	bea := testUser(t, "bea")
 	r.mark(bea, streams.LiveIsRead, 5, "x")
 	if frames, _ := r.got(t); len(frames) != 0 {
 		t.Errorf("told %v", frames)

@@ -58,7 +58,7 @@ func TestTypingIsRememberedForFewChats(t *testing.T) {
 	t.Parallel()
 	u := &user{}
 	for i := range 10 * typingChatsMax {
-		if !u.mayType(testChat(t, fmt.Sprintf("direct.ann.u%d", i)), authNow) {
+		if !u.mayType(testChat(t, fmt.Sprintf("direct.ann.u%d", i)), testNow) {
 			t.Errorf("chat %d may not be typed in", i)
 		}
 		if len(u.typingAt) > typingChatsMax {

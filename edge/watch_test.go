@@ -101,7 +101,7 @@ func TestChangeBeforeTheAnswerIsNotLost(t *testing.T) {
 	}
 	ann.say(`{"t":"watch","ref":1,"users":["bea"]}`)
 	for g := ann.next(); ; g = ann.next() {
-		if g.T == "presence" && g.Users[authUser(t, "bea")].Status == schemas.Online {
+		if g.T == "presence" && g.Users[testUser(t, "bea")].Status == schemas.Online {
 			break
 		}
 	}
@@ -127,9 +127,9 @@ func TestBlockedUsersLookOffline(t *testing.T) {
 	r.workers.block("ann")
 	g := ann.next()
 	if len(g.Users) == 1 { // of the two that are told apart
-		g.Users[authUser(t, "cid")] = ann.next().Users[authUser(t, "cid")]
+		g.Users[testUser(t, "cid")] = ann.next().Users[testUser(t, "cid")]
 	}
-	if g.Users[authUser(t, "bea")].Status != schemas.Online || g.Users[authUser(t, "cid")].Status != schemas.Away {
+	if g.Users[testUser(t, "bea")].Status != schemas.Online || g.Users[testUser(t, "cid")].Status != schemas.Away {
 		t.Errorf("got %v", g.Users)
 	}
 	ann.quiet()
