@@ -96,7 +96,7 @@ func (e *Edge) welcome(conn *websocket.Conn) *session {
 		defer cancel()
 		s.stopResume = cancel
 	}
-	if err := e.liveLoopOf(identity.User.String()).join(e.ctx, identity.User, s); err != nil {
+	if err := e.lives.of(identity.User.String()).join(e.ctx, identity.User, s); err != nil {
 		e.log.Warn("join", "user", identity.User, "error", err)
 		s.user.live.leave(s)
 		err := &schemas.Error{Code: schemas.Unavailable, Message: "this node cannot reach the log: resume elsewhere", RetryAfter: 1}
@@ -107,15 +107,14 @@ func (e *Edge) welcome(conn *websocket.Conn) *session {
 		s.out.welcomed = true
 		l.append(s, jsonFrame(e.welcomeOf(s, identity)))
 	}})
-	e.presence.refresh(s)
+	e.keys.refresh(s)
 	if e.draining.Load() { // the drain may have come before the join
 		s.close(schemas.CloseDraining, `{"delay":0}`)
 	}
 	e.conns.Add(1)
 	go e.serve(s) // a fresh goroutine: this one's stack has grown
 	if hello.Resume != nil {
-		r := resume{edge: e, session: s}
-		r.run(ctx, hello.Resume)
+		newResume(e.members, s).run(ctx, hello.Resume)
 	}
 	return s
 }
@@ -196,7 +195,7 @@ func (e *Edge) newSession(conn *websocket.Conn, identity auth.Identity, hello *s
 	s.expiresAt.Store(identity.Expires.Unix())
 	s.usedAt.Store(now.Unix())
 	s.out.pingAt = now.Add(e.cfg.Heartbeat).Unix()
-	s.out.shownAt = now.Add(presenceTTL(e.cfg.Heartbeat) / refreshesPerTTL).Unix()
+	s.out.shownAt = now.Add(keyTTL(e.cfg.Heartbeat) / refreshesPerTTL).Unix()
 	for chat := range hello.Resume {
 		if s.out.gates == nil {
 			s.out.gates = make(map[schemas.Chat]*gate, len(hello.Resume))
@@ -219,8 +218,8 @@ func (e *Edge) serve(s *session) {
 		s.stopResume()
 	}
 	s.user.live.leave(s)
-	e.unwatchAll(s)
-	e.presence.refresh(s)
+	e.watches.unwatchAll(s)
+	e.keys.refresh(s)
 	e.endConnection(s.conn)
 }
 

@@ -57,8 +57,8 @@ func TestFanoutPassAllocations(t *testing.T) {
 // newLiveSink is a live loop without goroutines whose user has sessions in a sink.
 func newLiveSink(t testing.TB, k *sink, name string) (*liveLoop, *user) {
 	t.Helper()
-	e := &Edge{log: slog.New(slog.DiscardHandler), metrics: k.loop.metrics, loops: []*fanoutLoop{k.loop}}
-	v := newLiveLoop(e)
+	b := &base{log: slog.New(slog.DiscardHandler), metrics: k.loop.metrics}
+	v := newLiveLoop(b, []*fanoutLoop{k.loop}, nil)
 	u := &user{audience: audience{live: v, sessions: k.sessions}, name: testUser(t, name), ready: make(chan struct{})}
 	for _, s := range k.sessions {
 		s.user = u

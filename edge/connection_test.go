@@ -383,7 +383,7 @@ func (c *client) quietly(t *testing.T) {
 // sessionOf returns the session of a user that has one.
 func (r *rig) sessionOf(t testing.TB, user string) *session {
 	t.Helper()
-	v := r.edge().liveLoopOf(user)
+	v := r.edge().lives.of(user)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	u := v.users[user]
@@ -402,7 +402,7 @@ func TestFullNodeSendsElsewhere(t *testing.T) {
 	third.closedWith(schemas.CloseFull) // and it does not hang up
 	first.quiet()
 	second.quiet()
-	v := r.edge().liveLoopOf("bea")
+	v := r.edge().lives.of("bea")
 	second.hangUp()
 	eventually(t, "bea has left", func() bool {
 		v.mu.Lock()

@@ -73,7 +73,7 @@ func TestGroupMembersAndNobodyElseGetWhatIsSaid(t *testing.T) {
 	for _, c := range []*client{ann, bea, bea2} {
 		c.hangUp()
 	}
-	eventually(t, "the group ends with its last member here", func() bool { return r.edge().groupOf(chat) == nil })
+	eventually(t, "the group ends with its last member here", func() bool { return r.edge().members.groupOf(chat) == nil })
 	if n := r.edge().subscriptionsOf(t, chat); n != 0 {
 		t.Errorf("the edge has %d subscriptions of a group that it does not serve", n)
 	}
@@ -82,7 +82,7 @@ func TestGroupMembersAndNobodyElseGetWhatIsSaid(t *testing.T) {
 // subscriptionsOf counts what the server has of an edge's subscriptions to a group.
 func (e *testEdge) subscriptionsOf(t testing.TB, chat schemas.Chat) int {
 	t.Helper()
-	if g := e.groupOf(chat); g != nil && g.sub != nil {
+	if g := e.members.groupOf(chat); g != nil && g.sub != nil {
 		if !g.sub.IsValid() || g.sub.Subject != streams.LiveOfGroup(chat) {
 			t.Errorf("subscription %q, valid %t", g.sub.Subject, g.sub.IsValid())
 		}
@@ -166,7 +166,7 @@ func TestOldWordOfAGroupLetsNobodyIn(t *testing.T) {
 	bea.wantInChat(chat, removed)
 	bea.await("chat")
 	ann.hangUp()
-	eventually(t, "nobody here is in the group", func() bool { return r.edge().groupOf(chat) == nil })
+	eventually(t, "nobody here is in the group", func() bool { return r.edge().members.groupOf(chat) == nil })
 	tell := func() {
 		r.workers.mu.Lock()
 		defer r.workers.mu.Unlock()

@@ -266,7 +266,7 @@ func TestEchoWatchHintsOncePerChatAndSecond(t *testing.T) {
 	chat, other := testChat(t, "direct.ann.bea"), testChat(t, "direct.ann.cat")
 	hints := r.hints(t, chat.String())
 	ann := r.join(t, r.edge(), "ann")
-	v := r.edge().liveLoopOf("ann")
+	v := r.edge().lives.of("ann")
 	u := r.sessionOf(t, "ann").user
 	inLoop := func(f func()) {
 		done := make(chan struct{})
@@ -384,7 +384,7 @@ func TestMissedWhileNATSWasAwayIsRepaired(t *testing.T) {
 	r.logged(t, nc, chat, "ann", "m0", "seen")
 	last := bea.wantEvents(chat, 0, "m0")
 	// The loop is held up, so that it has lost its messages when it goes on.
-	v := r.edge().liveLoopOf("bea")
+	v := r.edge().lives.of("bea")
 	held, goOn := make(chan struct{}), make(chan struct{})
 	v.call(func() { close(held); <-goOn })
 	<-held
@@ -409,7 +409,7 @@ func TestOverflowOfALiveChannelEndsInResync(t *testing.T) {
 	bea := r.join(t, r.edge(), "bea")
 	r.logged(t, nc, chat.String(), "ann", "m0", "seen")
 	last := bea.wantEvents(chat.String(), 0, "m0")
-	v := r.edge().liveLoopOf("bea")
+	v := r.edge().lives.of("bea")
 	held, goOn := make(chan struct{}), make(chan struct{})
 	v.call(func() { close(held); <-goOn })
 	<-held

@@ -20,7 +20,7 @@ const (
 
 // handleTyping tells the other members, at most once in a while.
 func (e *Edge) handleTyping(s *session, ref schemas.Ref, typing *schemas.Typing) *schemas.Error {
-	if _, err := e.memberOf(s.user, typing.Chat); err != nil {
+	if _, err := e.members.memberOf(s.user, typing.Chat); err != nil {
 		return err
 	}
 	if !s.user.blocksIn(typing.Chat) && s.user.mayType(typing.Chat, e.now()) {
@@ -34,6 +34,47 @@ func (e *Edge) handleTyping(s *session, ref schemas.Ref, typing *schemas.Typing)
 	return nil
 }
 
+// typingOf is who types, and to whom it is told.
+type typingOf struct {
+	audience *audience
+	chat     schemas.Chat
+	user     schemas.User
+}
+
+// typists are those who were told to type in the last while, of one live loop, which
+// alone calls it.
+type typists struct {
+	loop *liveLoop
+	at   map[typingOf]time.Time
+}
+
+func newTypists(v *liveLoop) *typists {
+	return &typists{loop: v, at: make(map[typingOf]time.Time)}
+}
+
+// handle tells the others that somebody types, who may do so on another edge too:
+// so it is at most once in a while here as well.
+func (ty *typists) handle(a *audience, chat schemas.Chat, from schemas.User) {
+	of, now := typingOf{a, chat, from}, ty.loop.now()
+	at, known := ty.at[of]
+	if now.Sub(at) < typedEvery || !known && len(ty.at) >= typedMax {
+		return
+	}
+	ty.at[of] = now
+	others := slices.DeleteFunc(slices.Clone(a.everySession()), func(s *session) bool {
+		return s.user.name == from || s.user.getPrivacy().blocks(from)
+	})
+	ty.loop.deliverTo(others, item{frame: jsonFrame(schemas.TypingFrame{T: schemas.TTyping, Chat: chat, User: from})})
+}
+
+func (ty *typists) forget(now time.Time) {
+	for of, at := range ty.at {
+		if now.Sub(at) >= typedEvery {
+			delete(ty.at, of)
+		}
+	}
+}
+
 func (u *user) mayType(chat schemas.Chat, now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -45,34 +86,4 @@ func (u *user) mayType(chat schemas.Chat, now time.Time) bool {
 	}
 	u.typingAt[chat] = now
 	return true
-}
-
-// typingOf is who types, and to whom it is told.
-type typingOf struct {
-	audience *audience
-	chat     schemas.Chat
-	user     schemas.User
-}
-
-// handleTyped tells the others that somebody types, who may do so on another edge too:
-// so it is at most once in a while here as well.
-func (v *liveLoop) handleTyped(a *audience, chat schemas.Chat, from schemas.User) {
-	of, now := typingOf{a, chat, from}, v.edge.now()
-	at, known := v.typed[of]
-	if now.Sub(at) < typedEvery || !known && len(v.typed) >= typedMax {
-		return
-	}
-	v.typed[of] = now
-	others := slices.DeleteFunc(slices.Clone(a.everySession()), func(s *session) bool {
-		return s.user.name == from || s.user.getPrivacy().blocks(from)
-	})
-	v.deliverTo(others, item{frame: jsonFrame(schemas.TypingFrame{T: schemas.TTyping, Chat: chat, User: from})})
-}
-
-func (v *liveLoop) forgetTyping(now time.Time) {
-	for of, at := range v.typed {
-		if now.Sub(at) >= typedEvery {
-			delete(v.typed, of)
-		}
-	}
 }
