@@ -24,6 +24,18 @@ const (
 	apiReadWithin = 10 * time.Second
 )
 
+// httpAPI is for servers and bots: requests of users who need not be on this edge.
+type httpAPI struct {
+	*base
+	auth     *auth.Verifier
+	origins  origins
+	services *services
+	members  *membership
+	sends    *sends
+
+	inFlight atomic.Int64 // requests; at most apiRequestsMax
+}
+
 // apiRequest is an HTTP request of a user whose token was verified.
 type apiRequest struct {
 	*http.Request
@@ -37,30 +49,18 @@ type apiAnswer struct {
 	json   []byte
 }
 
-// httpAPI is for servers and bots: requests of users who need not be on this edge.
-type httpAPI struct {
-	*base
-	auth     *auth.Verifier
-	origins  origins
-	services *services
-	members  *membership
-	sends    *sends
-
-	inFlight atomic.Int64 // requests; at most apiRequestsMax
-}
-
 // route adds what servers and bots use instead of a WebSocket. It answers with
 // the members of the frames that answer there.
 func (h *httpAPI) route(mux *http.ServeMux) {
-	mux.HandleFunc("GET /v1/chats", h.handle(h.getChats))
-	mux.HandleFunc("GET /v1/chats/{chat}/messages", h.handle(h.getMessages))
-	mux.HandleFunc("POST /v1/chats/{chat}/messages", h.handle(h.postMessage))
+	mux.HandleFunc("GET /v1/chats", h.endpoint(h.getChats))
+	mux.HandleFunc("GET /v1/chats/{chat}/messages", h.endpoint(h.getMessages))
+	mux.HandleFunc("POST /v1/chats/{chat}/messages", h.endpoint(h.postMessage))
 	mux.HandleFunc("OPTIONS /v1/chats", h.preflight)
 	mux.HandleFunc("OPTIONS /v1/chats/{chat}/messages", h.preflight)
 }
 
-// handle answers a request with what handle makes of it.
-func (h *httpAPI) handle(handle func(context.Context, apiRequest) (apiAnswer, *schemas.Error)) http.HandlerFunc {
+// endpoint serves a route: it answers a request with the outcome of handle, or an error.
+func (h *httpAPI) endpoint(handle func(context.Context, apiRequest) (apiAnswer, *schemas.Error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !h.allowOrigin(w, r) {
 			return

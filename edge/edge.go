@@ -1,28 +1,32 @@
-// Package edge is the part of Parley that clients talk to: it holds their
-// WebSocket connections, publishes what they send to the log, and fans out what
-// the log republishes. It knows WebSocket, HTTP and NATS, and no database.
+// Package edge is the part of Parley that clients talk to. It holds their WebSocket
+// connections, publishes what they send to the log, and fans out what the log
+// republishes. It speaks WebSocket, HTTP and NATS, and opens no database.
 //
-// A frame from a client goes accept → welcome → readLoop → dispatch →
-// handleSend → publish → streams.Publisher, and is answered by session.acked. An
-// event from the log goes liveLoop.handleMessage → handleStored → tell → deliver →
-// fanoutLoop.passOnce → flush. What workers answer goes dispatch → handleAsk → forward.
+// [Edge] accepts connections and dispatches their frames to its parts. Each part has its
+// own state and lock, and calls few others: sends appends messages to the log, requests
+// asks workers, membership knows who is in which chat, marks and receiptBoard carry
+// receipts, sessionKeys and watches carry presence, and httpAPI serves bots.
 //
-// How far a user has got goes handleMark → takeMark → tellMarks into the stream of marks,
-// and what that republishes goes handleReceipt → tellReceipts to the others. Who is
-// online goes sweepOnce → presence.write into the bucket; what a worker makes of it goes
-// handleChange → applyPresence to the sessions that watch.
+// A message goes accept → welcome → readLoop → dispatch → sends.handleSend → publish →
+// streams.Publisher, and sends.acked answers it. A stored event goes
+// liveLoop.handleMessage → handleStored → tell → deliver → fanoutLoop.passOnce → flush.
+// A request goes dispatch → requests.handleAsk → services.forward.
 //
-// Whom an event is for is an audience: the sessions of a user, for its direct
-// chats, or those of a group's members here. Who is in a group is loaded when a user
-// connects (loadUser), begins with word of it (added), and ends with the group's own
-// events (group.follow).
+// A receipt goes marks.handleMark → gather → publishOnce into the stream RECEIPTS. The
+// republished mark goes receiptBoard.handleReceipt → sendReceipts to the other sessions. A presence
+// change goes fanoutLoop.sweepOnce → sessionKeys.write into the bucket. The worker's
+// answer goes watchedUsers.handleChange → apply to the sessions that watch.
 //
-// Goroutines: one read loop per connection; as many live loops as cores, each
-// serving a share of the audiences in order; as many fan-out loops as cores, each
-// writing to a share of the connections. A session's outbox belongs to its
-// fan-out loop, an audience's cursors to its live loop; what is shared has a mutex
-// or is atomic, and says so at its declaration. A live loop's mutex is taken before
-// a user's, and no two live loops' at once.
+// The sessions that receive an event are an audience: the sessions of a user, for its
+// direct chats, or of a group's members on this edge. The edge loads a user's groups when
+// the user connects (loadUser). A notice adds a group later (enter), and the group's own
+// events end a membership (group.follow).
+//
+// Goroutines: one read loop per connection; as many live loops as cores, each serving a
+// share of the audiences in order; as many fan-out loops as cores, each writing to a share
+// of the connections. A session's outbox belongs to its fan-out loop, and an audience's
+// cursors to its live loop. Shared state has a mutex or is atomic; its declaration says
+// which. Lock order: a live loop, then a user; never two live loops at once.
 package edge
 
 import (

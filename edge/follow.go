@@ -19,37 +19,10 @@ type groupChange struct {
 	event *schemas.Event
 }
 
-var (
-	memberPrefix = []byte(`{"type":"` + schemas.MemberEvent + `"`)
-	groupPrefix  = []byte(`{"type":"` + schemas.GroupEvent + `"`)
-)
-
-// changesGroup tells without decoding it whether an event of a group changes it.
-func changesGroup(event []byte) bool {
-	return bytes.HasPrefix(event, memberPrefix) || bytes.HasPrefix(event, groupPrefix)
-}
-
-// takesOut tells whether an event of a group takes a user out of it.
-func takesOut(event []byte, name schemas.User) bool {
-	if !changesGroup(event) {
-		return false
-	}
-	ev, err := schemas.DecodeEvent(event)
-	if err != nil {
-		return false // nobody follows it
-	}
-	for user, role := range ev.Roles() {
-		if user == name && !role.In() {
-			return true
-		}
-	}
-	return false
-}
-
 // follow applies an event of the group, which its members here were sent: the
 // live loop calls it for each in its order. Who comes in is not let in by it but by
 // the personal event that tells of it, which comes where the group is not followed
-// yet, too: see [Edge.added].
+// yet, too: see [membership.enter].
 func (g *group) follow(seq uint64, event []byte) {
 	if !changesGroup(event) {
 		return
@@ -141,4 +114,31 @@ func (g *group) reload(missed uint64) {
 	for _, m := range g.members {
 		g.live.members.loadLater(m.user)
 	}
+}
+
+var (
+	memberPrefix = []byte(`{"type":"` + schemas.MemberEvent + `"`)
+	groupPrefix  = []byte(`{"type":"` + schemas.GroupEvent + `"`)
+)
+
+// changesGroup tells without decoding it whether an event of a group changes it.
+func changesGroup(event []byte) bool {
+	return bytes.HasPrefix(event, memberPrefix) || bytes.HasPrefix(event, groupPrefix)
+}
+
+// takesOut tells whether an event of a group takes a user out of it.
+func takesOut(event []byte, name schemas.User) bool {
+	if !changesGroup(event) {
+		return false
+	}
+	ev, err := schemas.DecodeEvent(event)
+	if err != nil {
+		return false // nobody follows it
+	}
+	for user, role := range ev.Roles() {
+		if user == name && !role.In() {
+			return true
+		}
+	}
+	return false
 }

@@ -226,12 +226,12 @@ func (v *liveLoop) handleMessage(m *nats.Msg) {
 		}
 		v.handleStored(a, chat, stored, m.Data)
 	case streams.LiveIsTyping:
-		v.typists.handle(a, chat, from)
+		v.typists.handleTyped(a, chat, from)
 	case streams.LiveIsRead, streams.LiveIsDelivered:
 		if a, b, direct := chat.Users(); direct && a == b && m.Sub.Subject != streams.LiveOfUser(a)[0] {
 			return // notes to oneself come twice
 		}
-		v.receipts.handle(a, chat, kind, from, m.Data)
+		v.receipts.handleReceipt(a, chat, kind, from, m.Data)
 	}
 }
 

@@ -198,12 +198,6 @@ func (ms *membership) lookAgain(ctx context.Context, chats []schemas.Chat) {
 	}
 }
 
-// loadList are the users whose groups are to be asked for; at most those here.
-type loadList struct {
-	mu    sync.Mutex
-	users map[*user]struct{}
-}
-
 // loadLater has loadLoop ask for a user's groups.
 func (ms *membership) loadLater(u *user) {
 	ms.loads.mu.Lock()
@@ -212,6 +206,12 @@ func (ms *membership) loadLater(u *user) {
 		ms.loads.users = make(map[*user]struct{})
 	}
 	ms.loads.users[u] = struct{}{}
+}
+
+// loadList are the users whose groups are to be asked for; at most those here.
+type loadList struct {
+	mu    sync.Mutex
+	users map[*user]struct{}
 }
 
 // take empties the list, and leaves out who has left meanwhile.

@@ -57,32 +57,6 @@ func (r *reached) raise(other reached) {
 	}
 }
 
-// add gathers a mark. It returns false where there is no room.
-func (ms *marks) add(of markOf, got mark) bool {
-	ms.mu.Lock()
-	defer ms.mu.Unlock()
-	waits, known := ms.waiting[of]
-	if !known && len(ms.waiting) >= marksMax {
-		return false
-	}
-	if ms.waiting == nil {
-		ms.waiting = make(map[markOf]mark)
-	}
-	waits.delivered.raise(got.delivered)
-	waits.read.raise(got.read)
-	waits.private = waits.private || got.private
-	ms.waiting[of] = waits
-	return true
-}
-
-func (ms *marks) take() map[markOf]mark {
-	ms.mu.Lock()
-	defer ms.mu.Unlock()
-	waiting := ms.waiting
-	ms.waiting = nil
-	return waiting
-}
-
 // markAsked is a mark as a session sent it.
 type markAsked struct {
 	session *session
@@ -91,9 +65,9 @@ type markAsked struct {
 	schemas.Mark
 }
 
-// handle takes a watermark of a session's user. Where this edge does not know
+// handleMark takes a watermark of a session's user. Where this edge does not know
 // that the chat has come so far, or how large the group is, it looks first.
-func (ms *marks) handle(s *session, frame schemas.Frame) *schemas.Error {
+func (ms *marks) handleMark(s *session, frame schemas.Frame) *schemas.Error {
 	asked := markAsked{session: s, ref: frame.Ref, kind: frame.T, Mark: *frame.Mark}
 	if _, err := ms.members.memberOf(s.user, asked.Chat); err != nil {
 		return err
@@ -112,74 +86,6 @@ func (ms *marks) handle(s *session, frame schemas.Frame) *schemas.Error {
 		return &schemas.Error{Code: schemas.RateLimited, Message: "more than " + strconv.Itoa(looksMax) + " marks of chats of which nothing came in this session", RetryAfter: 1}
 	}
 	return nil
-}
-
-// gather gathers a mark for those who may know of it, and answers.
-func (ms *marks) gather(asked *markAsked, a *audience) *schemas.Error {
-	u := asked.session.user
-	members := uint64(1) // of a direct chat no number matters
-	if a.group != nil {
-		members = a.group.size()
-	}
-	hidden := u.getPrivacy().hidesReads || u.blocksIn(asked.Chat)
-	here := reached{asked.Seq, asked.session.id}
-	var got mark
-	if members <= schemas.DeliveredMembersMax && !u.blocksIn(asked.Chat) {
-		got.delivered = here // what was read was delivered
-	}
-	if asked.kind == schemas.TRead {
-		got.read, got.private = here, hidden || members > schemas.ReadMembersMax
-	}
-	if got != (mark{}) && !ms.add(markOf{asked.Chat, u.name}, got) {
-		return &schemas.Error{Code: schemas.Overloaded, Message: "too many marks wait to be told", RetryAfter: 1}
-	}
-	if asked.ref.Present {
-		asked.session.push(doneFrame(asked.ref))
-	}
-	return nil
-}
-
-// publishLoop tells what was gathered, again and again, and at the end.
-func (ms *marks) publishLoop(ctx context.Context) {
-	for sleep(ctx, schemas.MarksEvery) {
-		if ms.conn.IsConnected() { // else they wait, and get higher
-			ms.publishOnce()
-		}
-	}
-	ms.publishOnce()
-	ms.publishOnce() // what was kept back
-}
-
-// publishOnce publishes one mark of each user and chat. Of who has read to one place
-// and been sent what is behind it, the second is told the next time.
-func (ms *marks) publishOnce() {
-	layout := ms.logReader.Layout()
-	for of, m := range ms.take() {
-		shard := layout.Shard(of.chat)
-		switch {
-		case m.read.seq == 0:
-			ms.publish(shard.Mark(of.chat, streams.MarkDelivered, of.user), streams.MarkDelivered, m.delivered, false)
-			continue
-		case m.private:
-			ms.publish(streams.PrivateRead(of.user, of.chat), streams.MarkRead, m.read, false)
-		default:
-			ms.publish(shard.Mark(of.chat, streams.MarkRead, of.user), streams.MarkRead, m.read, m.delivered.seq > 0)
-		}
-		if m.delivered.seq > m.read.seq || m.private && m.delivered.seq > 0 {
-			ms.add(of, mark{delivered: m.delivered})
-		}
-	}
-}
-
-// publish publishes without awaiting an answer: what is lost a later mark repairs.
-func (ms *marks) publish(subject string, kind streams.MarkKind, at reached, delivered bool) {
-	data, err := json.Marshal(schemas.StoredMark{Seq: at.seq, Session: at.session, Delivered: delivered})
-	if err != nil {
-		panic("encode mark: " + err.Error()) // a number and a name
-	}
-	if err := ms.conn.Publish(subject, data); err == nil {
-		ms.metrics.marks.WithLabelValues(string(kind)).Inc()
-	}
 }
 
 // awaitLook queues a mark until somebody has looked at its chat's end. It returns
@@ -264,4 +170,98 @@ func (ms *marks) lookUpOne(ctx context.Context, u *user, asked *markAsked, ends 
 		return schemas.Errorf(schemas.Invalid, "seq %d is beyond the last one of %s, %d", asked.Seq, asked.Chat, end)
 	}
 	return ms.gather(asked, a)
+}
+
+// gather gathers a mark for those who may know of it, and answers.
+func (ms *marks) gather(asked *markAsked, a *audience) *schemas.Error {
+	u := asked.session.user
+	members := uint64(1) // of a direct chat no number matters
+	if a.group != nil {
+		members = a.group.size()
+	}
+	hidden := u.getPrivacy().hidesReads || u.blocksIn(asked.Chat)
+	here := reached{asked.Seq, asked.session.id}
+	var got mark
+	if members <= schemas.DeliveredMembersMax && !u.blocksIn(asked.Chat) {
+		got.delivered = here // what was read was delivered
+	}
+	if asked.kind == schemas.TRead {
+		got.read, got.private = here, hidden || members > schemas.ReadMembersMax
+	}
+	if got != (mark{}) && !ms.add(markOf{asked.Chat, u.name}, got) {
+		return &schemas.Error{Code: schemas.Overloaded, Message: "too many marks wait to be told", RetryAfter: 1}
+	}
+	if asked.ref.Present {
+		asked.session.push(doneFrame(asked.ref))
+	}
+	return nil
+}
+
+// add gathers a mark. It returns false where there is no room.
+func (ms *marks) add(of markOf, got mark) bool {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	waits, known := ms.waiting[of]
+	if !known && len(ms.waiting) >= marksMax {
+		return false
+	}
+	if ms.waiting == nil {
+		ms.waiting = make(map[markOf]mark)
+	}
+	waits.delivered.raise(got.delivered)
+	waits.read.raise(got.read)
+	waits.private = waits.private || got.private
+	ms.waiting[of] = waits
+	return true
+}
+
+// publishLoop tells what was gathered, again and again, and at the end.
+func (ms *marks) publishLoop(ctx context.Context) {
+	for sleep(ctx, schemas.MarksEvery) {
+		if ms.conn.IsConnected() { // else they wait, and get higher
+			ms.publishOnce()
+		}
+	}
+	ms.publishOnce()
+	ms.publishOnce() // what was kept back
+}
+
+// publishOnce publishes one mark of each user and chat. Of who has read to one place
+// and been sent what is behind it, the second is told the next time.
+func (ms *marks) publishOnce() {
+	layout := ms.logReader.Layout()
+	for of, m := range ms.take() {
+		shard := layout.Shard(of.chat)
+		switch {
+		case m.read.seq == 0:
+			ms.publish(shard.Mark(of.chat, streams.MarkDelivered, of.user), streams.MarkDelivered, m.delivered, false)
+			continue
+		case m.private:
+			ms.publish(streams.PrivateRead(of.user, of.chat), streams.MarkRead, m.read, false)
+		default:
+			ms.publish(shard.Mark(of.chat, streams.MarkRead, of.user), streams.MarkRead, m.read, m.delivered.seq > 0)
+		}
+		if m.delivered.seq > m.read.seq || m.private && m.delivered.seq > 0 {
+			ms.add(of, mark{delivered: m.delivered})
+		}
+	}
+}
+
+func (ms *marks) take() map[markOf]mark {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	waiting := ms.waiting
+	ms.waiting = nil
+	return waiting
+}
+
+// publish publishes without awaiting an answer: what is lost a later mark repairs.
+func (ms *marks) publish(subject string, kind streams.MarkKind, at reached, delivered bool) {
+	data, err := json.Marshal(schemas.StoredMark{Seq: at.seq, Session: at.session, Delivered: delivered})
+	if err != nil {
+		panic("encode mark: " + err.Error()) // a number and a name
+	}
+	if err := ms.conn.Publish(subject, data); err == nil {
+		ms.metrics.marks.WithLabelValues(string(kind)).Inc()
+	}
 }

@@ -336,7 +336,7 @@ func (r *receiver) got(t testing.TB) (frames []schemas.ReceiptFrame, sessions []
 
 func (r *receiver) mark(from schemas.User, kind streams.LiveKind, seq uint64, session string) {
 	chat := schemas.DirectChat(r.user.name, from)
-	r.v.receipts.handle(&r.user.audience, chat, kind, from, fmt.Appendf(nil, `{"seq":%d,"session":%q}`, seq, session))
+	r.v.receipts.handleReceipt(&r.user.audience, chat, kind, from, fmt.Appendf(nil, `{"seq":%d,"session":%q}`, seq, session))
 }
 
 func TestReceiptFramesAreAtMostOneASecond(t *testing.T) {
@@ -439,7 +439,7 @@ func TestHiddenReadsInLargeGroups(t *testing.T) {
 		t.Errorf("told %v", frames)
 	}
 	r.now = r.now.Add(schemas.ReceiptsEvery)
-	r.v.receipts.handle(&r.user.audience, schemas.DirectChat(r.user.name, bea), streams.LiveIsRead, bea, []byte(`{"seq":6,"delivered":true}`))
+	r.v.receipts.handleReceipt(&r.user.audience, schemas.DirectChat(r.user.name, bea), streams.LiveIsRead, bea, []byte(`{"seq":6,"delivered":true}`))
 	if frames, _ := r.got(t); len(frames) != 2 || frames[0].Marks[0] != (schemas.ReceiptMark{User: bea, Delivered: 6}) { // one for each session
 		t.Errorf("told %v", frames)
 	}

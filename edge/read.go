@@ -86,13 +86,13 @@ func (e *Edge) dispatch(ctx context.Context, s *session, frame schemas.Frame, re
 	var err *schemas.Error
 	switch frame.T {
 	case schemas.TSend:
-		err = e.sends.handle(ctx, s, frame.Ref, frame.Send, readAt)
+		err = e.sends.handleSend(ctx, s, frame.Ref, frame.Send, readAt)
 	case schemas.THistory:
 		err = e.requests.handleHistory(ctx, s, frame.Ref, frame.History)
 	case schemas.TTyping:
 		err = e.handleTyping(s, frame.Ref, frame.Typing)
 	case schemas.TDelivered, schemas.TRead:
-		err = e.marks.handle(s, frame)
+		err = e.marks.handleMark(s, frame)
 	case schemas.TPresence:
 		err = e.watches.handlePresence(ctx, s, frame)
 	case schemas.TWatch:

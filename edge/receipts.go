@@ -72,9 +72,9 @@ func newReceiptBoard(v *liveLoop) *receiptBoard {
 	return &receiptBoard{loop: v, chats: make(map[receiptsOf]*receipts)}
 }
 
-// handle takes a mark of a member of the audience's chat. The first is told at
+// handleReceipt takes a mark of a member of the audience's chat. The first is told at
 // once; what follows gathers.
-func (rb *receiptBoard) handle(a *audience, chat schemas.Chat, kind streams.LiveKind, from schemas.User, data []byte) {
+func (rb *receiptBoard) handleReceipt(a *audience, chat schemas.Chat, kind streams.LiveKind, from schemas.User, data []byte) {
 	var stored schemas.StoredMark
 	if err := json.Unmarshal(data, &stored); err != nil {
 		rb.loop.log.Warn("mark cannot be read", "chat", chat, "user", from, "error", err)
@@ -91,7 +91,7 @@ func (rb *receiptBoard) handle(a *audience, chat schemas.Chat, kind streams.Live
 	}
 	r.add(from, kind, stored)
 	if now := rb.loop.now(); now.Sub(r.toldAt) >= schemas.ReceiptsEvery {
-		rb.send(of, r, now)
+		rb.sendReceipts(of, r, now)
 	}
 }
 
@@ -104,14 +104,14 @@ func (rb *receiptBoard) check(now time.Time) {
 		case len(r.marks) == 0:
 			delete(rb.chats, of)
 		default:
-			rb.send(of, r, now)
+			rb.sendReceipts(of, r, now)
 		}
 	}
 }
 
-// send sends the sessions of an audience what has gathered. Most are sent all
+// sendReceipts sends the sessions of an audience what has gathered. Most are sent all
 // of it, in one frame that they share.
-func (rb *receiptBoard) send(of receiptsOf, r *receipts, now time.Time) {
+func (rb *receiptBoard) sendReceipts(of receiptsOf, r *receipts, now time.Time) {
 	var whole []*session
 	for _, s := range of.audience.everySession() {
 		marks, all := s.visible(r.marks)

@@ -38,8 +38,8 @@ type attempt struct {
 	done func(streams.PubAck, *schemas.Error)
 }
 
-// handle publishes a send to its chat's log; [sends.acked] answers it.
-func (sn *sends) handle(ctx context.Context, s *session, ref schemas.Ref, send *schemas.Send, readAt time.Time) *schemas.Error {
+// handleSend publishes a send to its chat's log; [sends.acked] answers it.
+func (sn *sends) handleSend(ctx context.Context, s *session, ref schemas.Ref, send *schemas.Send, readAt time.Time) *schemas.Error {
 	m, err := sn.members.memberOf(s.user, send.Chat)
 	if err != nil {
 		return err
@@ -85,25 +85,6 @@ func (sn *sends) publish(ctx context.Context, a *attempt) (found streams.PubAck,
 	}
 	sn.append(ctx, shard, a, event.TTL, data)
 	return found, nil
-}
-
-// messageID makes the same send the same message to the log, whatever edge it comes through.
-func messageID(user schemas.User, send *schemas.Send) string {
-	sum := sha256.Sum256([]byte(send.Chat.String() + "/" + user.String() + "/" + send.ID.String()))
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
-}
-
-func (sn *sends) publishError(send *schemas.Send, err error) *schemas.Error {
-	switch {
-	case errors.Is(err, streams.ErrLogFull):
-		sn.log.Error("log takes no more", "chat", send.Chat, "error", err)
-		return &schemas.Error{Code: schemas.Overloaded, Message: "the log takes no more messages now", RetryAfter: 5}
-	case errors.Is(err, streams.ErrNotStored):
-		return &schemas.Error{Code: schemas.Unavailable, Message: "the log did not acknowledge in time: send again with retry", RetryAfter: 1}
-	default:
-		sn.log.Error("publish", "chat", send.Chat, "error", err)
-		return schemas.Errorf(schemas.Internal, "the log refused the message")
-	}
 }
 
 // admit refuses what could not be kept: see [logWatch.watchLoop].
@@ -173,11 +154,6 @@ func isTry(event []byte, user schemas.User, id schemas.ID) bool {
 	return err == nil && ev.From == user && ev.ID == id
 }
 
-// blocked answers a send between two of whom one blocks the other; it does not tell which.
-func blocked(chat schemas.Chat) *schemas.Error {
-	return schemas.Errorf(schemas.Forbidden, "one of the two in %s has blocked the other", chat)
-}
-
 // encode returns an event as the log stores it.
 func (sn *sends) encode(a *attempt, event *schemas.Event) ([]byte, *schemas.Error) {
 	data, err := schemas.EncodeEvent(event)
@@ -209,6 +185,25 @@ func (sn *sends) append(ctx context.Context, shard streams.Shard, a *attempt, tt
 	})
 }
 
+// messageID makes the same send the same message to the log, whatever edge it comes through.
+func messageID(user schemas.User, send *schemas.Send) string {
+	sum := sha256.Sum256([]byte(send.Chat.String() + "/" + user.String() + "/" + send.ID.String()))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+func (sn *sends) publishError(send *schemas.Send, err error) *schemas.Error {
+	switch {
+	case errors.Is(err, streams.ErrLogFull):
+		sn.log.Error("log takes no more", "chat", send.Chat, "error", err)
+		return &schemas.Error{Code: schemas.Overloaded, Message: "the log takes no more messages now", RetryAfter: 5}
+	case errors.Is(err, streams.ErrNotStored):
+		return &schemas.Error{Code: schemas.Unavailable, Message: "the log did not acknowledge in time: send again with retry", RetryAfter: 1}
+	default:
+		sn.log.Error("publish", "chat", send.Chat, "error", err)
+		return schemas.Errorf(schemas.Internal, "the log refused the message")
+	}
+}
+
 // acked answers a send that the log has, and awaits its echo.
 func (sn *sends) acked(s *session, ref schemas.Ref, send *schemas.Send, ack streams.PubAck) {
 	now := sn.now()
@@ -220,4 +215,9 @@ func (sn *sends) acked(s *session, ref schemas.Ref, send *schemas.Send, ack stre
 	}
 	sn.metrics.sends.WithLabelValues(result).Inc()
 	s.push(ackFrame(ref, send.ID, send.Chat, ack, now))
+}
+
+// blocked answers a send between two of whom one blocks the other; it does not tell which.
+func blocked(chat schemas.Chat) *schemas.Error {
+	return schemas.Errorf(schemas.Forbidden, "one of the two in %s has blocked the other", chat)
 }

@@ -34,11 +34,17 @@ func (e *Edge) handleTyping(s *session, ref schemas.Ref, typing *schemas.Typing)
 	return nil
 }
 
-// typingOf is who types, and to whom it is told.
-type typingOf struct {
-	audience *audience
-	chat     schemas.Chat
-	user     schemas.User
+func (u *user) mayType(chat schemas.Chat, now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if now.Sub(u.typingAt[chat]) < schemas.TypingEvery {
+		return false
+	}
+	if u.typingAt == nil || len(u.typingAt) >= typingChatsMax {
+		u.typingAt = make(map[schemas.Chat]time.Time)
+	}
+	u.typingAt[chat] = now
+	return true
 }
 
 // typists are those who were told to type in the last while, of one live loop, which
@@ -48,13 +54,20 @@ type typists struct {
 	at   map[typingOf]time.Time
 }
 
+// typingOf is who types, and to whom it is told.
+type typingOf struct {
+	audience *audience
+	chat     schemas.Chat
+	user     schemas.User
+}
+
 func newTypists(v *liveLoop) *typists {
 	return &typists{loop: v, at: make(map[typingOf]time.Time)}
 }
 
-// handle tells the others that somebody types, who may do so on another edge too:
+// handleTyped tells the others that somebody types, who may do so on another edge too:
 // so it is at most once in a while here as well.
-func (ty *typists) handle(a *audience, chat schemas.Chat, from schemas.User) {
+func (ty *typists) handleTyped(a *audience, chat schemas.Chat, from schemas.User) {
 	of, now := typingOf{a, chat, from}, ty.loop.now()
 	at, known := ty.at[of]
 	if now.Sub(at) < typedEvery || !known && len(ty.at) >= typedMax {
@@ -73,17 +86,4 @@ func (ty *typists) forget(now time.Time) {
 			delete(ty.at, of)
 		}
 	}
-}
-
-func (u *user) mayType(chat schemas.Chat, now time.Time) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if now.Sub(u.typingAt[chat]) < schemas.TypingEvery {
-		return false
-	}
-	if u.typingAt == nil || len(u.typingAt) >= typingChatsMax {
-		u.typingAt = make(map[schemas.Chat]time.Time)
-	}
-	u.typingAt[chat] = now
-	return true
 }

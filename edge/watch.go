@@ -22,13 +22,6 @@ const (
 	askAgainWithin = 5 * time.Second
 )
 
-// watching is whom a session watches; at most [schemas.PresenceUsersMax].
-type watching struct {
-	mu    sync.Mutex
-	users map[schemas.User]struct{}
-	ended bool // its session has left
-}
-
 // watches are whom the sessions of an edge watch. A watched user is one subscription,
 // however many sessions watch; the live loop of its name holds it (see watchedUsers).
 type watches struct {
@@ -68,12 +61,6 @@ func (ws *watches) handlePresence(ctx context.Context, s *session, frame schemas
 	})
 }
 
-func presenceFrame(ref schemas.Ref, users map[schemas.User]schemas.Presence) wireFrame {
-	return jsonFrame(schemas.PresenceFrame{T: schemas.TPresence, Ref: refPointer(ref), Users: users})
-}
-
-var offline = schemas.Presence{Status: schemas.Offline}
-
 // ask asks a worker; with whom u does not talk is offline.
 func (ws *watches) ask(ctx context.Context, u *user, users []schemas.User) (*schemas.PresenceAnswer, *schemas.Error) {
 	private := u.getPrivacy()
@@ -96,6 +83,12 @@ func (ws *watches) ask(ctx context.Context, u *user, users []schemas.User) (*sch
 	}
 	return answer, nil
 }
+
+func presenceFrame(ref schemas.Ref, users map[schemas.User]schemas.Presence) wireFrame {
+	return jsonFrame(schemas.PresenceFrame{T: schemas.TPresence, Ref: refPointer(ref), Users: users})
+}
+
+var offline = schemas.Presence{Status: schemas.Offline}
 
 // handleWatch has a session be told of changes, and answers with how it is now.
 func (ws *watches) handleWatch(ctx context.Context, s *session, frame schemas.Frame) *schemas.Error {
@@ -245,6 +238,13 @@ func (ws *watches) askOnce(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// watching is whom a session watches; at most [schemas.PresenceUsersMax].
+type watching struct {
+	mu    sync.Mutex
+	users map[schemas.User]struct{}
+	ended bool // its session has left
 }
 
 // add returns those of users who were not watched. It refuses all of them where the

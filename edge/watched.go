@@ -21,6 +21,15 @@ const watchedMax = 1 << 18
 
 var errWatched = errors.New("too many users are watched")
 
+// watchedUsers are the watched users of one live loop, which hands it what workers say.
+type watchedUsers struct {
+	loop  *liveLoop
+	count *atomic.Int64 // of all live loops; at most watchedMax
+
+	mu    sync.Mutex // taken before a session's or a user's, never before a live loop's
+	users map[string]*watched
+}
+
 // watched is a user whose presence sessions here are told. It belongs to the live
 // loop of its name; all of it is guarded by watchedUsers.mu.
 type watched struct {
@@ -30,15 +39,6 @@ type watched struct {
 	sessions []*session         // replaced, never changed in place
 	is       schemas.Presence
 	asOf     time.Time // zero: not known yet
-}
-
-// watchedUsers are the watched users of one live loop, which hands it what workers say.
-type watchedUsers struct {
-	loop  *liveLoop
-	count *atomic.Int64 // of all live loops; at most watchedMax
-
-	mu    sync.Mutex // taken before a session's or a user's, never before a live loop's
-	users map[string]*watched
 }
 
 // names returns the users that are watched.
@@ -89,33 +89,6 @@ func (wu *watchedUsers) hold(user schemas.User) (err error) {
 	return nil
 }
 
-func (ws *watches) release(users []schemas.User) {
-	for _, user := range users {
-		ws.of(user).release(user)
-	}
-}
-
-func (wu *watchedUsers) release(user schemas.User) {
-	wu.mu.Lock()
-	w := wu.users[user.String()]
-	w.holds--
-	ended := wu.endLocked(w)
-	wu.mu.Unlock()
-	unsubscribe(ended)
-}
-
-// endLocked forgets a user whom nobody watches, and returns its subscription.
-func (wu *watchedUsers) endLocked(w *watched) *nats.Subscription {
-	if w.holds > 0 || len(w.sessions) > 0 {
-		return nil
-	}
-	delete(wu.users, w.name.String())
-	if w.sub != nil {
-		wu.count.Add(-1)
-	}
-	return w.sub
-}
-
 // begin has a session be told of a user from now on, and returns what it has to
 // know before: what the worker answered, or what came since. It returns false where
 // the session does not watch the user any more.
@@ -154,6 +127,21 @@ func (wu *watchedUsers) now(u *user, of schemas.User) (is schemas.Presence, asOf
 	return w.is, w.asOf
 }
 
+func (ws *watches) release(users []schemas.User) {
+	for _, user := range users {
+		ws.of(user).release(user)
+	}
+}
+
+func (wu *watchedUsers) release(user schemas.User) {
+	wu.mu.Lock()
+	w := wu.users[user.String()]
+	w.holds--
+	ended := wu.endLocked(w)
+	wu.mu.Unlock()
+	unsubscribe(ended)
+}
+
 func (wu *watchedUsers) end(s *session, user schemas.User) {
 	wu.mu.Lock()
 	w := wu.users[user.String()]
@@ -165,6 +153,18 @@ func (wu *watchedUsers) end(s *session, user schemas.User) {
 	ended := wu.endLocked(w)
 	wu.mu.Unlock()
 	unsubscribe(ended)
+}
+
+// endLocked forgets a user whom nobody watches, and returns its subscription.
+func (wu *watchedUsers) endLocked(w *watched) *nats.Subscription {
+	if w.holds > 0 || len(w.sessions) > 0 {
+		return nil
+	}
+	delete(wu.users, w.name.String())
+	if w.sub != nil {
+		wu.count.Add(-1)
+	}
+	return w.sub
 }
 
 // handleChange takes a worker's word of a user that is watched.
