@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"parley/bench"
-	"parley/edge"
+	"parley/edge/auth"
 	"parley/schemas"
 	"parley/streams"
 )
@@ -129,7 +129,7 @@ func benchTarget(addr, admin, data string, secret []byte, nats streams.ConnectCo
 		NATS:         nats,
 		StorePath:    filepath.Join(data, storeFile),
 		Token: func(user schemas.User) (string, error) {
-			return edge.MintToken(secret, user, time.Now(), devTokenTTL)
+			return auth.Mint(secret, user, time.Now(), devTokenTTL)
 		},
 	}
 }

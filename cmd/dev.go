@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"parley/edge"
+	"parley/edge/auth"
 	"parley/schemas"
 	"parley/streams"
 )
@@ -69,7 +70,7 @@ func (c *devCommand) Run(p *process) error {
 
 	config := edge.Config{
 		Node: devNode(), Listener: doors.clients, NATS: connect(streams.EdgeComponent),
-		Auth: edge.AuthConfig{Secret: secret, Log: p.log}, Page: demoPage(secret), Log: p.log, Metrics: doors.admin.metrics,
+		Auth: auth.Config{Secret: secret, Log: p.log}, Page: demoPage(secret), Log: p.log, Metrics: doors.admin.metrics,
 	}
 	c.apply(&config)
 	e, err := edge.New(p.ctx, config)

@@ -9,6 +9,7 @@ import (
 
 	"parley/clients/web"
 	"parley/edge"
+	"parley/edge/auth"
 	"parley/schemas"
 	"parley/streams"
 )
@@ -77,7 +78,7 @@ func (c *edgeCommand) Run(p *process) error {
 	defer doors.Close()
 	config := edge.Config{
 		Node: node, Listener: doors.clients, NATS: nats, Replicas: c.Replicas,
-		Auth:           edge.AuthConfig{Secret: []byte(c.AuthSecret), JWKSURL: c.JWKSURL, Audience: c.Audience, Issuer: c.Issuer, UserClaim: c.UserClaim, Log: p.log},
+		Auth:           auth.Config{Secret: []byte(c.AuthSecret), JWKSURL: c.JWKSURL, Audience: c.Audience, Issuer: c.Issuer, UserClaim: c.UserClaim, Log: p.log},
 		TrustedProxies: proxies, Log: p.log, Metrics: doors.admin.metrics,
 	}
 	c.apply(&config)
@@ -111,7 +112,7 @@ func (c *edgeCommand) proxies() ([]netip.Prefix, error) {
 func demoPage(secret []byte) http.Handler {
 	return web.Handler(func(user schemas.User) (string, time.Time, error) {
 		now := time.Now()
-		token, err := edge.MintToken(secret, user, now, devTokenTTL)
+		token, err := auth.Mint(secret, user, now, devTokenTTL)
 		return token, now.Add(devTokenTTL).Truncate(time.Second), err
 	})
 }

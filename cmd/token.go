@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"parley/edge"
+	"parley/edge/auth"
 	"parley/schemas"
 )
 
@@ -35,7 +35,7 @@ func (c *tokenCommand) Run(p *process) error {
 		}
 		secret = strings.TrimSpace(string(text))
 	}
-	token, err := edge.MintToken([]byte(secret), user, time.Now(), c.TTL)
+	token, err := auth.Mint([]byte(secret), user, time.Now(), c.TTL)
 	if err != nil {
 		return err
 	}

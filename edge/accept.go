@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/oklog/ulid/v2"
 
+	"parley/edge/auth"
 	"parley/schemas"
 )
 
@@ -95,7 +96,7 @@ func (e *Edge) welcome(conn *websocket.Conn) *session {
 		defer cancel()
 		s.stopResume = cancel
 	}
-	if err := e.liveLoopOf(identity.User.String()).join(e.ctx, identity.User, s); err != nil {
+	if err := e.lives.of(identity.User.String()).join(e.ctx, identity.User, s); err != nil {
 		e.log.Warn("join", "user", identity.User, "error", err)
 		s.user.live.leave(s)
 		err := &schemas.Error{Code: schemas.Unavailable, Message: "this node cannot reach the log: resume elsewhere", RetryAfter: 1}
@@ -106,20 +107,19 @@ func (e *Edge) welcome(conn *websocket.Conn) *session {
 		s.out.welcomed = true
 		l.append(s, jsonFrame(e.welcomeOf(s, identity)))
 	}})
-	e.presence.refresh(s)
+	e.keys.refresh(s)
 	if e.draining.Load() { // the drain may have come before the join
 		s.close(schemas.CloseDraining, `{"delay":0}`)
 	}
 	e.conns.Add(1)
 	go e.serve(s) // a fresh goroutine: this one's stack has grown
 	if hello.Resume != nil {
-		r := resume{edge: e, session: s}
-		r.run(ctx, hello.Resume)
+		newResume(e.members, s).run(ctx, hello.Resume)
 	}
 	return s
 }
 
-func (e *Edge) welcomeOf(s *session, identity Identity) schemas.Welcome {
+func (e *Edge) welcomeOf(s *session, identity auth.Identity) schemas.Welcome {
 	return schemas.Welcome{
 		T: schemas.TWelcome, User: identity.User, Session: s.id, Node: e.cfg.Node,
 		Heartbeat: int(e.cfg.Heartbeat.Seconds()), BodyBytesMax: schemas.BodyBytesMax,
@@ -181,7 +181,7 @@ var closeNames = map[schemas.CloseCode]string{
 }
 
 // newSession makes a session; join puts it to work.
-func (e *Edge) newSession(conn *websocket.Conn, identity Identity, hello *schemas.Hello) *session {
+func (e *Edge) newSession(conn *websocket.Conn, identity auth.Identity, hello *schemas.Hello) *session {
 	now := e.now()
 	id, err := schemas.ParseID(ulid.Make().String())
 	if err != nil {
@@ -195,7 +195,7 @@ func (e *Edge) newSession(conn *websocket.Conn, identity Identity, hello *schema
 	s.expiresAt.Store(identity.Expires.Unix())
 	s.usedAt.Store(now.Unix())
 	s.out.pingAt = now.Add(e.cfg.Heartbeat).Unix()
-	s.out.shownAt = now.Add(presenceTTL(e.cfg.Heartbeat) / refreshesPerTTL).Unix()
+	s.out.shownAt = now.Add(keyTTL(e.cfg.Heartbeat) / refreshesPerTTL).Unix()
 	for chat := range hello.Resume {
 		if s.out.gates == nil {
 			s.out.gates = make(map[schemas.Chat]*gate, len(hello.Resume))
@@ -218,8 +218,8 @@ func (e *Edge) serve(s *session) {
 		s.stopResume()
 	}
 	s.user.live.leave(s)
-	e.unwatchAll(s)
-	e.presence.refresh(s)
+	e.watches.unwatchAll(s)
+	e.keys.refresh(s)
 	e.endConnection(s.conn)
 }
 

@@ -16,7 +16,7 @@ func TestAddressesAreLimitedByHost(t *testing.T) {
 	a := newAddresses(1, 2)
 	take := func(want bool, client string) {
 		t.Helper()
-		if have := a.take(netip.MustParseAddr(client), authNow); have != want {
+		if have := a.take(netip.MustParseAddr(client), testNow); have != want {
 			t.Errorf("%s: %t, want %t", client, have, want)
 		}
 	}
@@ -28,19 +28,19 @@ func TestAddressesAreLimitedByHost(t *testing.T) {
 	take(true, "2001:db8:1:2:ffff::9") // the same /64
 	take(false, "2001:db8:1:2::3")
 	take(true, "2001:db8:1:3::1")
-	if a.take(netip.Addr{}, authNow) {
+	if a.take(netip.Addr{}, testNow) {
 		t.Error("an address that is not known has no limit")
 	}
-	if !a.take(netip.MustParseAddr("192.0.2.1"), authNow.Add(time.Second)) {
+	if !a.take(netip.MustParseAddr("192.0.2.1"), testNow.Add(time.Second)) {
 		t.Error("a second later there is none more")
 	}
 	for i := range 2 * limitedMax {
-		a.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), authNow)
+		a.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), testNow)
 		if len(a.limits.limiters) > limitedMax {
 			t.Fatalf("%d addresses are remembered", len(a.limits.limiters))
 		}
 	}
-	if !newAddresses(-1, 1).take(netip.Addr{}, authNow) {
+	if !newAddresses(-1, 1).take(netip.Addr{}, testNow) {
 		t.Error("without a limit one is refused")
 	}
 }
@@ -128,7 +128,7 @@ func TestHandshakesBehindAProxy(t *testing.T) {
 			}
 			r := newRig(t, func(c *Config) {
 				c.TrustedProxies = []netip.Prefix{proxy}
-				c.AddressRate, c.Now = 0.2, func() time.Time { return authNow } // a burst of one
+				c.AddressRate, c.Now = 0.2, func() time.Time { return testNow } // a burst of one
 			})
 			var last *http.Response
 			for _, forwarded := range test.forwarded {

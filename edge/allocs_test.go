@@ -23,7 +23,7 @@ func TestFrameAllocations(t *testing.T) {
 	for name, f := range map[string]func(){
 		"eventFrame": func() { frame = eventFrame(chat, stored, smallEvent) },
 		"ackFrame": func() {
-			frame = ackFrame(schemas.Ref{Value: 7, Present: true}, id, chat, streams.PubAck{Seq: 1<<40 + 7}, authNow)
+			frame = ackFrame(schemas.Ref{Value: 7, Present: true}, id, chat, streams.PubAck{Seq: 1<<40 + 7}, testNow)
 		},
 		"pongFrame": func() { frame = pongedFrame(schemas.Ref{Value: 7, Present: true}) },
 	} {
@@ -57,9 +57,9 @@ func TestFanoutPassAllocations(t *testing.T) {
 // newLiveSink is a live loop without goroutines whose user has sessions in a sink.
 func newLiveSink(t testing.TB, k *sink, name string) (*liveLoop, *user) {
 	t.Helper()
-	e := &Edge{log: slog.New(slog.DiscardHandler), metrics: k.loop.metrics, loops: []*fanoutLoop{k.loop}}
-	v := newLiveLoop(e)
-	u := &user{audience: audience{live: v, sessions: k.sessions}, name: authUser(t, name), ready: make(chan struct{})}
+	b := &base{log: slog.New(slog.DiscardHandler), metrics: k.loop.metrics}
+	v := newLiveLoop(b, []*fanoutLoop{k.loop}, nil)
+	u := &user{audience: audience{live: v, sessions: k.sessions}, name: testUser(t, name), ready: make(chan struct{})}
 	for _, s := range k.sessions {
 		s.user = u
 	}

@@ -6,11 +6,13 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/oklog/ulid/v2"
 
+	"parley/edge/auth"
 	"parley/schemas"
 	"parley/streams"
 )
@@ -21,6 +23,18 @@ const (
 	// apiReadWithin bounds how long a request's body may take to come.
 	apiReadWithin = 10 * time.Second
 )
+
+// httpAPI is for servers and bots: requests of users who need not be on this edge.
+type httpAPI struct {
+	*base
+	auth     *auth.Verifier
+	origins  origins
+	services *services
+	members  *membership
+	sends    *sends
+
+	inFlight atomic.Int64 // requests; at most apiRequestsMax
+}
 
 // apiRequest is an HTTP request of a user whose token was verified.
 type apiRequest struct {
@@ -35,57 +49,57 @@ type apiAnswer struct {
 	json   []byte
 }
 
-// routeAPI adds what servers and bots use instead of a WebSocket. It answers with
+// route adds what servers and bots use instead of a WebSocket. It answers with
 // the members of the frames that answer there.
-func (e *Edge) routeAPI(mux *http.ServeMux) {
-	mux.HandleFunc("GET /v1/chats", e.api(e.getChats))
-	mux.HandleFunc("GET /v1/chats/{chat}/messages", e.api(e.getMessages))
-	mux.HandleFunc("POST /v1/chats/{chat}/messages", e.api(e.postMessage))
-	mux.HandleFunc("OPTIONS /v1/chats", e.preflight)
-	mux.HandleFunc("OPTIONS /v1/chats/{chat}/messages", e.preflight)
+func (h *httpAPI) route(mux *http.ServeMux) {
+	mux.HandleFunc("GET /v1/chats", h.endpoint(h.getChats))
+	mux.HandleFunc("GET /v1/chats/{chat}/messages", h.endpoint(h.getMessages))
+	mux.HandleFunc("POST /v1/chats/{chat}/messages", h.endpoint(h.postMessage))
+	mux.HandleFunc("OPTIONS /v1/chats", h.preflight)
+	mux.HandleFunc("OPTIONS /v1/chats/{chat}/messages", h.preflight)
 }
 
-// api answers a request with what handle makes of it.
-func (e *Edge) api(handle func(context.Context, apiRequest) (apiAnswer, *schemas.Error)) http.HandlerFunc {
+// endpoint serves a route: it answers a request with the outcome of handle, or an error.
+func (h *httpAPI) endpoint(handle func(context.Context, apiRequest) (apiAnswer, *schemas.Error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !e.allowOrigin(w, r) {
+		if !h.allowOrigin(w, r) {
 			return
 		}
-		if e.apiRequests.Add(1) > apiRequestsMax {
-			e.apiRequests.Add(-1)
-			e.answerError(w, &schemas.Error{Code: schemas.Overloaded, Message: "too many requests at once", RetryAfter: 1})
+		if h.inFlight.Add(1) > apiRequestsMax {
+			h.inFlight.Add(-1)
+			h.refuse(w, &schemas.Error{Code: schemas.Overloaded, Message: "too many requests at once", RetryAfter: 1})
 			return
 		}
-		defer e.apiRequests.Add(-1)
-		e.conns.Add(1) // the server's Shutdown waits for this one, or gives up and closes its connection
-		defer e.conns.Done()
-		answer, err := e.answerAPI(w, r, handle)
+		defer h.inFlight.Add(-1)
+		h.conns.Add(1) // the server's Shutdown waits for this one, or gives up and closes its connection
+		defer h.conns.Done()
+		answer, err := h.answer(w, r, handle)
 		if err != nil {
-			e.answerError(w, err)
+			h.refuse(w, err)
 			return
 		}
-		e.metrics.requests.WithLabelValues("ok").Inc()
+		h.metrics.requests.WithLabelValues("ok").Inc()
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(answer.status)
 		_, _ = w.Write(answer.json) // the client may be gone
 	}
 }
 
-func (e *Edge) answerAPI(w http.ResponseWriter, r *http.Request, handle func(context.Context, apiRequest) (apiAnswer, *schemas.Error)) (apiAnswer, *schemas.Error) {
-	if e.draining.Load() {
+func (h *httpAPI) answer(w http.ResponseWriter, r *http.Request, handle func(context.Context, apiRequest) (apiAnswer, *schemas.Error)) (apiAnswer, *schemas.Error) {
+	if h.draining.Load() {
 		return apiAnswer{}, &schemas.Error{Code: schemas.Unavailable, Message: "this node is draining", RetryAfter: 1}
 	}
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
 		return apiAnswer{}, schemas.Errorf(schemas.Unauthenticated, "the request has no header Authorization: Bearer <token>")
 	}
-	identity, err := e.auth.Verify(strings.TrimSpace(token))
+	identity, err := h.auth.Verify(strings.TrimSpace(token))
 	if err != nil {
 		return apiAnswer{}, err
 	}
-	readAt := e.now()
+	readAt := h.now()
 	if r.Method != http.MethodPost { // GET, and HEAD, which is served as one
-		if err := e.takeRead(identity.User, readAt); err != nil {
+		if err := h.rates.takeRead(identity.User, readAt); err != nil {
 			return apiAnswer{}, err
 		}
 	}
@@ -97,9 +111,9 @@ func (e *Edge) answerAPI(w http.ResponseWriter, r *http.Request, handle func(con
 	return handle(ctx, apiRequest{Request: r, user: identity.User, readAt: readAt})
 }
 
-// answerError answers with the error object, and the status that its code has.
-func (e *Edge) answerError(w http.ResponseWriter, err *schemas.Error) {
-	e.metrics.requests.WithLabelValues(string(err.Code)).Inc()
+// refuse answers with the error object, and the status that its code has.
+func (h *httpAPI) refuse(w http.ResponseWriter, err *schemas.Error) {
+	h.metrics.requests.WithLabelValues(string(err.Code)).Inc()
 	writeError(w, statusOf(err.Code), err)
 }
 
@@ -128,9 +142,9 @@ func statusOf(code schemas.Code) int {
 
 // allowOrigin refuses browsers' requests from pages of other origins, and lets
 // those of the configured ones read the answer.
-func (e *Edge) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
-	if !e.originAllowed(r) {
-		e.answerError(w, schemas.Errorf(schemas.Forbidden, "origin %s is not allowed", r.Header.Get("Origin")))
+func (h *httpAPI) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
+	if !h.origins.allow(r) {
+		h.refuse(w, schemas.Errorf(schemas.Forbidden, "origin %s is not allowed", r.Header.Get("Origin")))
 		return false
 	}
 	if origin := r.Header.Get("Origin"); origin != "" {
@@ -141,8 +155,8 @@ func (e *Edge) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // preflight answers what a browser asks before a request from another origin.
-func (e *Edge) preflight(w http.ResponseWriter, r *http.Request) {
-	if !e.allowOrigin(w, r) {
+func (h *httpAPI) preflight(w http.ResponseWriter, r *http.Request) {
+	if !h.allowOrigin(w, r) {
 		return
 	}
 	w.Header().Set("Access-Control-Allow-Methods", "GET, POST")
@@ -152,28 +166,28 @@ func (e *Edge) preflight(w http.ResponseWriter, r *http.Request) {
 }
 
 // getChats answers as the request chats does.
-func (e *Edge) getChats(ctx context.Context, r apiRequest) (apiAnswer, *schemas.Error) {
+func (h *httpAPI) getChats(ctx context.Context, r apiRequest) (apiAnswer, *schemas.Error) {
 	ask, err := schemas.DecodeQuery(schemas.TChats, r.URL.Query())
 	if err != nil {
 		return apiAnswer{}, err
 	}
-	answer, err := e.forward(ctx, r.user, schemas.TChats, ask.Ask)
+	answer, err := h.services.forward(ctx, r.user, schemas.TChats, ask.Ask)
 	return apiAnswer{http.StatusOK, answer}, err
 }
 
 // getMessages answers as the request history does.
-func (e *Edge) getMessages(ctx context.Context, r apiRequest) (apiAnswer, *schemas.Error) {
+func (h *httpAPI) getMessages(ctx context.Context, r apiRequest) (apiAnswer, *schemas.Error) {
 	query := r.URL.Query()
 	query["chat"] = []string{r.PathValue("chat")}
 	ask, err := schemas.DecodeQuery(schemas.THistory, query)
 	if err != nil {
 		return apiAnswer{}, err
 	}
-	m, err := e.memberAnywhere(ctx, r.user, ask.History.Chat)
+	m, err := h.members.memberAnywhere(ctx, r.user, ask.History.Chat)
 	if err != nil {
 		return apiAnswer{}, err
 	}
-	answer, err := e.requestHistory(ctx, historyAsk(r.user, m, ask.History))
+	answer, err := h.services.history(ctx, historyAsk(r.user, m, ask.History))
 	if err != nil {
 		return apiAnswer{}, err
 	}
@@ -193,17 +207,17 @@ type apiAck struct {
 
 // postMessage sends what a frame send would: its id is the Idempotency-Key, or is
 // made up where there is none.
-func (e *Edge) postMessage(ctx context.Context, r apiRequest) (apiAnswer, *schemas.Error) {
+func (h *httpAPI) postMessage(ctx context.Context, r apiRequest) (apiAnswer, *schemas.Error) {
 	send, err := readSend(r)
 	if err == nil {
-		err = e.takeSend(r.user, r.readAt) // before others are asked
+		err = h.rates.takeSend(r.user, r.readAt) // before others are asked
 	}
 	if err != nil {
 		return apiAnswer{}, err
 	}
-	m, err := e.memberAnywhere(ctx, r.user, send.Chat)
+	m, err := h.members.memberAnywhere(ctx, r.user, send.Chat)
 	if err == nil {
-		err = e.checkBlocks(ctx, r.user, send.Chat)
+		err = h.members.checkBlocks(ctx, r.user, send.Chat)
 	}
 	if err != nil {
 		return apiAnswer{}, err
@@ -213,7 +227,10 @@ func (e *Edge) postMessage(ctx context.Context, r apiRequest) (apiAnswer, *schem
 		err *schemas.Error
 	}
 	done := make(chan outcome, 1)
-	found, err := e.publish(ctx, r.user, m, send, r.readAt, func(ack streams.PubAck, err *schemas.Error) { done <- outcome{ack, err} })
+	found, err := h.sends.publish(ctx, &attempt{
+		Send: send, from: r.user, member: m, readAt: r.readAt,
+		done: func(ack streams.PubAck, err *schemas.Error) { done <- outcome{ack, err} },
+	})
 	if err != nil {
 		return apiAnswer{}, err
 	}
@@ -224,10 +241,10 @@ func (e *Edge) postMessage(ctx context.Context, r apiRequest) (apiAnswer, *schem
 		}
 		found = result.ack
 	}
-	if a := e.audienceAnywhere(send.Chat); a != nil && !found.Duplicate {
-		a.expectEcho(send.Chat, found.Seq, e.now())
+	if a := h.members.audienceAnywhere(send.Chat); a != nil && !found.Duplicate {
+		a.expectEcho(send.Chat, found.Seq, h.now())
 	}
-	data, encodeErr := json.Marshal(apiAck{ID: send.ID, Chat: send.Chat, Seq: found.Seq, Time: e.now().UTC(), Duplicate: found.Duplicate})
+	data, encodeErr := json.Marshal(apiAck{ID: send.ID, Chat: send.Chat, Seq: found.Seq, Time: h.now().UTC(), Duplicate: found.Duplicate})
 	if encodeErr != nil {
 		panic("encode ack: " + encodeErr.Error()) // plain fields
 	}
@@ -259,52 +276,4 @@ func readSend(r apiRequest) (*schemas.Send, *schemas.Error) {
 		return nil, schemas.Errorf(schemas.Invalid, "the body did not come whole")
 	}
 	return schemas.DecodeSend(body, chat, id)
-}
-
-// memberAnywhere tells what a user is in a chat, who need not be on this edge.
-func (e *Edge) memberAnywhere(ctx context.Context, name schemas.User, chat schemas.Chat) (member, *schemas.Error) {
-	if chat.Kind() == schemas.Group {
-		return e.standing(ctx, chat, name)
-	}
-	if !chat.HasDirectMember(name) {
-		return member{}, notMember(name, chat)
-	}
-	return member{role: schemas.Member}, nil
-}
-
-// checkBlocks refuses where the two of a direct chat do not talk.
-func (e *Edge) checkBlocks(ctx context.Context, name schemas.User, chat schemas.Chat) *schemas.Error {
-	a, b, direct := chat.Users()
-	if !direct || a == b {
-		return nil
-	}
-	var answer schemas.PrivacyAnswer
-	if err := e.ask(ctx, streams.PrivacySubject, schemas.Privacy{User: name}, &answer); err != nil {
-		return err
-	}
-	for _, other := range answer.Blocks {
-		if chat.HasDirectMember(other) {
-			return blocked(chat)
-		}
-	}
-	return nil
-}
-
-// audienceAnywhere returns an audience on this edge that is sent a chat, of the
-// sender or of the other one; nil where there is none.
-func (e *Edge) audienceAnywhere(chat schemas.Chat) *audience {
-	a, b, direct := chat.Users()
-	if !direct {
-		return e.audienceIn(nil, chat)
-	}
-	for _, name := range []schemas.User{a, b} {
-		v := e.liveLoopOf(name.String())
-		v.mu.Lock()
-		u := v.users[name.String()]
-		v.mu.Unlock()
-		if u != nil {
-			return &u.audience
-		}
-	}
-	return nil
 }

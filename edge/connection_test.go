@@ -383,7 +383,7 @@ func (c *client) quietly(t *testing.T) {
 // sessionOf returns the session of a user that has one.
 func (r *rig) sessionOf(t testing.TB, user string) *session {
 	t.Helper()
-	v := r.edge().liveLoopOf(user)
+	v := r.edge().lives.of(user)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	u := v.users[user]
@@ -402,7 +402,7 @@ func TestFullNodeSendsElsewhere(t *testing.T) {
 	third.closedWith(schemas.CloseFull) // and it does not hang up
 	first.quiet()
 	second.quiet()
-	v := r.edge().liveLoopOf("bea")
+	v := r.edge().lives.of("bea")
 	second.hangUp()
 	eventually(t, "bea has left", func() bool {
 		v.mu.Lock()
@@ -427,7 +427,7 @@ func TestFullNodeSendsElsewhere(t *testing.T) {
 
 func TestHandshakesOverTheAddressRate(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(c *Config) { c.AddressRate = 0.5; c.Now = func() time.Time { return authNow } })
+	r := newRig(t, func(c *Config) { c.AddressRate = 0.5; c.Now = func() time.Time { return testNow } })
 	for range 2 { // the burst of 5 s at 0.5 a second
 		if resp := handshake(t, r.edge(), nil); resp.StatusCode != http.StatusSwitchingProtocols {
 			t.Fatalf("got %s", resp.Status)

@@ -5,7 +5,6 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"parley/schemas"
@@ -403,7 +402,7 @@ func (l *fanoutLoop) abandon(s *session) {
 // sweepOnce pings, closes what is silent or expired, and keeps the rest shown.
 func (l *fanoutLoop) sweepOnce() {
 	now := l.now().Unix()
-	refresh := max(int64(presenceTTL(l.heartbeat).Seconds()/refreshesPerTTL), 1)
+	refresh := max(int64(keyTTL(l.heartbeat).Seconds()/refreshesPerTTL), 1)
 	for _, s := range l.sessions {
 		if l.goesAway(s, now) || now >= s.out.shownAt {
 			s.out.shownAt = now + refresh
@@ -465,35 +464,4 @@ func (l *fanoutLoop) giveList(list []wireFrame) {
 	if len(l.lists) < listsMax && cap(list) > 0 && cap(list) <= listFramesKept {
 		l.lists = append(l.lists, list[:0])
 	}
-}
-
-// rawWrite does non-blocking writes without an allocation each.
-type rawWrite struct {
-	call func(fd uintptr) bool
-	data []byte
-	n    int
-	err  error
-}
-
-func (w *rawWrite) init() {
-	w.call = func(fd uintptr) bool {
-		w.n, w.err = syscall.Write(int(fd), w.data)
-		return true // done, whatever came: never wait for room here
-	}
-}
-
-// once writes what the kernel takes of data now, which may be nothing.
-func (w *rawWrite) once(conn syscall.RawConn, data []byte) (int, error) {
-	w.data = data
-	err := conn.Write(w.call)
-	w.data = nil
-	switch {
-	case err != nil:
-		return 0, err
-	case w.err == syscall.EAGAIN || w.err == syscall.EINTR:
-		return 0, nil
-	case w.err != nil:
-		return 0, w.err
-	}
-	return w.n, nil
 }

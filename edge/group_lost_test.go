@@ -17,7 +17,7 @@ import (
 
 // userOf is a connected user.
 func (e *testEdge) userOf(name string) *user {
-	v := e.liveLoopOf(name)
+	v := e.lives.of(name)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.users[name]
@@ -42,7 +42,7 @@ func TestReloadEndsAMembershipWhoseEndWasMissed(t *testing.T) {
 	ann := r.join(t, r.addEdge(t, nil), "ann")
 	bea, e := r.join(t, r.edge(), "bea"), r.edge()
 	r.workers.freeze("bea")
-	g := e.groupOf(chat)
+	g := e.members.groupOf(chat)
 	unsubscribe(g.sub)
 	if err := e.conn.Flush(); err != nil {
 		t.Fatal(err)
@@ -139,7 +139,7 @@ func TestBlockThatComesWhileItsUserIsLoaded(t *testing.T) {
 	joined := receive(t, asked)
 	eventually(t, "blocks were asked", func() bool { return w.timesAsked(streams.PrivacySubject) == 1 })
 	w.setBlocks("bea", "ann")
-	if err := w.conn.Publish(streams.Personal(authUser(t, "bea")), []byte(`{"t":"chat","chat":"direct.ann.bea","change":"blocked","hidden":true}`)); err != nil {
+	if err := w.conn.Publish(streams.Personal(testUser(t, "bea")), []byte(`{"t":"chat","chat":"direct.ann.bea","change":"blocked","hidden":true}`)); err != nil {
 		t.Fatal(err)
 	}
 	if err := joined.Respond([]byte(`{"groups":[],"stored":{}}`)); err != nil {
@@ -164,7 +164,7 @@ func TestUserWhoLeavesAndComesAtOnceIsInItsGroups(t *testing.T) {
 	r.join(t, r.edge(), "ann")
 	r.join(t, r.edge(), "bea")
 	e := r.edge()
-	g, old := e.groupOf(chat), e.userOf("bea")
+	g, old := e.members.groupOf(chat), e.userOf("bea")
 	old.live.mu.Lock() // leave, as far as it goes under the lock
 	delete(old.live.users, "bea")
 	groups := old.endGroups()

@@ -33,7 +33,7 @@ func (r *rig) changeUntold(chat schemas.Chat, change, user string) uint64 {
 func (r *rig) tellAdded(t *testing.T, chat schemas.Chat, seq uint64, user string) {
 	r.workers.mu.Lock()
 	defer r.workers.mu.Unlock()
-	r.workers.tellLocked(chat, seq, &schemas.Event{Type: schemas.MemberEvent, Change: schemas.Added, Users: []schemas.User{authUser(t, user)}})
+	r.workers.tellLocked(chat, seq, &schemas.Event{Type: schemas.MemberEvent, Change: schemas.Added, Users: []schemas.User{testUser(t, user)}})
 }
 
 // Word of an addition comes when its user was removed and added again: it is sent
@@ -62,7 +62,7 @@ func TestResumeEndsWithTheRemoval(t *testing.T) {
 	ann, bea := r.join(t, r.addEdge(t, nil), "ann"), r.join(t, r.edge(), "bea")
 	hi := ann.sent("m1", chat.String(), "hi")
 	bea.wantInChat(chat, hi)
-	release := r.edge().liveLoopOf(chat.String()).hold(t)
+	release := r.edge().lives.of(chat.String()).hold(t)
 	removed := r.workers.change(chat, "ann", "removed", "bea")
 	ann.sent("m2", chat.String(), "she is gone")
 	second := r.join(t, r.edge(), "bea", fmt.Sprintf(`,"resume":{"%s":%d}`, chat, created))
@@ -90,9 +90,9 @@ func TestResumeEndsWithTheRemoval(t *testing.T) {
 func TestRemovalFromBeforeTheStayTakesNobodyOut(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	loop := r.edge().liveLoopOf("group.team")
+	loop := r.edge().lives.of("group.team")
 	user := "bea"
-	for i := 0; r.edge().liveLoopOf(user) == loop; i++ { // which is to go on
+	for i := 0; r.edge().lives.of(user) == loop; i++ { // which is to go on
 		if len(r.edge().lives) == 1 {
 			t.Skip("one live loop brings all in order")
 		}

@@ -73,7 +73,7 @@ func TestGroupMembersAndNobodyElseGetWhatIsSaid(t *testing.T) {
 	for _, c := range []*client{ann, bea, bea2} {
 		c.hangUp()
 	}
-	eventually(t, "the group ends with its last member here", func() bool { return r.edge().groupOf(chat) == nil })
+	eventually(t, "the group ends with its last member here", func() bool { return r.edge().members.groupOf(chat) == nil })
 	if n := r.edge().subscriptionsOf(t, chat); n != 0 {
 		t.Errorf("the edge has %d subscriptions of a group that it does not serve", n)
 	}
@@ -82,7 +82,7 @@ func TestGroupMembersAndNobodyElseGetWhatIsSaid(t *testing.T) {
 // subscriptionsOf counts what the server has of an edge's subscriptions to a group.
 func (e *testEdge) subscriptionsOf(t testing.TB, chat schemas.Chat) int {
 	t.Helper()
-	if g := e.groupOf(chat); g != nil && g.sub != nil {
+	if g := e.members.groupOf(chat); g != nil && g.sub != nil {
 		if !g.sub.IsValid() || g.sub.Subject != streams.LiveOfGroup(chat) {
 			t.Errorf("subscription %q, valid %t", g.sub.Subject, g.sub.IsValid())
 		}
@@ -166,11 +166,11 @@ func TestOldWordOfAGroupLetsNobodyIn(t *testing.T) {
 	bea.wantInChat(chat, removed)
 	bea.await("chat")
 	ann.hangUp()
-	eventually(t, "nobody here is in the group", func() bool { return r.edge().groupOf(chat) == nil })
+	eventually(t, "nobody here is in the group", func() bool { return r.edge().members.groupOf(chat) == nil })
 	tell := func() {
 		r.workers.mu.Lock()
 		defer r.workers.mu.Unlock()
-		ev := &schemas.Event{Type: schemas.MemberEvent, Change: schemas.Added, Users: []schemas.User{authUser(t, "bea")}}
+		ev := &schemas.Event{Type: schemas.MemberEvent, Change: schemas.Added, Users: []schemas.User{testUser(t, "bea")}}
 		r.workers.tellLocked(chat, added, ev)
 		if err := r.workers.conn.Flush(); err != nil {
 			t.Fatal(err)
@@ -269,7 +269,7 @@ func (w *standIn) away(away bool) {
 func TestBlockedUsersDoNotTalk(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	r.workers.blocks[authUser(t, "ann")] = []schemas.User{authUser(t, "bea")}
+	r.workers.blocks[testUser(t, "ann")] = []schemas.User{testUser(t, "bea")}
 	ann, bea := r.join(t, r.edge(), "ann"), r.join(t, r.edge(), "bea")
 	ann.say(sendFrame(1, "m1", "direct.ann.bea", "hi"))
 	if g := ann.answer(1); g.Code != schemas.Forbidden {
@@ -277,7 +277,7 @@ func TestBlockedUsersDoNotTalk(t *testing.T) {
 	}
 	notice := func(user, change string, hidden bool) {
 		data := fmt.Sprintf(`{"t":"chat","chat":"direct.ann.bea","change":%q,"hidden":%t}`, change, hidden)
-		if err := r.workers.conn.PublishMsg(&nats.Msg{Subject: streams.Personal(authUser(t, user)), Data: []byte(data)}); err != nil {
+		if err := r.workers.conn.PublishMsg(&nats.Msg{Subject: streams.Personal(testUser(t, user)), Data: []byte(data)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,8 +1,11 @@
 package edge
 
 import (
+	"strconv"
 	"sync"
 	"time"
+
+	"parley/schemas"
 
 	"golang.org/x/time/rate"
 )
@@ -56,3 +59,37 @@ func (l *limits[K]) forgetLocked(now time.Time) {
 		clear(l.limiters)
 	}
 }
+
+// rates bound what each user asks of this edge, by WebSocket or HTTP.
+type rates struct {
+	perSecond float64
+	sends     *limits[schemas.User] // messages, and changes of groups and status
+	reads     *limits[schemas.User] // HTTP requests that only read, and questions of presence
+}
+
+func newRates(perSecond float64, burst int) *rates {
+	return &rates{
+		perSecond: perSecond,
+		sends:     newLimits[schemas.User](perSecond, burst),
+		reads:     newLimits[schemas.User](perSecond, burst),
+	}
+}
+
+// takeSend takes one from the rate of what a user sends, and of how it changes groups.
+func (r *rates) takeSend(from schemas.User, now time.Time) *schemas.Error {
+	if wait, ok := r.sends.take(from, now); !ok {
+		return &schemas.Error{Code: schemas.RateLimited, Message: "too many messages: a user may send " + formatRate(r.perSecond) + " a second", RetryAfter: max(wait.Seconds(), 0.01)}
+	}
+	return nil
+}
+
+// takeRead takes one from the rate of what a user asks, where each costs a worker or
+// the log's leader something.
+func (r *rates) takeRead(user schemas.User, now time.Time) *schemas.Error {
+	if wait, ok := r.reads.take(user, now); !ok {
+		return &schemas.Error{Code: schemas.RateLimited, Message: "too many requests: a user may make " + formatRate(r.perSecond) + " a second", RetryAfter: max(wait.Seconds(), 0.01)}
+	}
+	return nil
+}
+
+func formatRate(perSecond float64) string { return strconv.FormatFloat(perSecond, 'g', -1, 64) }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/time/rate"
 
 	"parley/schemas"
 	"parley/streams"
@@ -26,51 +27,65 @@ const (
 // hands it to their sessions in order. It keeps a cursor per audience and chat: what
 // is not higher is dropped, and a gap is read from the log before going on.
 type liveLoop struct {
-	edge    *Edge
+	*base
+	loops   []*fanoutLoop
+	members *membership // set by newMembership
 	channel chan *nats.Msg
 	calls   chan func()   // run by the loop: results of heals
 	repairs chan struct{} // holds one while a repair is asked for
 
-	mu      sync.Mutex
-	users   map[string]*user
-	groups  map[string]*group   // by the chat's name
-	watched map[string]*watched // by the user's name
+	mu     sync.Mutex
+	users  map[string]*user
+	groups map[string]*group // by the chat's name
 
 	// The loop's own.
-	batches [][]item // by fan-out loop
-	batched int
-	echoes  echoWatch
-	heals   int // in flight
-	// receipts are those of the last second, and what waits of them.
-	receipts map[receiptsOf]*receipts
-	// typed is who was told to type in the last while.
-	typed map[typingOf]time.Time
+	batches  [][]item // by fan-out loop
+	batched  int
+	echoes   echoWatch
+	heals    int // in flight
+	receipts *receiptBoard
+	typists  *typists
+	watched  *watchedUsers // set by newWatches
 	// repairing and repairAgain: one repair at a time, and what was asked meanwhile is one more.
 	repairing, repairAgain bool
 }
 
-func newLiveLoop(e *Edge) *liveLoop {
-	return &liveLoop{
-		edge:    e,
+func newLiveLoop(b *base, loops []*fanoutLoop, hints *rate.Limiter) *liveLoop {
+	v := &liveLoop{
+		base:    b,
+		loops:   loops,
 		channel: make(chan *nats.Msg, liveChannelMax),
 		calls:   make(chan func(), 64),
 		repairs: make(chan struct{}, 1),
 		users:   make(map[string]*user),
 		groups:  make(map[string]*group),
-		watched: make(map[string]*watched),
-		batches: make([][]item, len(e.loops)),
-
-		receipts: make(map[receiptsOf]*receipts),
-		typed:    make(map[typingOf]time.Time),
+		batches: make([][]item, len(loops)),
+		echoes:  echoWatch{hints: hints},
 	}
+	v.receipts, v.typists = newReceiptBoard(v), newTypists(v)
+	return v
+}
+
+// liveLoops are all of an edge's. A user, a group and a user that is watched belong
+// to one of them each.
+type liveLoops []*liveLoop
+
+// newLiveLoops returns as many live loops as there are fan-out loops.
+func newLiveLoops(b *base, loops []*fanoutLoop) liveLoops {
+	hints := rate.NewLimiter(hintsPerSecond, hintsPerSecond) // shared: the bound is the edge's
+	var lives liveLoops
+	for range loops {
+		lives = append(lives, newLiveLoop(b, loops, hints))
+	}
+	return lives
 }
 
 var liveHash = maphash.MakeSeed()
 
-// liveLoopOf returns the loop that serves a user or a group, by its name: always
-// the same, so that order holds.
-func (e *Edge) liveLoopOf(name string) *liveLoop {
-	return e.lives[maphash.String(liveHash, name)%uint64(len(e.lives))]
+// of returns the loop that serves a user or a group, by its name: always the same,
+// so that order holds.
+func (ls liveLoops) of(name string) *liveLoop {
+	return ls[maphash.String(liveHash, name)%uint64(len(ls))]
 }
 
 // join adds a session to its user's, subscribing for the user and its groups if it
@@ -89,7 +104,7 @@ func (v *liveLoop) join(ctx context.Context, name schemas.User, s *session) erro
 
 	if !ok {
 		if u.failed = v.subscribe(ctx, u); u.failed == nil {
-			v.edge.loadUser(ctx, u, false)
+			v.members.loadUser(ctx, u, false)
 		}
 		close(u.ready)
 	}
@@ -107,15 +122,15 @@ func (v *liveLoop) join(ctx context.Context, name schemas.User, s *session) erro
 func (v *liveLoop) subscribe(ctx context.Context, u *user) error {
 	direct := streams.LiveOfUser(u.name)
 	for _, pattern := range []string{direct[0], direct[1], streams.Personal(u.name)} {
-		sub, err := v.edge.conn.ChanSubscribe(pattern, v.channel)
+		sub, err := v.base.subscribe(pattern, v.channel)
 		if err != nil {
-			return fmt.Errorf("subscribe %q: %w", pattern, err)
+			return err
 		}
 		v.mu.Lock()
 		u.subs = append(u.subs, sub)
 		v.mu.Unlock()
 	}
-	if err := v.edge.flusher.flush(ctx); err != nil {
+	if err := v.flusher.flush(ctx); err != nil {
 		return fmt.Errorf("flush subscriptions of %s: %w", u.name, err)
 	}
 	return nil
@@ -140,7 +155,7 @@ func (v *liveLoop) leave(s *session) {
 	}
 	v.mu.Unlock()
 	for _, sub := range subs {
-		_ = sub.Unsubscribe() // fails only when the connection is closed, and the subscription with it
+		unsubscribe(sub)
 	}
 	for _, g := range groups {
 		if last {
@@ -165,9 +180,9 @@ func (v *liveLoop) run(ctx context.Context) {
 		case <-v.repairs:
 			v.repair()
 		case <-echoes.C:
-			v.checkEchoes(v.edge.now())
-			v.checkReceipts(v.edge.now())
-			v.forgetTyping(v.edge.now())
+			v.checkEchoes(v.now())
+			v.receipts.check(v.now())
+			v.typists.forget(v.now())
 		case <-ctx.Done():
 			return
 		}
@@ -181,7 +196,7 @@ func (v *liveLoop) run(ctx context.Context) {
 func (v *liveLoop) call(f func()) {
 	select {
 	case v.calls <- f:
-	case <-v.edge.ctx.Done():
+	case <-v.ctx.Done():
 	}
 }
 
@@ -191,7 +206,7 @@ func (v *liveLoop) handleMessage(m *nats.Msg) {
 		return
 	}
 	if name, ok := strings.CutPrefix(m.Sub.Subject, streams.PresencePrefix); ok {
-		v.handleChange(name, m.Data)
+		v.watched.handleChange(name, m.Data)
 		return
 	}
 	a := v.audienceOf(m.Sub.Subject)
@@ -206,17 +221,17 @@ func (v *liveLoop) handleMessage(m *nats.Msg) {
 	case streams.LiveIsTimeline:
 		stored, ok := streams.ParseStored(chat, m.Header)
 		if !ok {
-			v.edge.log.Warn("live message that the log did not republish", "subject", m.Subject)
+			v.log.Warn("live message that the log did not republish", "subject", m.Subject)
 			return
 		}
 		v.handleStored(a, chat, stored, m.Data)
 	case streams.LiveIsTyping:
-		v.handleTyped(a, chat, from)
+		v.typists.handleTyped(a, chat, from)
 	case streams.LiveIsRead, streams.LiveIsDelivered:
 		if a, b, direct := chat.Users(); direct && a == b && m.Sub.Subject != streams.LiveOfUser(a)[0] {
 			return // notes to oneself come twice
 		}
-		v.handleReceipt(a, chat, kind, from, m.Data)
+		v.receipts.handleReceipt(a, chat, kind, from, m.Data)
 	}
 }
 
@@ -294,7 +309,7 @@ func (v *liveLoop) handOn() {
 	v.batched = 0
 	for i, batch := range v.batches {
 		if len(batch) > 0 {
-			v.edge.loops[i].push(batch...)
+			v.loops[i].push(batch...)
 			clear(batch)
 			v.batches[i] = batch[:0]
 		}

@@ -56,7 +56,7 @@ func TestLiveIsCompleteUnderLoad(t *testing.T) {
 			if other != s.user {
 				want[other]++
 			}
-			s.say(sendFrame(uint64(n), fmt.Sprintf("m%d-%d", i, n), schemas.DirectChat(authUser(t, s.user), authUser(t, other)).String(), "hi"))
+			s.say(sendFrame(uint64(n), fmt.Sprintf("m%d-%d", i, n), schemas.DirectChat(testUser(t, s.user), testUser(t, other)).String(), "hi"))
 		}
 	}
 	for _, s := range sessions {
@@ -266,7 +266,7 @@ func TestEchoWatchHintsOncePerChatAndSecond(t *testing.T) {
 	chat, other := testChat(t, "direct.ann.bea"), testChat(t, "direct.ann.cat")
 	hints := r.hints(t, chat.String())
 	ann := r.join(t, r.edge(), "ann")
-	v := r.edge().liveLoopOf("ann")
+	v := r.edge().lives.of("ann")
 	u := r.sessionOf(t, "ann").user
 	inLoop := func(f func()) {
 		done := make(chan struct{})
@@ -384,7 +384,7 @@ func TestMissedWhileNATSWasAwayIsRepaired(t *testing.T) {
 	r.logged(t, nc, chat, "ann", "m0", "seen")
 	last := bea.wantEvents(chat, 0, "m0")
 	// The loop is held up, so that it has lost its messages when it goes on.
-	v := r.edge().liveLoopOf("bea")
+	v := r.edge().lives.of("bea")
 	held, goOn := make(chan struct{}), make(chan struct{})
 	v.call(func() { close(held); <-goOn })
 	<-held
@@ -409,7 +409,7 @@ func TestOverflowOfALiveChannelEndsInResync(t *testing.T) {
 	bea := r.join(t, r.edge(), "bea")
 	r.logged(t, nc, chat.String(), "ann", "m0", "seen")
 	last := bea.wantEvents(chat.String(), 0, "m0")
-	v := r.edge().liveLoopOf("bea")
+	v := r.edge().lives.of("bea")
 	held, goOn := make(chan struct{}), make(chan struct{})
 	v.call(func() { close(held); <-goOn })
 	<-held
@@ -453,7 +453,7 @@ func TestHealsAreBounded(t *testing.T) {
 	nc := r.asEdge(t)
 	bea := r.join(t, r.edge(), "bea")
 	for i := range healsMax + 10 {
-		chat := schemas.DirectChat(authUser(t, fmt.Sprintf("u%d", i)), authUser(t, "bea"))
+		chat := schemas.DirectChat(testUser(t, fmt.Sprintf("u%d", i)), testUser(t, "bea"))
 		if err := nc.PublishMsg(streams.Hint(chat, 1<<40)); err != nil { // nothing of it is in the log
 			t.Fatal(err)
 		}

@@ -136,7 +136,7 @@ func TestResumeIntoAnEmptyShard(t *testing.T) {
 	if _, err := r.edge().logReader.FollowOnce(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.edge().watchLogs(t.Context())
+	r.edge().logWatch.watchOnce(t.Context())
 	for after, want := range map[uint64][]string{kept.seq - 1: {chat + "/m1"}, tail: nil} {
 		bea := r.join(t, r.edge(), "bea", resumeOf(chat, after))
 		bea.wantResumed(len(want), want)

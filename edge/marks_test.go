@@ -107,12 +107,12 @@ func TestMarksGather(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	published := r.listen(t, markSubjects...)
-	e := &Edge{conn: r.env.Connect(t, streams.EdgeComponent), logReader: r.edge().logReader, metrics: newMetrics(prometheus.NewRegistry())}
-	of := markOf{testChat(t, "direct.ann.bea"), authUser(t, "bea")}
+	ms := &marks{base: &base{conn: r.env.Connect(t, streams.EdgeComponent), logReader: r.edge().logReader, metrics: newMetrics(prometheus.NewRegistry())}}
+	of := markOf{testChat(t, "direct.ann.bea"), testUser(t, "bea")}
 	want := func(rounds string, marks ...string) {
 		t.Helper()
-		e.tellMarks()
-		if err := e.conn.Publish(streams.PrivateRead(of.user, of.chat), []byte(`{"seq":1}`)); err != nil { // behind all of them
+		ms.publishOnce()
+		if err := ms.conn.Publish(streams.PrivateRead(of.user, of.chat), []byte(`{"seq":1}`)); err != nil { // behind all of them
 			t.Fatal(err)
 		}
 		var got []string
@@ -124,15 +124,15 @@ func TestMarksGather(t *testing.T) {
 		}
 	}
 	for i := range uint64(100) {
-		e.marks.add(of, mark{delivered: reached{seq: 10 + i}})
+		ms.add(of, mark{delivered: reached{seq: 10 + i}})
 		if i < 50 {
-			e.marks.add(of, mark{delivered: reached{seq: 10 + i}, read: reached{seq: 10 + i}})
+			ms.add(of, mark{delivered: reached{seq: 10 + i}, read: reached{seq: 10 + i}})
 		}
 	}
 	want("the first round", "bea.read.bea 59")
 	want("the second", "bea.delivered.bea 109")
 	want("the third")
-	e.marks.add(of, mark{delivered: reached{seq: 200}, read: reached{seq: 200}, private: true})
+	ms.add(of, mark{delivered: reached{seq: 200}, read: reached{seq: 200}, private: true})
 	want("of what is hidden", "bea.read.direct.ann.bea 200")
 	want("of that it was delivered", "bea.delivered.bea 200")
 	want("nothing")
@@ -271,7 +271,7 @@ func TestMarksInGroups(t *testing.T) {
 func TestHiddenReads(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	r.workers.hides[authUser(t, "bea")] = true
+	r.workers.hides[testUser(t, "bea")] = true
 	ann, bea := r.join(t, r.edge(), "ann"), r.join(t, r.edge(), "bea")
 	const chat = "direct.ann.bea"
 	first := ann.sent("m1", chat, "hi")
@@ -295,7 +295,7 @@ func TestHiddenReads(t *testing.T) {
 		t.Errorf("bea, who hides, is told %v", g)
 	}
 	// Her own sessions are told, by the worker that has stored it.
-	r.workers.notify(authUser(t, "bea"), schemas.Notice{ChatFrame: schemas.ChatFrame{T: schemas.TChat, Chat: testChat(t, chat), Change: schemas.ChatRead, Seq: first}, Hidden: true})
+	r.workers.notify(testUser(t, "bea"), schemas.Notice{ChatFrame: schemas.ChatFrame{T: schemas.TChat, Chat: testChat(t, chat), Change: schemas.ChatRead, Seq: first}, Hidden: true})
 	if g := bea.await("receipt"); g.Chat != chat || g.Marks[0].User.String() != "bea" || g.Marks[0].Read != first {
 		t.Errorf("bea's own session is told %v", g)
 	}
@@ -311,9 +311,8 @@ type receiver struct {
 func newReceiver(t testing.TB) *receiver {
 	k := newSink(t, 2)
 	r := &receiver{now: time.Unix(1_800_000_000, 0)}
-	e := &Edge{loops: []*fanoutLoop{k.loop}, now: func() time.Time { return r.now }}
-	r.v = newLiveLoop(e)
-	r.user = &user{audience: audience{live: r.v}, name: authUser(t, "ann")}
+	r.v = newLiveLoop(&base{now: func() time.Time { return r.now }}, []*fanoutLoop{k.loop}, nil)
+	r.user = &user{audience: audience{live: r.v}, name: testUser(t, "ann")}
 	for i, s := range k.sessions {
 		s.user, s.id = r.user, testID(t, fmt.Sprintf("s%d", i))
 		r.user.sessions = insertSession(r.user.sessions, s)
@@ -337,13 +336,13 @@ func (r *receiver) got(t testing.TB) (frames []schemas.ReceiptFrame, sessions []
 
 func (r *receiver) mark(from schemas.User, kind streams.LiveKind, seq uint64, session string) {
 	chat := schemas.DirectChat(r.user.name, from)
-	r.v.handleReceipt(&r.user.audience, chat, kind, from, fmt.Appendf(nil, `{"seq":%d,"session":%q}`, seq, session))
+	r.v.receipts.handleReceipt(&r.user.audience, chat, kind, from, fmt.Appendf(nil, `{"seq":%d,"session":%q}`, seq, session))
 }
 
 func TestReceiptFramesAreAtMostOneASecond(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
-	bea, cid := authUser(t, "bea"), authUser(t, "cid")
+	bea, cid := testUser(t, "bea"), testUser(t, "cid")
 	want := func(what string, frames ...string) {
 		t.Helper()
 		got, _ := r.got(t)
@@ -364,16 +363,16 @@ func TestReceiptFramesAreAtMostOneASecond(t *testing.T) {
 	r.mark(cid, streams.LiveIsRead, 3, "x")
 	want("within a second", `direct.ann.cid[{"user":"cid","read":3}]`)
 	r.now = r.now.Add(schemas.ReceiptsEvery - time.Millisecond)
-	r.v.checkReceipts(r.now)
+	r.v.receipts.check(r.now)
 	want("just before its end")
 	r.now = r.now.Add(time.Millisecond)
-	r.v.checkReceipts(r.now)
+	r.v.receipts.check(r.now)
 	want("at its end", `direct.ann.bea[{"user":"bea","delivered":9,"read":5}]`)
-	r.v.checkReceipts(r.now)
+	r.v.receipts.check(r.now)
 	want("again")
 	r.now = r.now.Add(schemas.ReceiptsEvery)
-	r.v.checkReceipts(r.now)
-	if n := len(r.v.receipts); n != 0 {
+	r.v.receipts.check(r.now)
+	if n := len(r.v.receipts.chats); n != 0 {
 		t.Errorf("%d chats are remembered in which nothing goes on", n)
 	}
 }
@@ -396,19 +395,19 @@ func TestReceiptsAreBounded(t *testing.T) {
 	t.Parallel()
 	r := &receipts{}
 	for i := range 2 * schemas.ReadMembersMax {
-		r.add(authUser(t, fmt.Sprintf("u%d", i)), streams.LiveIsRead, schemas.StoredMark{Seq: 1})
+		r.add(testUser(t, fmt.Sprintf("u%d", i)), streams.LiveIsRead, schemas.StoredMark{Seq: 1})
 	}
 	if len(r.marks) != schemas.ReadMembersMax {
 		t.Errorf("%d marks wait", len(r.marks))
 	}
 	m := &marks{}
 	for i := range marksMax + 10 {
-		of := markOf{chat: testChat(t, "direct.ann.bea"), user: authUser(t, fmt.Sprintf("u%d", i))}
+		of := markOf{chat: testChat(t, "direct.ann.bea"), user: testUser(t, fmt.Sprintf("u%d", i))}
 		if took := m.add(of, mark{read: reached{seq: 1}}); took != (i < marksMax) {
 			t.Fatalf("mark %d: taken %t", i, took)
 		}
 	}
-	if !m.add(markOf{chat: testChat(t, "direct.ann.bea"), user: authUser(t, "u0")}, mark{read: reached{seq: 2}}) {
+	if !m.add(markOf{chat: testChat(t, "direct.ann.bea"), user: testUser(t, "u0")}, mark{read: reached{seq: 2}}) {
 		t.Error("a mark that waits is not raised")
 	}
 }
@@ -434,13 +433,13 @@ func TestHiddenReadsInLargeGroups(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
 	r.user.privacy = privacy{known: true, hidesReads: true}
-	bea := authUser(t, "bea")
+	bea := testUser(t, "bea")
 	r.mark(bea, streams.LiveIsRead, 5, "x")
 	if frames, _ := r.got(t); len(frames) != 0 {
 		t.Errorf("told %v", frames)
 	}
 	r.now = r.now.Add(schemas.ReceiptsEvery)
-	r.v.handleReceipt(&r.user.audience, schemas.DirectChat(r.user.name, bea), streams.LiveIsRead, bea, []byte(`{"seq":6,"delivered":true}`))
+	r.v.receipts.handleReceipt(&r.user.audience, schemas.DirectChat(r.user.name, bea), streams.LiveIsRead, bea, []byte(`{"seq":6,"delivered":true}`))
 	if frames, _ := r.got(t); len(frames) != 2 || frames[0].Marks[0] != (schemas.ReceiptMark{User: bea, Delivered: 6}) { // one for each session
 		t.Errorf("told %v", frames)
 	}

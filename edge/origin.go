@@ -12,9 +12,13 @@ import (
 	"parley/schemas"
 )
 
-// originAllowed takes browsers' requests from the server's own pages and from
-// the configured origins, and requests of other programs, which have no origin.
-func (e *Edge) originAllowed(r *http.Request) bool {
+// origins are those whose pages may connect beside the server's own, like
+// https://chat.example.com.
+type origins []string
+
+// allow accepts browsers' requests from the server's own pages and from these
+// origins, and requests of other programs, which have no origin.
+func (o origins) allow(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
 		return true
@@ -22,7 +26,7 @@ func (e *Edge) originAllowed(r *http.Request) bool {
 	if u, err := url.Parse(origin); err == nil && strings.EqualFold(u.Host, r.Host) {
 		return true
 	}
-	for _, allowed := range e.cfg.Origins {
+	for _, allowed := range o {
 		if strings.EqualFold(origin, strings.TrimSuffix(allowed, "/")) {
 			return true
 		}

@@ -47,7 +47,7 @@ func (u *user) getPrivacy() privacy {
 
 // setPrivacy has what a worker told take effect: for messages at once, and for who
 // is online in the sessions' keys and what they watch.
-func (e *Edge) setPrivacy(u *user, now privacy) {
+func (ms *membership) setPrivacy(u *user, now privacy) {
 	u.mu.Lock()
 	before := u.privacy
 	u.privacy = now
@@ -57,7 +57,7 @@ func (e *Edge) setPrivacy(u *user, now privacy) {
 	}
 	if !before.known || before.status != now.status {
 		for _, s := range u.everySession() {
-			e.presence.refresh(s)
+			ms.keys.refresh(s)
 		}
 	}
 	var changed []schemas.User
@@ -71,19 +71,19 @@ func (e *Edge) setPrivacy(u *user, now privacy) {
 			changed = append(changed, other)
 		}
 	}
-	e.tellAgain(u, changed)
+	ms.watches.refresh(u, changed)
 }
 
 // loadPrivacy asks for it, after word that it has changed.
-func (e *Edge) loadPrivacy(ctx context.Context, u *user) {
+func (ms *membership) loadPrivacy(ctx context.Context, u *user) {
 	u.entering.Lock()
 	defer u.entering.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	var answer schemas.PrivacyAnswer
-	if err := e.ask(ctx, streams.PrivacySubject, schemas.Privacy{User: u.name}, &answer); err != nil {
-		e.loadLater(u)
+	if err := ms.services.ask(ctx, streams.PrivacySubject, schemas.Privacy{User: u.name}, &answer); err != nil {
+		ms.loadLater(u)
 		return
 	}
-	e.setPrivacy(u, privacyOf(&answer))
+	ms.setPrivacy(u, privacyOf(&answer))
 }

@@ -64,12 +64,12 @@ func (e *Edge) readOnce(ctx context.Context, s *session) error {
 		return nil
 	}
 	if kind != websocket.TextMessage {
-		e.refuse(s, schemas.Frame{}, schemas.Errorf(schemas.BadFrame, "a frame is a text message, not a binary one"))
+		s.refuse(schemas.Frame{}, schemas.Errorf(schemas.BadFrame, "a frame is a text message, not a binary one"))
 		return nil
 	}
 	frame, bad := schemas.DecodeFrame(buf.Bytes())
 	if bad != nil {
-		e.refuse(s, frame, bad)
+		s.refuse(frame, bad)
 		return nil
 	}
 	switch frame.T {
@@ -86,19 +86,19 @@ func (e *Edge) dispatch(ctx context.Context, s *session, frame schemas.Frame, re
 	var err *schemas.Error
 	switch frame.T {
 	case schemas.TSend:
-		err = e.handleSend(ctx, s, frame.Ref, frame.Send, readAt)
+		err = e.sends.handleSend(ctx, s, frame.Ref, frame.Send, readAt)
 	case schemas.THistory:
-		err = e.handleHistory(ctx, s, frame.Ref, frame.History)
+		err = e.requests.handleHistory(ctx, s, frame.Ref, frame.History)
 	case schemas.TTyping:
 		err = e.handleTyping(s, frame.Ref, frame.Typing)
 	case schemas.TDelivered, schemas.TRead:
-		err = e.handleMark(s, frame)
+		err = e.marks.handleMark(s, frame)
 	case schemas.TPresence:
-		err = e.handlePresence(ctx, s, frame)
+		err = e.watches.handlePresence(ctx, s, frame)
 	case schemas.TWatch:
-		err = e.handleWatch(ctx, s, frame)
+		err = e.watches.handleWatch(ctx, s, frame)
 	case schemas.TUnwatch:
-		err = e.handleUnwatch(s, frame)
+		err = e.watches.handleUnwatch(s, frame)
 	case schemas.TRenew:
 		err = e.handleRenew(s, frame.Ref, frame.Renew)
 	case schemas.TPing:
@@ -106,28 +106,31 @@ func (e *Edge) dispatch(ctx context.Context, s *session, frame schemas.Frame, re
 	case schemas.THello:
 		err = schemas.Errorf(schemas.BadFrame, "hello was said already: a connection has one")
 	default:
-		err = e.handleAsk(ctx, s, frame)
+		err = e.requests.handleAsk(ctx, s, frame)
 	}
 	if err != nil {
-		e.refuse(s, frame, err)
+		s.refuse(frame, err)
 	}
 }
 
 // refuse answers a frame with an error. The tenth malformed one within a minute
 // also ends the connection.
-func (e *Edge) refuse(s *session, frame schemas.Frame, err *schemas.Error) {
+func (s *session) refuse(frame schemas.Frame, err *schemas.Error) {
 	id := ""
 	if frame.Send != nil {
 		id = frame.Send.ID.String()
 	}
 	if frame.T == schemas.TSend {
-		e.metrics.sends.WithLabelValues(string(err.Code)).Inc()
+		s.loop.metrics.sends.WithLabelValues(string(err.Code)).Inc()
 	}
-	now := e.now()
 	s.push(errorFrame(frame.Ref, id, err))
-	if err.Code != schemas.BadFrame {
-		return
+	if err.Code == schemas.BadFrame {
+		s.countBadFrame(s.loop.now())
 	}
+}
+
+// countBadFrame is the read loop's.
+func (s *session) countBadFrame(now time.Time) {
 	for len(s.badFrames) > 0 && now.Sub(s.badFrames[0]) > time.Minute {
 		s.badFrames = s.badFrames[1:]
 	}
@@ -166,4 +169,18 @@ func (s *session) goodbye(err error) {
 	conn := s.conn.NetConn()
 	_ = conn.SetReadDeadline(time.Now().Add(lingerWithin))
 	_, _ = io.Copy(io.Discard, conn)
+}
+
+// handleRenew lets the session live as long as a new token does.
+func (e *Edge) handleRenew(s *session, ref schemas.Ref, renew *schemas.Renew) *schemas.Error {
+	identity, err := e.auth.Verify(renew.Token)
+	if err != nil {
+		return err
+	}
+	if identity.User != s.user.name {
+		return schemas.Errorf(schemas.Forbidden, "the token is of another user than this session")
+	}
+	s.expiresAt.Store(identity.Expires.Unix())
+	s.push(jsonFrame(schemas.Renewed{T: schemas.TRenewed, Ref: refPointer(ref), Expires: identity.Expires.UTC()}))
+	return nil
 }

@@ -62,46 +62,56 @@ func (r *receipts) add(from schemas.User, kind streams.LiveKind, stored schemas.
 	}
 }
 
+// receiptBoard gathers the receipts of one live loop, which alone calls it.
+type receiptBoard struct {
+	loop  *liveLoop
+	chats map[receiptsOf]*receipts // those of the last second, and what waits of them
+}
+
+func newReceiptBoard(v *liveLoop) *receiptBoard {
+	return &receiptBoard{loop: v, chats: make(map[receiptsOf]*receipts)}
+}
+
 // handleReceipt takes a mark of a member of the audience's chat. The first is told at
 // once; what follows gathers.
-func (v *liveLoop) handleReceipt(a *audience, chat schemas.Chat, kind streams.LiveKind, from schemas.User, data []byte) {
+func (rb *receiptBoard) handleReceipt(a *audience, chat schemas.Chat, kind streams.LiveKind, from schemas.User, data []byte) {
 	var stored schemas.StoredMark
 	if err := json.Unmarshal(data, &stored); err != nil {
-		v.edge.log.Warn("mark cannot be read", "chat", chat, "user", from, "error", err)
+		rb.loop.log.Warn("mark cannot be read", "chat", chat, "user", from, "error", err)
 		return
 	}
 	of := receiptsOf{a, chat}
-	r := v.receipts[of]
+	r := rb.chats[of]
 	if r == nil {
-		if len(v.receipts) >= receiptsMax {
+		if len(rb.chats) >= receiptsMax {
 			return
 		}
 		r = &receipts{}
-		v.receipts[of] = r
+		rb.chats[of] = r
 	}
 	r.add(from, kind, stored)
-	if now := v.edge.now(); now.Sub(r.toldAt) >= schemas.ReceiptsEvery {
-		v.tellReceipts(of, r, now)
+	if now := rb.loop.now(); now.Sub(r.toldAt) >= schemas.ReceiptsEvery {
+		rb.sendReceipts(of, r, now)
 	}
 }
 
-// checkReceipts tells what has gathered long enough, and forgets the chats of which
+// check tells what has gathered long enough, and forgets the chats of which
 // nothing did.
-func (v *liveLoop) checkReceipts(now time.Time) {
-	for of, r := range v.receipts {
+func (rb *receiptBoard) check(now time.Time) {
+	for of, r := range rb.chats {
 		switch {
 		case now.Sub(r.toldAt) < schemas.ReceiptsEvery:
 		case len(r.marks) == 0:
-			delete(v.receipts, of)
+			delete(rb.chats, of)
 		default:
-			v.tellReceipts(of, r, now)
+			rb.sendReceipts(of, r, now)
 		}
 	}
 }
 
-// tellReceipts sends the sessions of an audience what has gathered. Most are sent all
+// sendReceipts sends the sessions of an audience what has gathered. Most are sent all
 // of it, in one frame that they share.
-func (v *liveLoop) tellReceipts(of receiptsOf, r *receipts, now time.Time) {
+func (rb *receiptBoard) sendReceipts(of receiptsOf, r *receipts, now time.Time) {
 	var whole []*session
 	for _, s := range of.audience.everySession() {
 		marks, all := s.visible(r.marks)
@@ -109,7 +119,7 @@ func (v *liveLoop) tellReceipts(of receiptsOf, r *receipts, now time.Time) {
 		case all:
 			whole = append(whole, s)
 		case len(marks) > 0:
-			v.deliverTo([]*session{s}, item{frame: receiptFrame(of.chat, marks)})
+			rb.loop.deliverTo([]*session{s}, item{frame: receiptFrame(of.chat, marks)})
 		}
 	}
 	if len(whole) > 0 {
@@ -117,7 +127,7 @@ func (v *liveLoop) tellReceipts(of receiptsOf, r *receipts, now time.Time) {
 		for i := range r.marks {
 			marks[i] = r.marks[i].shown()
 		}
-		v.deliverTo(whole, item{frame: receiptFrame(of.chat, marks)})
+		rb.loop.deliverTo(whole, item{frame: receiptFrame(of.chat, marks)})
 	}
 	r.marks, r.toldAt = r.marks[:0], now
 }

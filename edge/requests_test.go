@@ -175,7 +175,7 @@ func (r *rig) forgetBeginning(t testing.TB, chat string) {
 	if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(seq+1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.edge().watchLogOnce(t.Context(), shard); err != nil {
+	if err := r.edge().logWatch.watchShard(t.Context(), shard); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -189,7 +189,7 @@ func TestSendsAreRefusedWhilePersistIsFarBehind(t *testing.T) {
 	ann.sent("m1", chat, "hi")
 	look := func() {
 		t.Helper()
-		if err := r.edge().watchLogOnce(t.Context(), r.env.Layout.Shard(testChat(t, chat))); err != nil {
+		if err := r.edge().logWatch.watchShard(t.Context(), r.env.Layout.Shard(testChat(t, chat))); err != nil {
 			t.Fatal(err)
 		}
 	}

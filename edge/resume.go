@@ -26,7 +26,9 @@ const (
 // resume sends a session what it missed. Its chats' live events are held since
 // before the welcome (see gate), and let through chat by chat as each is done.
 type resume struct {
-	edge    *Edge
+	*base
+	members *membership
+	reader  *reader
 	session *session
 	bytes   int // sent so far, of all chats
 	chunk   int // queued since there was room
@@ -38,13 +40,17 @@ type resume struct {
 	entering bool
 }
 
+func newResume(members *membership, s *session) *resume {
+	return &resume{base: members.base, members: members, reader: members.reader, session: s}
+}
+
 // run ends with the frame resumed, whatever came.
 func (r *resume) run(ctx context.Context, held map[schemas.Chat]uint64) {
 	r.result = schemas.Resumed{T: schemas.TResumed, Reset: []schemas.ResetChat{}}
 	r.since = make(map[schemas.Chat]uint64)
 	chats := make([]schemas.Chat, 0, len(held))
 	for chat, after := range held {
-		m, refused := r.edge.memberOf(r.session.user, chat)
+		m, refused := r.members.memberOf(r.session.user, chat)
 		switch {
 		case refused == nil:
 			chats = append(chats, chat)
@@ -62,7 +68,7 @@ func (r *resume) run(ctx context.Context, held map[schemas.Chat]uint64) {
 		current = r.chats(ctx, chats, held)
 	}
 	r.session.push(jsonFrame(r.result))
-	if len(current) > 0 && r.edge.logReader.Replicated() && sleep(ctx, secondLookAfter) {
+	if len(current) > 0 && r.logReader.Replicated() && sleep(ctx, secondLookAfter) {
 		r.lookAgain(ctx, current)
 	}
 }
@@ -70,7 +76,7 @@ func (r *resume) run(ctx context.Context, held map[schemas.Chat]uint64) {
 // chats resumes each of chats and returns those that seemed to be current.
 func (r *resume) chats(ctx context.Context, chats []schemas.Chat, held map[schemas.Chat]uint64) (current map[schemas.Chat]uint64) {
 	chats, lasts := r.lasts(ctx, chats)
-	if r.edge.logReader.Replicated() {
+	if r.logReader.Replicated() {
 		r.raise(ctx, chats, lasts)
 	}
 	current = make(map[schemas.Chat]uint64)
@@ -78,13 +84,13 @@ func (r *resume) chats(ctx context.Context, chats []schemas.Chat, held map[schem
 		after := held[chat]
 		last, inLog := lasts[chat]
 		switch {
-		case last > after, !inLog && !r.edge.logReaches(chat, after):
+		case last > after, !inLog && !r.reader.watch.reaches(chat, after):
 			r.chat(ctx, chat, after, last)
 		case last != after && r.ahead(ctx, chat, after):
 			r.reset(chat, schemas.ResetAhead)
 		default: // as far as the replica that answered knows
 			current[chat] = after
-			r.edge.metrics.resumes.WithLabelValues("current").Inc()
+			r.metrics.resumes.WithLabelValues("current").Inc()
 			r.open(ctx, chat, after, after, last)
 		}
 	}
@@ -94,7 +100,7 @@ func (r *resume) chats(ctx context.Context, chats []schemas.Chat, held map[schem
 // lasts returns the lasts of those of chats whose shard answers, and these chats in
 // their order; the others are reset.
 func (r *resume) lasts(ctx context.Context, chats []schemas.Chat) (read []schemas.Chat, lasts map[schemas.Chat]uint64) {
-	layout := r.edge.logReader.Layout()
+	layout := r.logReader.Layout()
 	groups := make(map[streams.Shard][]schemas.Chat)
 	for _, chat := range chats {
 		shard := layout.Shard(chat)
@@ -103,9 +109,9 @@ func (r *resume) lasts(ctx context.Context, chats []schemas.Chat) (read []schema
 	lasts = make(map[schemas.Chat]uint64, len(chats))
 	failed := make(map[streams.Shard]bool)
 	for shard, group := range groups {
-		of, err := r.edge.logReader.Lasts(ctx, group)
+		of, err := r.logReader.Lasts(ctx, group)
 		if err != nil {
-			r.edge.log.Warn("resume: read lasts", "user", r.session.user.name, "chats", len(group), "error", err)
+			r.log.Warn("resume: read lasts", "user", r.session.user.name, "chats", len(group), "error", err)
 			failed[shard] = true
 		}
 		maps.Copy(lasts, of)
@@ -125,7 +131,7 @@ func (r *resume) lasts(ctx context.Context, chats []schemas.Chat) (read []schema
 func (r *resume) raise(ctx context.Context, chats []schemas.Chat, lasts map[schemas.Chat]uint64) {
 	byLoop := make(map[*liveLoop]map[schemas.Chat]*audience)
 	for _, chat := range chats {
-		a := r.edge.audienceIn(r.session.user, chat)
+		a := r.members.audienceIn(r.session.user, chat)
 		if a == nil {
 			continue
 		}
@@ -160,11 +166,11 @@ func (r *resume) raise(ctx context.Context, chats []schemas.Chat, lasts map[sche
 // log holds nothing of the chat, the chat's last may be one that it has
 // forgotten, but none that it never had.
 func (r *resume) ahead(ctx context.Context, chat schemas.Chat, seq uint64) bool {
-	last, inLog, err := r.edge.logReader.Last(ctx, chat)
+	last, inLog, err := r.logReader.Last(ctx, chat)
 	if err != nil || inLog {
 		return err == nil && last < seq
 	}
-	first, last, err := r.edge.logReader.Bounds(ctx, r.edge.logReader.Layout().Shard(chat))
+	first, last, err := r.logReader.Bounds(ctx, r.logReader.Layout().Shard(chat))
 	return err == nil && (seq > last || seq >= first)
 }
 
@@ -175,10 +181,10 @@ func (r *resume) chat(ctx context.Context, chat schemas.Chat, after, last uint64
 	bytes, more := 0, true
 	at := after
 	for more {
-		page, further, err := r.edge.readAfter(ctx, chat, at, last)
+		page, further, err := r.reader.after(ctx, chat, at, last)
 		more = further
 		if err != nil {
-			r.edge.log.Warn("resume: read chat", "chat", chat, "after", at, "error", err)
+			r.log.Warn("resume: read chat", "chat", chat, "after", at, "error", err)
 			r.reset(chat, schemas.ResetGap)
 			return
 		}
@@ -200,7 +206,7 @@ func (r *resume) chat(ctx context.Context, chat schemas.Chat, after, last uint64
 			events[0].Prev = 0
 		}
 		r.result.Chats++
-		r.edge.metrics.resumes.WithLabelValues("replayed").Inc()
+		r.metrics.resumes.WithLabelValues("replayed").Inc()
 	}
 	if r.send(ctx, chat, events) {
 		r.open(ctx, chat, after, at, last)
@@ -247,9 +253,9 @@ func (r *resume) open(ctx context.Context, chat schemas.Chat, after, seq, last u
 		if seq >= last && r.tryOpen(ctx, chat, seq, seq > after) {
 			return
 		}
-		events, _, err := r.edge.logReader.After(ctx, chat, seq, schemas.ResumeEventsMax, schemas.ResumeBytesMax)
+		events, _, err := r.logReader.After(ctx, chat, seq, schemas.ResumeEventsMax, schemas.ResumeBytesMax)
 		if err != nil {
-			r.edge.log.Warn("resume: read tail", "chat", chat, "after", seq, "error", err)
+			r.log.Warn("resume: read tail", "chat", chat, "after", seq, "error", err)
 		}
 		if len(events) == 0 {
 			if !sleep(ctx, healAgainAfter) { // it exists, and not yet on the replica that answered
@@ -300,7 +306,7 @@ func (r *resume) forceOpen(chat schemas.Chat) {
 
 // reset tells that a chat got nothing, and lets its live events through.
 func (r *resume) reset(chat schemas.Chat, reason schemas.ResetReason) {
-	r.edge.metrics.resumes.WithLabelValues(string(reason)).Inc()
+	r.metrics.resumes.WithLabelValues(string(reason)).Inc()
 	r.result.Reset = append(r.result.Reset, schemas.ResetChat{Chat: chat, Reason: reason})
 	r.forceOpen(chat)
 }
@@ -308,14 +314,14 @@ func (r *resume) reset(chat schemas.Chat, reason schemas.ResetReason) {
 // lookAgain finds what a replica that lagged did not show, and has it healed as
 // if a live event had told of it.
 func (r *resume) lookAgain(ctx context.Context, current map[schemas.Chat]uint64) {
-	lasts, err := r.edge.logReader.Lasts(ctx, slices.Collect(maps.Keys(current)))
+	lasts, err := r.logReader.Lasts(ctx, slices.Collect(maps.Keys(current)))
 	if err != nil {
-		r.edge.log.Warn("resume: look again", "user", r.session.user.name, "error", err)
+		r.log.Warn("resume: look again", "user", r.session.user.name, "error", err)
 		r.session.push(resyncFrame)
 		return
 	}
 	for chat, after := range current {
-		a := r.edge.audienceIn(r.session.user, chat)
+		a := r.members.audienceIn(r.session.user, chat)
 		if last := lasts[chat]; last > after && a != nil {
 			a.live.call(func() {
 				if _, known := a.cursors[chat]; !known {

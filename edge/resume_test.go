@@ -312,7 +312,7 @@ func TestResumeWaitsForWhatIsKnownToExist(t *testing.T) {
 	t.Run("told by the last seqs", func(t *testing.T) {
 		holdGate()
 		resumes.Go(func() {
-			resume := resume{edge: r.edge().Edge, session: s}
+			resume := newResume(r.edge().members, s)
 			resume.chat(ctx, chat, m0, m1+1)
 		})
 		if g := c.next(); g.Seq != m1 {
@@ -331,7 +331,7 @@ func TestResumeWaitsForWhatIsKnownToExist(t *testing.T) {
 		v.call(func() { s.user.setCursor(chat, cursor{last: m1 + 2}); close(told) })
 		<-told
 		resumes.Go(func() {
-			resume := resume{edge: r.edge().Edge, session: s}
+			resume := newResume(r.edge().members, s)
 			lasts := map[schemas.Chat]uint64{chat: m1 + 1} // of a replica
 			resume.raise(ctx, []schemas.Chat{chat}, lasts)
 			if lasts[chat] != m1+2 {
@@ -385,7 +385,7 @@ func TestResumeFromTheStore(t *testing.T) {
 	if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(m1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.edge().watchLogOnce(t.Context(), shard); err != nil {
+	if err := r.edge().logWatch.watchShard(t.Context(), shard); err != nil {
 		t.Fatal(err)
 	}
 	c := r.join(t, r.edge(), "ann", resumeOf(chat, 5))

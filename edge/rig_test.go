@@ -12,9 +12,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"parley/edge/auth"
 	"parley/schemas"
 	"parley/streams"
 	"parley/streams/streamstest"
+)
+
+var (
+	testNow    = time.Date(2026, 11, 24, 3, 0, 0, 500_000_000, time.UTC)
+	testSecret = []byte("0123456789abcdef0123456789abcdef")
 )
 
 // failAfter bounds every wait of a test: only a defect takes so long.
@@ -76,7 +82,7 @@ func (r *rig) addEdge(t testing.TB, change func(*Config)) *testEdge {
 		Node: testID(t, "edge-"+string(rune('1'+len(r.edges)))), Listener: listener,
 		NATS:     streams.ConnectConfig{URLs: r.env.Server.URLs(), Password: r.env.Passwords.Edge},
 		Replicas: r.env.Server.Nodes(),
-		Auth:     AuthConfig{Secret: authSecret, Now: r.clock.Now},
+		Auth:     auth.Config{Secret: testSecret, Now: r.clock.Now},
 		UserRate: -1, AddressRate: -1, DrainSpread: 100 * time.Millisecond,
 		Log: slog.New(slog.DiscardHandler), Metrics: registry, Now: r.clock.Now,
 	}
@@ -145,7 +151,7 @@ func (r *rig) token(t testing.TB, user string) string {
 
 func (r *rig) tokenFor(t testing.TB, user string, ttl time.Duration) string {
 	t.Helper()
-	token, err := MintToken(authSecret, authUser(t, user), r.clock.Now(), ttl)
+	token, err := auth.Mint(testSecret, testUser(t, user), r.clock.Now(), ttl)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +167,7 @@ func (r *rig) asEdge(t testing.TB) *nats.Conn {
 // logged appends an event to a chat's log past every edge, and returns its seq.
 func (r *rig) logged(t testing.TB, nc *nats.Conn, chat, from, id, text string) uint64 {
 	t.Helper()
-	event := &schemas.Event{Type: schemas.Message, ID: testID(t, id), From: authUser(t, from), Body: textBody(text)}
+	event := &schemas.Event{Type: schemas.Message, ID: testID(t, id), From: testUser(t, from), Body: textBody(text)}
 	data, err := schemas.EncodeEvent(event)
 	if err != nil {
 		t.Fatal(err)
@@ -196,6 +202,15 @@ func (r *rig) setRepublish(t testing.TB, on bool) {
 			t.Fatal(err)
 		}
 	}
+}
+
+func testUser(t testing.TB, name string) schemas.User {
+	t.Helper()
+	user, err := schemas.ParseUser(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user
 }
 
 func testID(t testing.TB, s string) schemas.ID {

@@ -130,7 +130,7 @@ func TestRetryAfterIsWhenTheNextIsTaken(t *testing.T) {
 	t.Parallel()
 	for _, perSecond := range []float64{0.5, 1, 20, 20.5} {
 		sends := newLimits[schemas.User](perSecond, 7)
-		ann, now := authUser(t, "ann"), authNow
+		ann, now := testUser(t, "ann"), testNow
 		for range 7 {
 			if _, ok := sends.take(ann, now); !ok {
 				t.Fatalf("rate %g: refused within the burst", perSecond)

@@ -120,3 +120,11 @@ func (s *session) hangUp() {
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(lingerWithin))
 }
+
+// used notes that the client said something that is no sign of life alone.
+func (s *session) used(now time.Time) {
+	s.usedAt.Store(now.Unix())
+	if s.away.Load() && s.away.CompareAndSwap(true, false) {
+		s.loop.show(s)
+	}
+}

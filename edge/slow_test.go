@@ -124,7 +124,7 @@ func TestBurstDoesNotCloseAReader(t *testing.T) {
 	r := newRig(t, nil)
 	f := newFeed(t, r, "direct.ann.bea", 90_000)
 	c := r.join(t, r.edge(), "bea")
-	v := r.edge().liveLoopOf("bea")
+	v := r.edge().lives.of("bea")
 	held, goOn := make(chan struct{}), make(chan struct{})
 	v.call(func() { close(held); <-goOn })
 	<-held

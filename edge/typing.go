@@ -20,7 +20,7 @@ const (
 
 // handleTyping tells the other members, at most once in a while.
 func (e *Edge) handleTyping(s *session, ref schemas.Ref, typing *schemas.Typing) *schemas.Error {
-	if _, err := e.memberOf(s.user, typing.Chat); err != nil {
+	if _, err := e.members.memberOf(s.user, typing.Chat); err != nil {
 		return err
 	}
 	if !s.user.blocksIn(typing.Chat) && s.user.mayType(typing.Chat, e.now()) {
@@ -47,6 +47,13 @@ func (u *user) mayType(chat schemas.Chat, now time.Time) bool {
 	return true
 }
 
+// typists are those who were told to type in the last while, of one live loop, which
+// alone calls it.
+type typists struct {
+	loop *liveLoop
+	at   map[typingOf]time.Time
+}
+
 // typingOf is who types, and to whom it is told.
 type typingOf struct {
 	audience *audience
@@ -54,25 +61,29 @@ type typingOf struct {
 	user     schemas.User
 }
 
+func newTypists(v *liveLoop) *typists {
+	return &typists{loop: v, at: make(map[typingOf]time.Time)}
+}
+
 // handleTyped tells the others that somebody types, who may do so on another edge too:
 // so it is at most once in a while here as well.
-func (v *liveLoop) handleTyped(a *audience, chat schemas.Chat, from schemas.User) {
-	of, now := typingOf{a, chat, from}, v.edge.now()
-	at, known := v.typed[of]
-	if now.Sub(at) < typedEvery || !known && len(v.typed) >= typedMax {
+func (ty *typists) handleTyped(a *audience, chat schemas.Chat, from schemas.User) {
+	of, now := typingOf{a, chat, from}, ty.loop.now()
+	at, known := ty.at[of]
+	if now.Sub(at) < typedEvery || !known && len(ty.at) >= typedMax {
 		return
 	}
-	v.typed[of] = now
+	ty.at[of] = now
 	others := slices.DeleteFunc(slices.Clone(a.everySession()), func(s *session) bool {
 		return s.user.name == from || s.user.getPrivacy().blocks(from)
 	})
-	v.deliverTo(others, item{frame: jsonFrame(schemas.TypingFrame{T: schemas.TTyping, Chat: chat, User: from})})
+	ty.loop.deliverTo(others, item{frame: jsonFrame(schemas.TypingFrame{T: schemas.TTyping, Chat: chat, User: from})})
 }
 
-func (v *liveLoop) forgetTyping(now time.Time) {
-	for of, at := range v.typed {
+func (ty *typists) forget(now time.Time) {
+	for of, at := range ty.at {
 		if now.Sub(at) >= typedEvery {
-			delete(v.typed, of)
+			delete(ty.at, of)
 		}
 	}
 }

@@ -58,7 +58,7 @@ func TestTypingIsRememberedForFewChats(t *testing.T) {
 	t.Parallel()
 	u := &user{}
 	for i := range 10 * typingChatsMax {
-		if !u.mayType(testChat(t, fmt.Sprintf("direct.ann.u%d", i)), authNow) {
+		if !u.mayType(testChat(t, fmt.Sprintf("direct.ann.u%d", i)), testNow) {
 			t.Errorf("chat %d may not be typed in", i)
 		}
 		if len(u.typingAt) > typingChatsMax {
@@ -94,8 +94,8 @@ func TestTypingOnTwoEdgesIsToldOnce(t *testing.T) {
 	r.clock.advance(schemas.TypingEvery)
 	eventually(t, "who types no more is forgotten", func() bool {
 		forgotten := make(chan bool, 1)
-		v := r.edge().liveLoopOf("bea")
-		v.call(func() { forgotten <- len(v.typed) == 0 })
+		v := r.edge().lives.of("bea")
+		v.call(func() { forgotten <- len(v.typists.at) == 0 })
 		return <-forgotten
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"parley/schemas"
@@ -21,20 +22,37 @@ const (
 	askAgainWithin = 5 * time.Second
 )
 
-// watching is whom a session watches; at most [schemas.PresenceUsersMax].
-type watching struct {
-	mu    sync.Mutex
-	users map[schemas.User]struct{}
-	ended bool // its session has left
+// watches are whom the sessions of an edge watch. A watched user is one subscription,
+// however many sessions watch; the live loop of its name holds it (see watchedUsers).
+type watches struct {
+	*base
+	services *services
+	lives    liveLoops
+	askEvery time.Duration
+	again    chan struct{} // holds one while all presence that is watched is to be asked again
+	count    atomic.Int64  // users that are watched; at most watchedMax
 }
 
+// newWatches returns the watches of lives, which hand them what workers say. It asks
+// workers again at least once in askEvery, the life of a session key.
+func newWatches(b *base, services *services, lives liveLoops, askEvery time.Duration) *watches {
+	ws := &watches{base: b, services: services, lives: lives, askEvery: askEvery, again: make(chan struct{}, 1)}
+	for _, v := range lives {
+		v.watched = &watchedUsers{loop: v, count: &ws.count, users: make(map[string]*watched)}
+	}
+	return ws
+}
+
+// of returns the watched users of the live loop that a user belongs to.
+func (ws *watches) of(user schemas.User) *watchedUsers { return ws.lives.of(user.String()).watched }
+
 // handlePresence answers a question about users.
-func (e *Edge) handlePresence(ctx context.Context, s *session, frame schemas.Frame) *schemas.Error {
-	if err := e.takeRead(s.user.name, e.now()); err != nil {
+func (ws *watches) handlePresence(ctx context.Context, s *session, frame schemas.Frame) *schemas.Error {
+	if err := ws.rates.takeRead(s.user.name, ws.now()); err != nil {
 		return err
 	}
-	return e.request(s, frame.Ref, func() (wireFrame, *schemas.Error) {
-		answer, err := e.askPresence(ctx, s.user, frame.Users.Users)
+	return s.request(&ws.tasks, frame.Ref, func() (wireFrame, *schemas.Error) {
+		answer, err := ws.ask(ctx, s.user, frame.Users.Users)
 		if err != nil {
 			return nil, err
 		}
@@ -43,14 +61,8 @@ func (e *Edge) handlePresence(ctx context.Context, s *session, frame schemas.Fra
 	})
 }
 
-func presenceFrame(ref schemas.Ref, users map[schemas.User]schemas.Presence) wireFrame {
-	return jsonFrame(schemas.PresenceFrame{T: schemas.TPresence, Ref: refPointer(ref), Users: users})
-}
-
-var offline = schemas.Presence{Status: schemas.Offline}
-
-// askPresence asks a worker; with whom u does not talk is offline.
-func (e *Edge) askPresence(ctx context.Context, u *user, users []schemas.User) (*schemas.PresenceAnswer, *schemas.Error) {
+// ask asks a worker; with whom u does not talk is offline.
+func (ws *watches) ask(ctx context.Context, u *user, users []schemas.User) (*schemas.PresenceAnswer, *schemas.Error) {
 	private := u.getPrivacy()
 	if !private.known {
 		return nil, unknownPrivacy(u.name)
@@ -60,7 +72,7 @@ func (e *Edge) askPresence(ctx context.Context, u *user, users []schemas.User) (
 	if len(asked) > 0 {
 		ctx, cancel := context.WithTimeout(ctx, requestWithin)
 		defer cancel()
-		if err := e.ask(ctx, streams.PresenceSubject, schemas.Users{Users: asked}, answer); err != nil {
+		if err := ws.services.ask(ctx, streams.PresenceSubject, schemas.Users{Users: asked}, answer); err != nil {
 			return nil, err
 		}
 	}
@@ -72,9 +84,15 @@ func (e *Edge) askPresence(ctx context.Context, u *user, users []schemas.User) (
 	return answer, nil
 }
 
+func presenceFrame(ref schemas.Ref, users map[schemas.User]schemas.Presence) wireFrame {
+	return jsonFrame(schemas.PresenceFrame{T: schemas.TPresence, Ref: refPointer(ref), Users: users})
+}
+
+var offline = schemas.Presence{Status: schemas.Offline}
+
 // handleWatch has a session be told of changes, and answers with how it is now.
-func (e *Edge) handleWatch(ctx context.Context, s *session, frame schemas.Frame) *schemas.Error {
-	if err := e.takeRead(s.user.name, e.now()); err != nil {
+func (ws *watches) handleWatch(ctx context.Context, s *session, frame schemas.Frame) *schemas.Error {
+	if err := ws.rates.takeRead(s.user.name, ws.now()); err != nil {
 		return err
 	}
 	users := frame.Users.Users
@@ -82,82 +100,82 @@ func (e *Edge) handleWatch(ctx context.Context, s *session, frame schemas.Frame)
 	if refused != nil {
 		return refused
 	}
-	refused = e.request(s, frame.Ref, func() (wireFrame, *schemas.Error) {
-		refused := e.watch(ctx, s, frame.Ref, users)
+	refused = s.request(&ws.tasks, frame.Ref, func() (wireFrame, *schemas.Error) {
+		refused := ws.watch(ctx, s, frame.Ref, users)
 		if refused != nil {
-			e.unwatch(s, added)
+			ws.unwatch(s, added)
 		}
 		return nil, refused
 	})
 	if refused != nil {
-		e.unwatch(s, added)
+		ws.unwatch(s, added)
 	}
 	return refused
 }
 
 // watch subscribes before it asks, so that no change falls between.
-func (e *Edge) watch(ctx context.Context, s *session, ref schemas.Ref, users []schemas.User) *schemas.Error {
-	err := e.holdWatched(ctx, users)
-	defer e.releaseWatched(users)
+func (ws *watches) watch(ctx context.Context, s *session, ref schemas.Ref, users []schemas.User) *schemas.Error {
+	err := ws.hold(ctx, users)
+	defer ws.release(users)
 	switch {
 	case errors.Is(err, errWatched):
 		return &schemas.Error{Code: schemas.Overloaded, Message: "too many users are watched on this node", RetryAfter: 30}
 	case err != nil:
-		e.log.Warn("watch presence", "user", s.user.name, "error", err)
+		ws.log.Warn("watch presence", "user", s.user.name, "error", err)
 		return &schemas.Error{Code: schemas.Unavailable, Message: "presence cannot be watched now", RetryAfter: 1}
 	}
-	answer, refused := e.askPresence(ctx, s.user, users)
+	answer, refused := ws.ask(ctx, s.user, users)
 	if refused != nil {
 		return refused
 	}
 	told := make(map[schemas.User]schemas.Presence, len(users))
 	asOf := make(map[schemas.User]time.Time, len(users))
 	for _, user := range users {
-		if is, at, ok := e.beginWatch(s, user, answer); ok {
+		if is, at, ok := ws.of(user).begin(s, user, answer); ok {
 			told[user], asOf[user] = is, at
 		}
 	}
 	s.push(presenceFrame(ref, told))
 	later := make(map[schemas.User]schemas.Presence)
 	for user := range told { // what came before the answer was on its way
-		if now, at := e.watchedNow(s.user, user); at.After(asOf[user]) && now != told[user] {
+		if now, at := ws.of(user).now(s.user, user); at.After(asOf[user]) && now != told[user] {
 			later[user] = now
 		}
 	}
 	if len(later) > 0 {
 		s.push(presenceFrame(schemas.Ref{}, later))
 	}
-	e.applyAnswer(answer) // others may watch who missed it
+	ws.apply(answer) // others may watch who missed it
 	return nil
 }
 
 // handleUnwatch has a session not be told any more.
-func (e *Edge) handleUnwatch(s *session, frame schemas.Frame) *schemas.Error {
-	e.unwatch(s, frame.Users.Users)
+func (ws *watches) handleUnwatch(s *session, frame schemas.Frame) *schemas.Error {
+	ws.unwatch(s, frame.Users.Users)
 	if frame.Ref.Present {
 		s.push(doneFrame(frame.Ref))
 	}
 	return nil
 }
 
-func (e *Edge) unwatch(s *session, users []schemas.User) {
+func (ws *watches) unwatch(s *session, users []schemas.User) {
 	for _, user := range users {
 		if s.watching.remove(user) {
-			e.endWatch(s, user)
+			ws.of(user).end(s, user)
 		}
 	}
 }
 
 // unwatchAll is for a session that has left.
-func (e *Edge) unwatchAll(s *session) {
+func (ws *watches) unwatchAll(s *session) {
 	for user := range s.watching.end() {
-		e.endWatch(s, user)
+		ws.of(user).end(s, user)
 	}
 }
 
-// tellAgain tells a user's sessions of those whom they watch among others, with whom
+// refresh tells a user's sessions of those whom they watch among others, with whom
 // it talks or does not since just now.
-func (e *Edge) tellAgain(u *user, others []schemas.User) {
+func (ws *watches) refresh(u *user, others []schemas.User) {
 	if len(others) == 0 {
 		return
 	}
@@ -167,7 +185,7 @@ func (e *Edge) tellAgain(u *user, others []schemas.User) {
 			if !s.watching.has(other) {
 				continue
 			}
-			if is, asOf := e.watchedNow(u, other); !asOf.IsZero() {
+			if is, asOf := ws.of(other).now(u, other); !asOf.IsZero() {
 				told[other] = is
 			}
 		}
@@ -178,21 +196,21 @@ func (e *Edge) tellAgain(u *user, others []schemas.User) {
 }
 
 // askAgain has watchLoop ask for all presence that is watched.
-func (e *Edge) askAgain() {
+func (ws *watches) askAgain() {
 	select {
-	case e.again <- struct{}{}:
+	case ws.again <- struct{}{}:
 	default:
 	}
 }
 
-// watchLoop asks again how those are who are watched: after a worker has begun or
+// askLoop asks again how those are who are watched: after a worker has begun or
 // messages were missed, and in any case once in the life of a key.
-func (e *Edge) watchLoop(ctx context.Context) {
-	every := time.NewTicker(e.presence.ttl)
+func (ws *watches) askLoop(ctx context.Context) {
+	every := time.NewTicker(ws.askEvery)
 	defer every.Stop()
 	for {
 		select {
-		case <-e.again:
+		case <-ws.again:
 			if !sleep(ctx, askAgainAfter+rand.N(askAgainSpread)) {
 				return
 			}
@@ -200,32 +218,33 @@ func (e *Edge) watchLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err := e.askWatched(ctx); err != nil && ctx.Err() == nil {
-			e.log.Warn("ask again for presence that is watched", "error", err)
+		if err := ws.askOnce(ctx); err != nil && ctx.Err() == nil {
+			ws.log.Warn("ask again for presence that is watched", "error", err)
 		}
 	}
 }
 
-func (e *Edge) askWatched(ctx context.Context) error {
-	for _, v := range e.lives {
-		v.mu.Lock()
-		users := make([]schemas.User, 0, len(v.watched))
-		for _, w := range v.watched {
-			users = append(users, w.name)
-		}
-		v.mu.Unlock()
-		for some := range slices.Chunk(users, schemas.PresenceUsersMax) {
+func (ws *watches) askOnce(ctx context.Context) error {
+	for _, v := range ws.lives {
+		for some := range slices.Chunk(v.watched.names(), schemas.PresenceUsersMax) {
 			ctx, cancel := context.WithTimeout(ctx, askAgainWithin)
 			var answer schemas.PresenceAnswer
-			refused := e.ask(ctx, streams.PresenceSubject, schemas.Users{Users: some}, &answer)
+			refused := ws.services.ask(ctx, streams.PresenceSubject, schemas.Users{Users: some}, &answer)
 			cancel()
 			if refused != nil {
 				return refused
 			}
-			e.applyAnswer(&answer)
+			ws.apply(&answer)
 		}
 	}
 	return nil
+}
+
+// watching is whom a session watches; at most [schemas.PresenceUsersMax].
+type watching struct {
+	mu    sync.Mutex
+	users map[schemas.User]struct{}
+	ended bool // its session has left
 }
 
 // add returns those of users who were not watched. It refuses all of them where the

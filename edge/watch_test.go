@@ -15,11 +15,9 @@ import (
 )
 
 // watchedUsers counts whom an edge has subscribed.
-func watchedUsers(e *testEdge) (n int) {
+func watchedHere(e *testEdge) (n int) {
 	for _, v := range e.lives {
-		v.mu.Lock()
-		n += len(v.watched)
-		v.mu.Unlock()
+		n += len(v.watched.names())
 	}
 	return n
 }
@@ -62,7 +60,7 @@ func TestWatchAnswersAndThenTellsChanges(t *testing.T) {
 	too.wantPresence(0, `{"bea":{"status":"offline"}}`)
 	ann.quiet()
 	too.hangUp()
-	eventually(t, "nobody is watched", func() bool { return watchedUsers(r.edge()) == 0 })
+	eventually(t, "nobody is watched", func() bool { return watchedHere(r.edge()) == 0 })
 }
 
 // TestMissedChangesAreAskedFor: after a worker has begun, and after NATS was away.
@@ -101,7 +99,7 @@ func TestChangeBeforeTheAnswerIsNotLost(t *testing.T) {
 	}
 	ann.say(`{"t":"watch","ref":1,"users":["bea"]}`)
 	for g := ann.next(); ; g = ann.next() {
-		if g.T == "presence" && g.Users[authUser(t, "bea")].Status == schemas.Online {
+		if g.T == "presence" && g.Users[testUser(t, "bea")].Status == schemas.Online {
 			break
 		}
 	}
@@ -127,9 +125,9 @@ func TestBlockedUsersLookOffline(t *testing.T) {
 	r.workers.block("ann")
 	g := ann.next()
 	if len(g.Users) == 1 { // of the two that are told apart
-		g.Users[authUser(t, "cid")] = ann.next().Users[authUser(t, "cid")]
+		g.Users[testUser(t, "cid")] = ann.next().Users[testUser(t, "cid")]
 	}
-	if g.Users[authUser(t, "bea")].Status != schemas.Online || g.Users[authUser(t, "cid")].Status != schemas.Away {
+	if g.Users[testUser(t, "bea")].Status != schemas.Online || g.Users[testUser(t, "cid")].Status != schemas.Away {
 		t.Errorf("got %v", g.Users)
 	}
 	ann.quiet()
@@ -157,11 +155,11 @@ func TestWatchingIsBounded(t *testing.T) {
 	if g := watch(3, 300, 500); len(g.Users) != 200 {
 		t.Errorf("%d of 200 users are told", len(g.Users))
 	}
-	if n := watchedUsers(r.edge()); n != 500 {
+	if n := watchedHere(r.edge()); n != 500 {
 		t.Errorf("%d users are watched", n)
 	}
 	ann.hangUp()
-	eventually(t, "nobody is watched", func() bool { return watchedUsers(r.edge()) == 0 })
+	eventually(t, "nobody is watched", func() bool { return watchedHere(r.edge()) == 0 })
 }
 
 // TestWatchWithoutAWorkerIsRefused, and leaves nothing behind.
@@ -176,7 +174,7 @@ func TestWatchWithoutAWorkerIsRefused(t *testing.T) {
 			t.Errorf("got %v", g)
 		}
 	}
-	if n := watchedUsers(r.edge()); n != 0 {
+	if n := watchedHere(r.edge()); n != 0 {
 		t.Errorf("%d users are watched", n)
 	}
 }
@@ -270,7 +268,7 @@ func TestKeysAreWrittenAgainWhenNATSIsBack(t *testing.T) {
 func TestWatchedUsersOfANodeAreBounded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	r.edge().watchedUsers.Store(watchedMax - 1)
+	r.edge().watches.count.Store(watchedMax - 1)
 	ann := r.join(t, r.edge(), "ann")
 	for ref, want := range []schemas.Code{schemas.Overloaded, "", schemas.Overloaded} {
 		users := []string{`"bea","cid"`, `"bea"`, `"cid"`}[ref]
@@ -280,8 +278,8 @@ func TestWatchedUsersOfANodeAreBounded(t *testing.T) {
 		}
 	}
 	ann.hangUp()
-	eventually(t, "nobody is watched", func() bool { return watchedUsers(r.edge()) == 0 })
-	if n := r.edge().watchedUsers.Load(); n != watchedMax-1 {
+	eventually(t, "nobody is watched", func() bool { return watchedHere(r.edge()) == 0 })
+	if n := r.edge().watches.count.Load(); n != watchedMax-1 {
 		t.Errorf("%d places are taken", n)
 	}
 }

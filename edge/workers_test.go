@@ -84,7 +84,7 @@ func (w *standIn) serveAll() {
 // setPrivacy has privacy answer what a user lets others see, and tells its edges.
 func (w *standIn) setPrivacy(user string, hides bool, status schemas.Status) {
 	w.t.Helper()
-	u := authUser(w.t, user)
+	u := testUser(w.t, user)
 	w.mu.Lock()
 	w.hides[u], w.status[u] = hides, status
 	w.mu.Unlock()
@@ -95,7 +95,7 @@ func (w *standIn) setPrivacy(user string, hides bool, status schemas.Status) {
 func (w *standIn) block(user string, others ...string) {
 	w.t.Helper()
 	w.setBlocks(user, others...)
-	u := authUser(w.t, user)
+	u := testUser(w.t, user)
 	w.notify(u, schemas.Notice{ChatFrame: schemas.ChatFrame{T: schemas.TChat, Chat: schemas.DirectChat(u, u), Change: schemas.ChatBlocked}, Hidden: true})
 }
 
@@ -115,7 +115,7 @@ func (w *standIn) show(user string, status schemas.Status, told bool) {
 	w.t.Helper()
 	w.mu.Lock()
 	w.asOf = w.asOf.Add(time.Second)
-	w.shown[authUser(w.t, user)] = schemas.Presence{Status: status}
+	w.shown[testUser(w.t, user)] = schemas.Presence{Status: status}
 	asOf := w.asOf
 	w.mu.Unlock()
 	if told {
@@ -127,7 +127,7 @@ func (w *standIn) tellPresence(user string, status schemas.Status, asOf time.Tim
 	w.t.Helper()
 	data, err := json.Marshal(schemas.PresenceChange{Presence: schemas.Presence{Status: status}, AsOf: asOf})
 	if err == nil {
-		err = w.conn.Publish(streams.PresenceOf(authUser(w.t, user)), data)
+		err = w.conn.Publish(streams.PresenceOf(testUser(w.t, user)), data)
 	}
 	if err == nil {
 		err = w.conn.Flush()
@@ -180,7 +180,7 @@ func (w *standIn) joinedLocked(user schemas.User) schemas.JoinedAnswer {
 func (w *standIn) freeze(user string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	u := authUser(w.t, user)
+	u := testUser(w.t, user)
 	w.frozen[u] = w.joinedLocked(u)
 }
 
@@ -188,9 +188,9 @@ func (w *standIn) freeze(user string) {
 func (w *standIn) setBlocks(user string, others ...string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.blocks[authUser(w.t, user)] = nil
+	w.blocks[testUser(w.t, user)] = nil
 	for _, other := range others {
-		w.blocks[authUser(w.t, user)] = append(w.blocks[authUser(w.t, user)], authUser(w.t, other))
+		w.blocks[testUser(w.t, user)] = append(w.blocks[testUser(w.t, user)], testUser(w.t, other))
 	}
 }
 

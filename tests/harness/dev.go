@@ -13,7 +13,7 @@ import (
 
 	"parley/clients/parley"
 	"parley/cmd"
-	"parley/edge"
+	"parley/edge/auth"
 	"parley/streams/streamstest"
 )
 
@@ -77,7 +77,7 @@ func (d *DevServer) Stop(t testing.TB) {
 // Token returns a token of user.
 func (d *DevServer) Token(t testing.TB, user string) string {
 	t.Helper()
-	token, err := edge.MintToken(readSecret(t, d.Data), MustUser(t, user), time.Now(), time.Hour)
+	token, err := auth.Mint(readSecret(t, d.Data), MustUser(t, user), time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"parley/clients/parley"
-	"parley/edge"
+	"parley/edge/auth"
 )
 
 // Place is where clients connect, and what makes their tokens.
@@ -16,7 +16,7 @@ type Place struct {
 
 func (p Place) options(t testing.TB, user string, opts parley.Options) parley.Options {
 	t.Helper()
-	token, err := edge.MintToken(p.Secret, MustUser(t, user), time.Now(), time.Hour)
+	token, err := auth.Mint(p.Secret, MustUser(t, user), time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func (p Place) Talk(t testing.TB, user string) *Talker {
 // Token returns a token of user.
 func (p Place) Token(t testing.TB, user string) string {
 	t.Helper()
-	token, err := edge.MintToken(p.Secret, MustUser(t, user), time.Now(), time.Hour)
+	token, err := auth.Mint(p.Secret, MustUser(t, user), time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

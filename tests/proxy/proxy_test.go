@@ -21,7 +21,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"parley/clients/parley"
-	"parley/edge"
+	"parley/edge/auth"
 	"parley/schemas"
 	"parley/tests/harness"
 )
@@ -116,7 +116,7 @@ func (p *proxy) open(t testing.TB, user string, header http.Header) (conn *webso
 		t.Fatalf("dial as %s: %v (%v)", user, err, resp)
 	}
 	t.Cleanup(func() { conn.Close() })
-	token, err := edge.MintToken(p.Secret, harness.MustUser(t, user), time.Now(), time.Hour)
+	token, err := auth.Mint(p.Secret, harness.MustUser(t, user), time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

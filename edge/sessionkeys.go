@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// presenceQueueMax bounds the keys that wait to be written. What does not fit is left
+	// keyQueueMax bounds the keys that wait to be written. What does not fit is left
 	// out: it is written the next time, or ends with its TTL.
-	presenceQueueMax = 1 << 14
+	keyQueueMax = 1 << 14
 	// ttlHeartbeats is how long a key lives that is not written again, in heartbeats, and
 	// refreshesPerTTL how often it is in that time, each 12 s at a heartbeat of 30 s. So
 	// there is always more than a minute left: NATS may be away for that long.
@@ -25,45 +25,44 @@ const (
 	returnWithin = 15 * time.Second
 )
 
-// presence keeps a key <user>.<session> in the bucket presence for as long as a
+// sessionKeys keeps a key <user>.<session> in the bucket presence for as long as a
 // session lives: written at its welcome and again and again, with a TTL, and purged
 // at its end. A killed edge's keys end by themselves. What they mean for a user, the
 // worker presence says.
-type presence struct {
-	conn  *nats.Conn
+type sessionKeys struct {
+	*base
 	ttl   time.Duration
 	queue chan *session
-	node  schemas.ID
 }
 
-func newPresence(conn *nats.Conn, node schemas.ID, heartbeat time.Duration) *presence {
-	return &presence{conn: conn, node: node, ttl: presenceTTL(heartbeat), queue: make(chan *session, presenceQueueMax)}
+func newSessionKeys(b *base, heartbeat time.Duration) *sessionKeys {
+	return &sessionKeys{base: b, ttl: keyTTL(heartbeat), queue: make(chan *session, keyQueueMax)}
 }
 
-func presenceTTL(heartbeat time.Duration) time.Duration {
+func keyTTL(heartbeat time.Duration) time.Duration {
 	return (time.Duration(float64(heartbeat)*ttlHeartbeats) + time.Second - 1).Truncate(time.Second) // NATS counts in seconds
 }
 
 // refresh has a session's key written as the session is when its turn comes: there,
 // away, or gone.
-func (p *presence) refresh(s *session) {
+func (k *sessionKeys) refresh(s *session) {
 	select {
-	case p.queue <- s:
+	case k.queue <- s:
 	default:
 	}
 }
 
 // run writes keys until ctx ends, and then what is left of them.
-func (p *presence) run(ctx context.Context) {
+func (k *sessionKeys) run(ctx context.Context) {
 	for {
 		select {
-		case s := <-p.queue:
-			p.write(s)
+		case s := <-k.queue:
+			k.write(s)
 		case <-ctx.Done():
 			for {
 				select {
-				case s := <-p.queue:
-					p.write(s)
+				case s := <-k.queue:
+					k.write(s)
 				default:
 					return
 				}
@@ -75,12 +74,12 @@ func (p *presence) run(ctx context.Context) {
 // write publishes to the bucket's stream without waiting for its ack: a put
 // through the KV API could not carry a TTL past its first write. Whether a user
 // wants to be seen has to be known before.
-func (p *presence) write(s *session) {
+func (k *sessionKeys) write(s *session) {
 	chosen := s.user.getPrivacy()
-	gone, ttl := s.gone.Load(), p.ttl
+	gone, ttl := s.gone.Load(), k.ttl
 	switch {
 	case gone && s.returns.Load():
-		gone, ttl = false, min(returnWithin, p.ttl)
+		gone, ttl = false, min(returnWithin, k.ttl)
 	case gone:
 		ttl = streams.PresenceMarkerTTL
 	}
@@ -95,14 +94,14 @@ func (p *presence) write(s *session) {
 		m.Header["KV-Operation"] = []string{"PURGE"}
 		m.Header["Nats-Rollup"] = []string{"sub"}
 	} else {
-		m.Data = p.value(s, chosen.status)
+		m.Data = k.value(s, chosen.status)
 	}
 	// Without a connection the write is lost, as any is that finds the queue full.
-	_ = p.conn.PublishMsg(m)
+	_ = k.conn.PublishMsg(m)
 }
 
-func (p *presence) value(s *session, chosen schemas.Status) []byte {
-	is := schemas.SessionPresence{Node: p.node, Device: s.device}
+func (k *sessionKeys) value(s *session, chosen schemas.Status) []byte {
+	is := schemas.SessionPresence{Node: k.name, Device: s.device}
 	switch {
 	case chosen == schemas.Invisible:
 		is.Status = schemas.Invisible
@@ -114,12 +113,4 @@ func (p *presence) value(s *session, chosen schemas.Status) []byte {
 		panic("encode presence: " + err.Error()) // names
 	}
 	return data
-}
-
-// used notes that the client said something that is no sign of life alone.
-func (s *session) used(now time.Time) {
-	s.usedAt.Store(now.Unix())
-	if s.away.Load() && s.away.CompareAndSwap(true, false) {
-		s.user.live.edge.presence.refresh(s)
-	}
 }

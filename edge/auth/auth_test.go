@@ -1,4 +1,4 @@
-package edge
+package auth
 
 import (
 	"context"
@@ -40,12 +40,12 @@ func authUser(t testing.TB, name string) schemas.User {
 	return user
 }
 
-func newAuth(t testing.TB, cfg AuthConfig) *Authenticator {
+func newAuth(t testing.TB, cfg Config) *Verifier {
 	t.Helper()
 	if cfg.Now == nil {
 		cfg.Now = func() time.Time { return authNow }
 	}
-	a, err := NewAuthenticator(t.Context(), cfg)
+	a, err := NewVerifier(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func sign(t testing.TB, method jwt.SigningMethod, key any, kid string, claims jw
 	return signed
 }
 
-func wantUser(t *testing.T, a *Authenticator, token, user string) {
+func wantUser(t *testing.T, a *Verifier, token, user string) {
 	t.Helper()
 	identity, err := a.Verify(token)
 	if err != nil {
@@ -77,7 +77,7 @@ func wantUser(t *testing.T, a *Authenticator, token, user string) {
 	}
 }
 
-func wantRefused(t *testing.T, a *Authenticator, token, sentence string) {
+func wantRefused(t *testing.T, a *Verifier, token, sentence string) {
 	t.Helper()
 	identity, err := a.Verify(token)
 	if err == nil {
@@ -93,11 +93,11 @@ func wantRefused(t *testing.T, a *Authenticator, token, sentence string) {
 
 func TestMintedTokenIsVerified(t *testing.T) {
 	t.Parallel()
-	token, err := MintToken(authSecret, authUser(t, "alice"), authNow, time.Hour)
+	token, err := Mint(authSecret, authUser(t, "alice"), authNow, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	identity, refused := newAuth(t, AuthConfig{Secret: authSecret}).Verify(token)
+	identity, refused := newAuth(t, Config{Secret: authSecret}).Verify(token)
 	if refused != nil {
 		t.Fatal(refused)
 	}
@@ -109,9 +109,9 @@ func TestMintedTokenIsVerified(t *testing.T) {
 func TestMintTokenRefuses(t *testing.T) {
 	t.Parallel()
 	for name, mint := range map[string]func() (string, error){
-		"empty secret": func() (string, error) { return MintToken(nil, authUser(t, "a"), authNow, time.Hour) },
-		"no user":      func() (string, error) { return MintToken(authSecret, schemas.User{}, authNow, time.Hour) },
-		"short ttl":    func() (string, error) { return MintToken(authSecret, authUser(t, "a"), authNow, time.Millisecond) },
+		"empty secret": func() (string, error) { return Mint(nil, authUser(t, "a"), authNow, time.Hour) },
+		"no user":      func() (string, error) { return Mint(authSecret, schemas.User{}, authNow, time.Hour) },
+		"short ttl":    func() (string, error) { return Mint(authSecret, authUser(t, "a"), authNow, time.Millisecond) },
 	} {
 		if token, err := mint(); err == nil {
 			t.Errorf("%s: minted %s", name, token)
@@ -122,31 +122,31 @@ func TestMintTokenRefuses(t *testing.T) {
 func TestVerifyClaims(t *testing.T) {
 	t.Parallel()
 	at := func(d time.Duration) int64 { return authNow.Truncate(time.Second).Add(d).Unix() }
-	full := AuthConfig{Secret: authSecret, Audience: "chat", Issuer: "https://id.example"}
-	claim := AuthConfig{Secret: authSecret, UserClaim: "uid"}
+	full := Config{Secret: authSecret, Audience: "chat", Issuer: "https://id.example"}
+	claim := Config{Secret: authSecret, UserClaim: "uid"}
 	for _, tc := range []struct {
 		name   string
-		cfg    AuthConfig
+		cfg    Config
 		claims jwt.MapClaims
 		want   string // a sentence; empty: taken as alice
 	}{
-		{"plain", AuthConfig{}, jwt.MapClaims{"sub": "alice", "exp": at(time.Second)}, ""},
-		{"exp is this second", AuthConfig{}, jwt.MapClaims{"sub": "alice", "exp": at(0)}, "expired at"},
-		{"exp is forgiven nothing", AuthConfig{}, jwt.MapClaims{"sub": "alice", "exp": at(-time.Second)}, "expired at"},
-		{"exp long over", AuthConfig{}, jwt.MapClaims{"sub": "alice", "exp": at(-time.Hour)}, "expired at"},
-		{"exp has its fraction cut", AuthConfig{}, jwt.MapClaims{"sub": "alice", "exp": float64(at(0)) + 0.9}, "expired at"},
-		{"no exp", AuthConfig{}, jwt.MapClaims{"sub": "alice"}, "has no exp"},
-		{"exp null", AuthConfig{}, jwt.MapClaims{"sub": "alice", "exp": nil}, `"exp" is not a number`},
-		{"exp text", AuthConfig{}, jwt.MapClaims{"sub": "alice", "exp": "2030"}, `"exp" is not a number`},
-		{"exp huge", AuthConfig{}, jwt.MapClaims{"sub": "alice", "exp": 1e300}, "out of the range"},
-		{"exp wrongly cased", AuthConfig{}, jwt.MapClaims{"sub": "alice", "EXP": at(time.Hour)}, "has no exp"},
-		{"nbf within skew", AuthConfig{}, jwt.MapClaims{"sub": "alice", "exp": at(time.Hour), "nbf": at(5 * time.Second)}, ""},
-		{"nbf beyond skew", AuthConfig{}, jwt.MapClaims{"sub": "alice", "exp": at(time.Hour), "nbf": at(6 * time.Second)}, "not valid before"},
-		{"iat within skew", AuthConfig{}, jwt.MapClaims{"sub": "alice", "exp": at(time.Hour), "iat": at(5 * time.Second)}, ""},
-		{"iat beyond skew", AuthConfig{}, jwt.MapClaims{"sub": "alice", "exp": at(time.Hour), "iat": at(6 * time.Second)}, "in the future"},
-		{"no user", AuthConfig{}, jwt.MapClaims{"exp": at(time.Hour)}, "names no user"},
-		{"user is a wildcard", AuthConfig{}, jwt.MapClaims{"sub": "a.*", "exp": at(time.Hour)}, "is not a user"},
-		{"user is a number", AuthConfig{}, jwt.MapClaims{"sub": 7, "exp": at(time.Hour)}, `"sub" is not a string`},
+		{"plain", Config{}, jwt.MapClaims{"sub": "alice", "exp": at(time.Second)}, ""},
+		{"exp is this second", Config{}, jwt.MapClaims{"sub": "alice", "exp": at(0)}, "expired at"},
+		{"exp is forgiven nothing", Config{}, jwt.MapClaims{"sub": "alice", "exp": at(-time.Second)}, "expired at"},
+		{"exp long over", Config{}, jwt.MapClaims{"sub": "alice", "exp": at(-time.Hour)}, "expired at"},
+		{"exp has its fraction cut", Config{}, jwt.MapClaims{"sub": "alice", "exp": float64(at(0)) + 0.9}, "expired at"},
+		{"no exp", Config{}, jwt.MapClaims{"sub": "alice"}, "has no exp"},
+		{"exp null", Config{}, jwt.MapClaims{"sub": "alice", "exp": nil}, `"exp" is not a number`},
+		{"exp text", Config{}, jwt.MapClaims{"sub": "alice", "exp": "2030"}, `"exp" is not a number`},
+		{"exp huge", Config{}, jwt.MapClaims{"sub": "alice", "exp": 1e300}, "out of the range"},
+		{"exp wrongly cased", Config{}, jwt.MapClaims{"sub": "alice", "EXP": at(time.Hour)}, "has no exp"},
+		{"nbf within skew", Config{}, jwt.MapClaims{"sub": "alice", "exp": at(time.Hour), "nbf": at(5 * time.Second)}, ""},
+		{"nbf beyond skew", Config{}, jwt.MapClaims{"sub": "alice", "exp": at(time.Hour), "nbf": at(6 * time.Second)}, "not valid before"},
+		{"iat within skew", Config{}, jwt.MapClaims{"sub": "alice", "exp": at(time.Hour), "iat": at(5 * time.Second)}, ""},
+		{"iat beyond skew", Config{}, jwt.MapClaims{"sub": "alice", "exp": at(time.Hour), "iat": at(6 * time.Second)}, "in the future"},
+		{"no user", Config{}, jwt.MapClaims{"exp": at(time.Hour)}, "names no user"},
+		{"user is a wildcard", Config{}, jwt.MapClaims{"sub": "a.*", "exp": at(time.Hour)}, "is not a user"},
+		{"user is a number", Config{}, jwt.MapClaims{"sub": 7, "exp": at(time.Hour)}, `"sub" is not a string`},
 		{"other claim", claim, jwt.MapClaims{"sub": "x", "uid": "alice", "exp": at(time.Hour)}, ""},
 		{"other claim absent", claim, jwt.MapClaims{"sub": "alice", "exp": at(time.Hour)}, `claim "uid" is absent`},
 		{"other claim a list", claim, jwt.MapClaims{"uid": []string{"alice"}, "exp": at(time.Hour)}, `"uid" is not a string`},
@@ -177,7 +177,7 @@ func TestVerifyRefusesForgedTokens(t *testing.T) {
 	head, rest, _ := strings.Cut(good, ".")
 	body, signature, _ := strings.Cut(rest, ".")
 	segment := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
-	a := newAuth(t, AuthConfig{Secret: authSecret})
+	a := newAuth(t, Config{Secret: authSecret})
 	for name, tc := range map[string]struct{ token, want string }{
 		"empty":          {"", "no token"},
 		"too long":       {strings.Repeat("a", schemas.JWTBytesMax+1), "at most 8192"},
@@ -267,7 +267,7 @@ func TestJWKSVerifiesItsAlgorithms(t *testing.T) {
 	server := newKeyServer(t,
 		`{"kty":"OKP","crv":"Ed448","kid":"new","x":"AAAA"}`, // not known here: passed over
 		jwk(t, "r", rsaKey.Public()), jwk(t, "e", ecKey.Public()), jwk(t, "d", edKey.Public()))
-	a := newAuth(t, AuthConfig{JWKSURL: server.URL})
+	a := newAuth(t, Config{JWKSURL: server.URL})
 	claims := jwt.MapClaims{"sub": "alice", "exp": authNow.Add(time.Hour).Unix()}
 
 	wantUser(t, a, sign(t, jwt.SigningMethodRS256, rsaKey, "r", claims), "alice")
@@ -291,7 +291,7 @@ func TestJWKSVerifiesItsAlgorithms(t *testing.T) {
 func TestSecretAndJWKSTogether(t *testing.T) {
 	t.Parallel()
 	key := newEd25519(t)
-	a := newAuth(t, AuthConfig{Secret: authSecret, JWKSURL: newKeyServer(t, jwk(t, "d", key.Public())).URL})
+	a := newAuth(t, Config{Secret: authSecret, JWKSURL: newKeyServer(t, jwk(t, "d", key.Public())).URL})
 	claims := jwt.MapClaims{"sub": "alice", "exp": authNow.Add(time.Hour).Unix()}
 	wantUser(t, a, sign(t, jwt.SigningMethodHS256, authSecret, "", claims), "alice")
 	wantUser(t, a, sign(t, jwt.SigningMethodEdDSA, key, "d", claims), "alice")
@@ -303,7 +303,7 @@ func TestJWKSRotationIsReadAndRateLimited(t *testing.T) {
 	first, second, third := newEd25519(t), newEd25519(t), newEd25519(t)
 	server := newKeyServer(t, jwk(t, "1", first.Public()))
 	now := authNow
-	a := newAuth(t, AuthConfig{JWKSURL: server.URL, Now: func() time.Time { return now }})
+	a := newAuth(t, Config{JWKSURL: server.URL, Now: func() time.Time { return now }})
 	claims := jwt.MapClaims{"sub": "alice", "exp": authNow.Add(time.Hour).Unix()}
 	wantReads := func(want int64) {
 		t.Helper()
@@ -330,7 +330,7 @@ func TestJWKSRotationIsReadAndRateLimited(t *testing.T) {
 
 func TestNewAuthenticatorRefuses(t *testing.T) {
 	t.Parallel()
-	if _, err := NewAuthenticator(t.Context(), AuthConfig{}); err == nil {
+	if _, err := NewVerifier(t.Context(), Config{}); err == nil {
 		t.Error("without secret and JWKS: no error")
 	}
 	teapot := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
@@ -341,7 +341,7 @@ func TestNewAuthenticatorRefuses(t *testing.T) {
 		"error":  {teapot.URL, "418"},
 		"no url": {"://x", "://x"},
 	} {
-		if _, err := NewAuthenticator(t.Context(), AuthConfig{JWKSURL: tc.url}); err == nil || !strings.Contains(err.Error(), tc.want) {
+		if _, err := NewVerifier(t.Context(), Config{JWKSURL: tc.url}); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: error %v, want …%s…", name, err, tc.want)
 		}
 	}
@@ -360,7 +360,7 @@ func TestSilentJWKSEndsTheWait(t *testing.T) {
 		<-asked
 		cancel()
 	}()
-	if _, err := NewAuthenticator(ctx, AuthConfig{JWKSURL: server.URL}); err == nil || !strings.Contains(err.Error(), server.URL) {
+	if _, err := NewVerifier(ctx, Config{JWKSURL: server.URL}); err == nil || !strings.Contains(err.Error(), server.URL) {
 		t.Fatalf("error %v, want one that names %s", err, server.URL)
 	}
 }
@@ -368,7 +368,7 @@ func TestSilentJWKSEndsTheWait(t *testing.T) {
 func TestCloseEndsTheRefresh(t *testing.T) {
 	server := newKeyServer(t, jwk(t, "d", newEd25519(t).Public()))
 	running := goleak.IgnoreCurrent()
-	a, err := NewAuthenticator(t.Context(), AuthConfig{JWKSURL: server.URL})
+	a, err := NewVerifier(t.Context(), Config{JWKSURL: server.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -377,8 +377,8 @@ func TestCloseEndsTheRefresh(t *testing.T) {
 }
 
 func BenchmarkVerifyHS256(b *testing.B) {
-	a := newAuth(b, AuthConfig{Secret: authSecret})
-	token, err := MintToken(authSecret, authUser(b, "alice"), authNow, time.Hour)
+	a := newAuth(b, Config{Secret: authSecret})
+	token, err := Mint(authSecret, authUser(b, "alice"), authNow, time.Hour)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package edge
+package auth
 
 import (
 	"context"
@@ -63,7 +63,7 @@ func (e *unknownKeyError) Error() string {
 }
 
 // openJWKS reads the keys once and starts to refresh them.
-func openJWKS(ctx context.Context, cfg AuthConfig) (*jwks, error) {
+func openJWKS(ctx context.Context, cfg Config) (*jwks, error) {
 	k := &jwks{url: cfg.JWKSURL, now: cfg.Now, log: cfg.Log, done: make(chan struct{})}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableKeepAlives = true // minutes lie between reads, and nothing is left to close
