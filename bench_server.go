@@ -20,6 +20,7 @@ import (
 	"parley/edge"
 	"parley/schemas"
 	"parley/streams"
+	"parley/streams/natsserver"
 )
 
 const (
@@ -202,7 +203,7 @@ func (c *logCommand) Run(p *process) error {
 		return err
 	}
 	defer a.Close()
-	server, err := streams.StartServer(p.ctx, streams.ServerConfig{
+	server, err := natsserver.Start(p.ctx, natsserver.Config{
 		Conf: conf, Listen: c.Listen, DataDir: filepath.Join(c.Data, natsDir), Passwords: passwords, Log: p.log,
 	})
 	if err != nil {

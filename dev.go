@@ -15,6 +15,7 @@ import (
 	"parley/edge"
 	"parley/schemas"
 	"parley/streams"
+	"parley/streams/natsserver"
 )
 
 const (
@@ -52,7 +53,7 @@ func (c *devCommand) Run(p *process) error {
 	}
 	defer doors.Close()
 
-	server, err := streams.StartServer(p.ctx, streams.ServerConfig{
+	server, err := natsserver.Start(p.ctx, natsserver.Config{
 		Conf: natsConf, Listen: c.NATSListen, DataDir: filepath.Join(c.Data, natsDir),
 		Nodes: c.NATSNodes, Passwords: passwords, Log: p.log,
 	})

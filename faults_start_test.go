@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"parley/streams"
+	"parley/streams/natsserver"
 	"parley/streams/streamstest"
 	"parley/workers/store/sqlite"
 )
@@ -95,7 +96,7 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 			data := t.TempDir()
 			d := startDevChild(t, data)
 			d.kill()
-			damage(t, filepath.Join(data, natsDir, "jetstream", streams.AccountName, "streams", "CHAT_3", "meta.inf"))
+			damage(t, filepath.Join(data, natsDir, "jetstream", natsserver.AccountName, "streams", "CHAT_3", "meta.inf"))
 			return nil, dev(t, data)
 		}, []string{"CHAT_3", "backup"}},
 		{"log is older than the store", func(t *testing.T) ([]string, []string) {

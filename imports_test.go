@@ -20,7 +20,8 @@ import (
 var mayImport = map[string][]string{
 	"schemas":                         {},
 	"streams":                         {"schemas"},
-	"streams/streamstest":             {"schemas", "streams"},
+	"streams/natsserver":              {"streams"},
+	"streams/streamstest":             {"schemas", "streams", "streams/natsserver"},
 	"edge":                            {"schemas", "streams"},
 	"workers/store":                   {"schemas"},
 	"workers/store/sqlite":            {"schemas", "workers/store"},

@@ -42,7 +42,7 @@ type ConnectConfig struct {
 	OnSlowConsumer func(*nats.Subscription) // messages for it were dropped
 	OnError        func(*nats.Subscription, error)
 
-	// InProcess, where set, is used instead of URLs: see [Server.InProcess].
+	// InProcess, where set, is used instead of URLs: see natsserver.Server.InProcess.
 	InProcess nats.InProcessConnProvider
 }
 
