@@ -44,9 +44,6 @@ type ConnectConfig struct {
 	OnReconnect    func()
 	OnSlowConsumer func(*nats.Subscription) // messages for it were dropped
 	OnError        func(*nats.Subscription, error)
-
-	// InProcess, where set, is used instead of URLs: see natsserver.Server.InProcess.
-	InProcess nats.InProcessConnProvider
 }
 
 // Connect connects once: a server that is away or refuses the password is an
@@ -112,9 +109,6 @@ func (cfg ConnectConfig) options() []nats.Option {
 	}
 	if cfg.Secure.Credentials == "" {
 		options = append(options, nats.UserInfo(string(cfg.Component), cfg.Password))
-	}
-	if cfg.InProcess != nil {
-		options = append(options, nats.InProcessServer(cfg.InProcess))
 	}
 	return options
 }

@@ -235,13 +235,6 @@ func (s *Server) Address() string {
 // Nodes returns how many nodes there are, running or stopped.
 func (s *Server) Nodes() int { return s.cfg.Nodes }
 
-// InProcess returns node i for connections that do not go through the network.
-func (s *Server) InProcess(i int) *server.Server {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.nodes[i].srv
-}
-
 // StopNode shuts node i down in order and waits for it.
 func (s *Server) StopNode(i int) {
 	s.mu.Lock()
