@@ -64,7 +64,9 @@ func (c *cluster) startAll(t testing.TB) {
 func (c *cluster) start(t testing.TB, n *clusterNode) {
 	t.Helper()
 	environment := []string{programVariable + "=" + natsNode}
-	for _, component := range streams.Components() {
+	for _, component := range []streams.Component{
+		streams.EdgeComponent, streams.WorkerComponent, streams.OperatorComponent, streams.ServiceComponent, streams.AdminComponent,
+	} {
 		environment = append(environment, component.PasswordVariable()+"="+streamstest.Passwords().Of(component))
 	}
 	n.child = startChildWithin(t, n.within, environment, append([]string{
