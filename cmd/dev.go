@@ -12,6 +12,7 @@ import (
 	"parley/edge/auth"
 	"parley/schemas"
 	"parley/streams"
+	"parley/streams/natsserver"
 )
 
 // devTokenTTL is how long a token of the demo page is valid.
@@ -44,7 +45,7 @@ func (c *devCommand) Run(p *process) error {
 	}
 	defer doors.Close()
 
-	server, err := streams.StartServer(p.ctx, streams.ServerConfig{
+	server, err := natsserver.Start(p.ctx, natsserver.Config{
 		Conf: p.natsConf, Listen: c.NATSListen, DataDir: filepath.Join(c.Data, natsDir),
 		Nodes: c.NATSNodes, Passwords: passwords, Log: p.log,
 	})

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"parley/streams"
+	"parley/streams/natsserver"
 )
 
 // logCommand runs the NATS server of a dev server and nothing else.
@@ -37,7 +38,7 @@ func (c *logCommand) Run(p *process) error {
 		return err
 	}
 	defer a.Close()
-	server, err := streams.StartServer(p.ctx, streams.ServerConfig{
+	server, err := natsserver.Start(p.ctx, natsserver.Config{
 		Conf: conf, Listen: c.Listen, DataDir: filepath.Join(c.Data, natsDir), Passwords: passwords, Log: p.log,
 	})
 	if err != nil {

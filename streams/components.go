@@ -39,43 +39,7 @@ func (c Component) PasswordVariable() string {
 	}
 }
 
-// Passwords has one password per user of nats.conf.
-type Passwords struct {
-	Edge, Worker, Operator, Service, Admin string
-}
-
-// Of returns the component's password.
-func (p Passwords) Of(c Component) string {
-	switch c {
-	case EdgeComponent:
-		return p.Edge
-	case WorkerComponent:
-		return p.Worker
-	case OperatorComponent:
-		return p.Operator
-	case ServiceComponent:
-		return p.Service
-	default:
-		return p.Admin
-	}
-}
-
-func (p *Passwords) set(c Component, password string) {
-	switch c {
-	case EdgeComponent:
-		p.Edge = password
-	case WorkerComponent:
-		p.Worker = password
-	case OperatorComponent:
-		p.Operator = password
-	case ServiceComponent:
-		p.Service = password
-	default:
-		p.Admin = password
-	}
-}
-
-// components are the users of nats.conf.
-func components() []Component {
+// Components returns the users of nats.conf.
+func Components() []Component {
 	return []Component{EdgeComponent, WorkerComponent, OperatorComponent, ServiceComponent, AdminComponent}
 }

@@ -63,19 +63,7 @@ func TestEdgePublishesReadsBackAndHearsIt(t *testing.T) {
 	if want := shard.FirstSeq() + 2; last != want {
 		t.Errorf("third event has seq %d, want %d", last, want)
 	}
-	for want := shard.FirstSeq(); want <= last; want++ {
-		msg, err := live.NextMsgWithContext(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		chat, kind, _, ok := streams.ParseLive(msg.Subject)
-		if !ok || kind != streams.LiveIsTimeline || chat.String() != "direct.alice.bob" {
-			t.Errorf("live event came on %s", msg.Subject)
-		}
-		if got := msg.Header.Get("Nats-Sequence"); got != seqText(want) {
-			t.Errorf("live event has seq %s, want %d", got, want)
-		}
-	}
+	wantLive(t, live, shard.FirstSeq(), last)
 
 	stream, err := js.Stream(ctx, shard.Stream())
 	if err != nil {
@@ -94,6 +82,25 @@ func TestEdgePublishesReadsBackAndHearsIt(t *testing.T) {
 	lasts, err := jetstreamext.GetLastMsgsFor(ctx, js, shard.Stream(), []string{subject})
 	if got := countMessages(t, lasts, err); got != 1 {
 		t.Errorf("multi_last brought %d events, want 1", got)
+	}
+}
+
+// wantLive wants the events from first to last, in order, on the subscription.
+func wantLive(t *testing.T, live *nats.Subscription, first, last uint64) {
+	t.Helper()
+	ctx := testContext(t)
+	for want := first; want <= last; want++ {
+		msg, err := live.NextMsgWithContext(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chat, kind, _, ok := streams.ParseLive(msg.Subject)
+		if !ok || kind != streams.LiveIsTimeline || chat.String() != "direct.alice.bob" {
+			t.Errorf("live event came on %s", msg.Subject)
+		}
+		if got := msg.Header.Get("Nats-Sequence"); got != seqText(want) {
+			t.Errorf("live event has seq %s, want %d", got, want)
+		}
 	}
 }
 
@@ -143,28 +150,42 @@ func TestWorkerPersistsThroughAPinnedGroup(t *testing.T) {
 				t.Errorf("acknowledged up to %d, want %d", info.AckFloor.Stream, last)
 			}
 
-			stream, err := js.Stream(ctx, shard.Stream())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := stream.GetMsg(ctx, last); err != nil {
-				t.Errorf("get event %d: %v", last, err)
-			}
-			if _, err := stream.GetMsg(ctx, last+1); !errors.Is(err, jetstream.ErrMsgNotFound) {
-				t.Errorf("get event that is not there: %v, want %v", err, jetstream.ErrMsgNotFound)
-			}
-			dead, err := js.Publish(ctx, streams.Dead(streams.PersistConsumer, subject), []byte("poison"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			deads, err := js.Stream(ctx, streams.DeadStream)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := deads.DeleteMsg(ctx, dead.Sequence); err != nil {
-				t.Errorf("delete replayed dead letter: %v", err)
-			}
+			wantLastEvent(t, js, shard, last)
+			wantDeadLetter(t, js, subject)
 		})
+	}
+}
+
+// wantLastEvent wants the worker to find the event at last, and none after it.
+func wantLastEvent(t *testing.T, js jetstream.JetStream, shard streams.Shard, last uint64) {
+	t.Helper()
+	ctx := testContext(t)
+	stream, err := js.Stream(ctx, shard.Stream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.GetMsg(ctx, last); err != nil {
+		t.Errorf("get event %d: %v", last, err)
+	}
+	if _, err := stream.GetMsg(ctx, last+1); !errors.Is(err, jetstream.ErrMsgNotFound) {
+		t.Errorf("get event that is not there: %v, want %v", err, jetstream.ErrMsgNotFound)
+	}
+}
+
+// wantDeadLetter wants the worker to publish a dead letter and to delete it.
+func wantDeadLetter(t *testing.T, js jetstream.JetStream, subject string) {
+	t.Helper()
+	ctx := testContext(t)
+	dead, err := js.Publish(ctx, streams.Dead(streams.PersistConsumer, subject), []byte("poison"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deads, err := js.Stream(ctx, streams.DeadStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := deads.DeleteMsg(ctx, dead.Sequence); err != nil {
+		t.Errorf("delete replayed dead letter: %v", err)
 	}
 }
 

@@ -2,9 +2,12 @@ package streams
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"time"
 
@@ -41,9 +44,6 @@ type ConnectConfig struct {
 	OnReconnect    func()
 	OnSlowConsumer func(*nats.Subscription) // messages for it were dropped
 	OnError        func(*nats.Subscription, error)
-
-	// InProcess, where set, is used instead of URLs: see [Server.InProcess].
-	InProcess nats.InProcessConnProvider
 }
 
 // Connect connects once: a server that is away or refuses the password is an
@@ -110,10 +110,50 @@ func (cfg ConnectConfig) options() []nats.Option {
 	if cfg.Secure.Credentials == "" {
 		options = append(options, nats.UserInfo(string(cfg.Component), cfg.Password))
 	}
-	if cfg.InProcess != nil {
-		options = append(options, nats.InProcessServer(cfg.InProcess))
-	}
 	return options
+}
+
+// connectError says what kept the first connection away, and what to do.
+func (cfg ConnectConfig) connectError(err error) error {
+	var invalid x509.CertificateInvalidError
+	var name x509.HostnameError
+	var unknown x509.UnknownAuthorityError
+	advice := "start the server there, or name another with --nats"
+	switch {
+	case cfg.Secure.Credentials != "" && isRefusal(err):
+		advice = "it refuses the credentials in " + cfg.Secure.Credentials + ": get new ones from the operator of its account"
+	case isRefusal(err):
+		return fmt.Errorf("connect to NATS at %s: it refuses user %s: set %s to the password that the server was started with",
+			strings.Join(cfg.URLs, ","), cfg.Component, cfg.Component.PasswordVariable())
+	case errors.Is(err, nats.ErrSecureConnWanted):
+		advice = "the server does not speak TLS: start it with --tls, or connect without --nats-ca, --nats-cert and tls://"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		advice = "the server's certificate is not valid at this time: renew it, or set this machine's clock"
+	case errors.As(err, &name):
+		advice = "the server's certificate is not for that name: use one of its names in --nats"
+	case errors.As(err, &unknown) && cfg.Secure.CA == "":
+		advice = "no CA of this system vouches for the server's certificate: name the one that does with --nats-ca"
+	case errors.As(err, &unknown):
+		advice = "the CA in " + cfg.Secure.CA + " does not vouch for the server's certificate: name the one that does with --nats-ca"
+	case isEndedByServer(err) && cfg.Secure.Cert == "":
+		advice = "the server asks for a certificate: set --nats-cert and --nats-key"
+	case isEndedByServer(err):
+		advice = "the server refuses the certificate in " + cfg.Secure.Cert + ": use one that its CA has signed, for clients"
+	}
+	return fmt.Errorf("connect to NATS at %s as %s: %w: %s", strings.Join(cfg.URLs, ","), cfg.Component, err, advice)
+}
+
+// isEndedByServer tells whether the server ended a connection whose own
+// certificate was good: by an alert, or by closing it before the alert was read.
+func isEndedByServer(err error) bool {
+	var alert *net.OpError
+	return errors.Is(err, nats.ErrTLS) || errors.As(err, &alert) && alert.Op == "remote error"
+}
+
+// isRefusal tells whether the server knows neither this password nor these credentials.
+func isRefusal(err error) bool {
+	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) ||
+		errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired)
 }
 
 func (cfg ConnectConfig) asyncError(log *slog.Logger, sub *nats.Subscription, err error) {

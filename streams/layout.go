@@ -19,14 +19,10 @@ const generationMax = 1<<13 - 1
 // ShardsMax bounds the shards: each is a stream with its own fsyncs.
 const ShardsMax = 64
 
-// Layout tells which shard a chat lives in. It is what the provisioned streams
-// say of themselves: see [LoadLayout]. A chat's place among the shards depends on
-// their number alone; of which generation each is, on how often it was lost.
-//
-// More shards for a system that lives would be one higher generation of all of
-// them with the new number, beside the streams of the old number: whoever loads
-// the layout finds the new ones, all their sequences are higher, persist goes on
-// from the chats' heads, and what the old streams hold is persisted from there.
+// Layout maps each chat to its shard. [LoadLayout] reads it from the metadata of
+// the provisioned streams. The number of shards alone decides the shard of a chat,
+// and it never changes: [Provision] refuses another number. The generation of a
+// shard counts how often its stream was lost.
 type Layout struct {
 	shards []Shard // by index
 	// replicas that every chat stream has, and that the one with most has.

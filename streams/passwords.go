@@ -19,6 +19,42 @@ const PasswordsFile = "nats.env"
 
 const exportPrefix = "export "
 
+// Passwords has one password per user of nats.conf.
+type Passwords struct {
+	Edge, Worker, Operator, Service, Admin string
+}
+
+// Of returns the component's password.
+func (p Passwords) Of(c Component) string {
+	switch c {
+	case EdgeComponent:
+		return p.Edge
+	case WorkerComponent:
+		return p.Worker
+	case OperatorComponent:
+		return p.Operator
+	case ServiceComponent:
+		return p.Service
+	default:
+		return p.Admin
+	}
+}
+
+func (p *Passwords) set(c Component, password string) {
+	switch c {
+	case EdgeComponent:
+		p.Edge = password
+	case WorkerComponent:
+		p.Worker = password
+	case OperatorComponent:
+		p.Operator = password
+	case ServiceComponent:
+		p.Service = password
+	default:
+		p.Admin = password
+	}
+}
+
 // LoadOrCreatePasswords returns the passwords kept in dir, made at the first
 // call. The file is for its owner only, and a shell can read it:
 //
@@ -31,7 +67,7 @@ func LoadOrCreatePasswords(dir string) (Passwords, error) {
 	}
 	passwords := parsePasswords(text)
 	var missing bool
-	for _, c := range components() {
+	for _, c := range Components() {
 		if passwords.Of(c) == "" {
 			passwords.set(c, newPassword())
 			missing = true
@@ -57,7 +93,7 @@ func ReadPasswords(dir string) (Passwords, error) {
 func (p Passwords) Save(dir, address string) error {
 	var text bytes.Buffer
 	text.WriteString("# Made by parley dev. Read by a shell: . " + PasswordsFile + "\n")
-	for _, c := range components() {
+	for _, c := range Components() {
 		fmt.Fprintf(&text, "%s%s=%s\n", exportPrefix, c.PasswordVariable(), p.Of(c))
 	}
 	if address != "" {
@@ -90,7 +126,7 @@ func parsePasswords(text []byte) Passwords {
 		if !ok {
 			continue
 		}
-		for _, c := range components() {
+		for _, c := range Components() {
 			if name == c.PasswordVariable() {
 				passwords.set(c, value)
 			}

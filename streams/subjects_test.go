@@ -216,22 +216,6 @@ func TestReadingASubjectInventsNothing(t *testing.T) {
 	})
 }
 
-func TestAChatStaysInItsShardForEver(t *testing.T) {
-	t.Parallel()
-	// Other shards than these would hide every chat's log.
-	layout := streams.NewLayout(8)
-	for name, want := range map[string]string{
-		"direct.alice.bob": "CHAT_3", "direct.alice.alice": "CHAT_0", "group.team": "CHAT_7",
-	} {
-		if got := layout.Shard(parseChat(t, name)).Stream(); got != want {
-			t.Errorf("%s is in %s, want %s", name, got, want)
-		}
-	}
-	if got := streams.NewLayout(8).Remade(3, 2).At(3).Stream(); got != "CHAT_2_3" {
-		t.Errorf("shard 3 of generation 2 is %s", got)
-	}
-}
-
 // matches tells whether a subscription on pattern gets subject.
 func matches(pattern, subject string) bool {
 	tokens := strings.Split(subject, ".")

@@ -52,9 +52,7 @@ func (c *cluster) route(port string) string {
 // natsEnvironment has every password: nats.conf reads them.
 func (c *cluster) natsEnvironment() []string {
 	var environment []string
-	for _, component := range []streams.Component{
-		streams.EdgeComponent, streams.WorkerComponent, streams.OperatorComponent, streams.ServiceComponent, streams.AdminComponent,
-	} {
+	for _, component := range streams.Components() {
 		environment = append(environment, c.password(component))
 	}
 	return environment

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"parley/streams"
+	"parley/streams/natsserver"
 )
 
 // Options of an [Env]. The zero value is one node with four shards that syncs always.
@@ -37,7 +38,7 @@ type Options struct {
 
 // Env is a running server.
 type Env struct {
-	Server *streams.Server
+	Server *natsserver.Server
 	Layout streams.Layout
 	// NATS and JetStream are the worker's: with them all streams can be read and consumed.
 	NATS      *nats.Conn
@@ -99,7 +100,7 @@ func Start(t testing.TB, options Options) *Env {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var err error
-	env.Server, err = streams.StartServer(ctx, streams.ServerConfig{
+	env.Server, err = natsserver.Start(ctx, natsserver.Config{
 		Conf: conf, Listen: "127.0.0.1:0", DataDir: options.DataDir,
 		Nodes: options.Nodes, Passwords: env.Passwords, Log: options.Log,
 	})

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"parley/streams"
+	"parley/streams/natsserver"
 	"parley/streams/streamstest"
 	"parley/tests/harness"
 	"parley/workers/store/sqlite"
@@ -140,7 +141,7 @@ func (s *startErrors) ofEarlierRuns() []startError {
 			data := t.TempDir()
 			d := harness.StartDevChild(t, data)
 			d.Kill()
-			damage(t, filepath.Join(data, harness.NATSDir, "jetstream", streams.AccountName, "streams", "CHAT_3", "meta.inf"))
+			damage(t, filepath.Join(data, harness.NATSDir, "jetstream", natsserver.AccountName, "streams", "CHAT_3", "meta.inf"))
 			return nil, dev(data)
 		}, []string{"CHAT_3", "backup"}},
 		{"log is older than the store", func(t *testing.T) ([]string, []string) {

@@ -22,7 +22,8 @@ import (
 var mayImport = map[string][]string{
 	"schemas":                         {},
 	"streams":                         {"schemas"},
-	"streams/streamstest":             {"schemas", "streams"},
+	"streams/natsserver":              {"streams"},
+	"streams/streamstest":             {"schemas", "streams", "streams/natsserver"},
 	"edge":                            {"edge/auth", "schemas", "streams"},
 	"edge/auth":                       {"schemas"},
 	"workers/store":                   {"schemas"},
@@ -49,7 +50,7 @@ var mayImport = map[string][]string{
 	"cmd":                             {"*"},
 
 	"deploy": {},
-	"tests/harness": {"clients/parley", "cmd", "edge", "schemas", "streams", "streams/streamstest",
+	"tests/harness": {"clients/parley", "cmd", "edge/auth", "schemas", "streams", "streams/streamstest",
 		"workers/store", "workers/store/cql", "workers/store/sqlite"},
 	"tests/commands":                {},
 	"tests/docs":                    {},

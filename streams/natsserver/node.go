@@ -1,4 +1,4 @@
-package streams
+package natsserver
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"parley/streams"
 )
 
 // AccountName is the account of nats.conf in which all of Parley lives.
@@ -25,7 +27,7 @@ type node struct {
 	name, dir string
 	host      string
 	port      int // RANDOM_PORT until the first start found one
-	cfg       *ServerConfig
+	cfg       *Config
 
 	// of a cluster only
 	routePort   int
@@ -104,7 +106,7 @@ func (n *node) options() (*server.Options, error) {
 func (n *node) definePasswords() string {
 	var text strings.Builder
 	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
-	for _, c := range components() {
+	for _, c := range streams.Components() {
 		fmt.Fprintf(&text, `%s: "%s"; `, c.PasswordVariable(), escape.Replace(n.cfg.Passwords.Of(c)))
 	}
 	return text.String()

@@ -1,10 +1,11 @@
-package streams_test
+package natsserver_test
 
 import (
 	"bytes"
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 func TestServerGoesOnWhenAFullDiskHasRoomAgain(t *testing.T) {
 	t.Parallel()
 	for _, nodes := range []int{1, 3} {
-		t.Run(seqText(uint64(nodes))+" nodes", func(t *testing.T) {
+		t.Run(strconv.Itoa(nodes)+" nodes", func(t *testing.T) {
 			t.Parallel()
 			disk := smallDisk(t, nodes)
 			ballast := filepath.Join(disk, "ballast")
@@ -34,7 +35,7 @@ func TestServerGoesOnWhenAFullDiskHasRoomAgain(t *testing.T) {
 			}
 
 			shard, subject := timelineOf(t, env)
-			js := streamstest.JetStream(t, env.Connect(t, edge))
+			js := streamstest.JetStream(t, env.Connect(t, streams.EdgeComponent))
 			var next uint64
 			ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 			defer cancel()
@@ -51,7 +52,7 @@ func TestServerGoesOnWhenAFullDiskHasRoomAgain(t *testing.T) {
 			if next <= last {
 				t.Errorf("event after the full disk has seq %d, but %d was acknowledged before", next, last)
 			}
-			env.JetStream = streamstest.JetStream(t, env.Connect(t, worker)) // the one before may still be on its way back
+			env.JetStream = streamstest.JetStream(t, env.Connect(t, streams.WorkerComponent)) // the one before may still be on its way back
 			if got := streamInfo(t, env, shard.Stream()).State.Msgs; got < uint64(stored) {
 				t.Errorf("%d events are there, %d were acknowledged", got, stored)
 			}
@@ -63,7 +64,7 @@ func TestServerGoesOnWhenAFullDiskHasRoomAgain(t *testing.T) {
 func smallDisk(t *testing.T, nodes int) string {
 	t.Helper()
 	disk := t.TempDir()
-	size := "size=" + seqText(uint64(24*nodes)) + "m"
+	size := "size=" + strconv.Itoa(24*nodes) + "m"
 	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, size); err != nil {
 		t.Skipf("mounting a small disk needs root: %v", err)
 	}
@@ -75,18 +76,11 @@ func smallDisk(t *testing.T, nodes int) string {
 	return disk
 }
 
-func timelineOf(t *testing.T, env *streamstest.Env) (streams.Shard, string) {
-	t.Helper()
-	chat := parseChat(t, "direct.alice.bob")
-	shard := env.Layout.Shard(chat)
-	return shard, shard.Timeline(chat)
-}
-
 // fillDisk publishes until nothing is acknowledged any more, and returns the last
 // acknowledged seq and how many there were.
 func fillDisk(t *testing.T, env *streamstest.Env) (last uint64, stored int) {
 	t.Helper()
-	js := streamstest.JetStream(t, env.Connect(t, edge))
+	js := streamstest.JetStream(t, env.Connect(t, streams.EdgeComponent))
 	_, subject := timelineOf(t, env)
 	data := bytes.Repeat([]byte("x"), 100<<10)
 	for range 10_000 {

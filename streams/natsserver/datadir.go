@@ -1,4 +1,4 @@
-package streams
+package natsserver
 
 import (
 	"errors"
@@ -34,3 +34,16 @@ func lockDir(dir string) (*dirLock, error) {
 
 // unlock may be called again. The kernel unlocks too when the process dies.
 func (l *dirLock) unlock() { l.file.Close() }
+
+// checkDir makes dir and tries to write to it, so that the server does not fail half-way.
+func checkDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("open data directory %s: %w: choose one that can be written", dir, err)
+	}
+	probe, err := os.CreateTemp(dir, ".probe-")
+	if err != nil {
+		return fmt.Errorf("open data directory %s: %w: make it writable, or choose another", dir, err)
+	}
+	probe.Close()
+	return os.Remove(probe.Name())
+}

@@ -1,4 +1,4 @@
-package streams_test
+package natsserver_test
 
 import (
 	"context"
@@ -7,26 +7,27 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"parley/streams"
+	"parley/streams/natsserver"
 	"parley/streams/streamstest"
 )
 
-func serverConfig(t *testing.T) streams.ServerConfig {
-	return streams.ServerConfig{
+func config(t *testing.T) natsserver.Config {
+	return natsserver.Config{
 		Conf: streamstest.Conf(t), Listen: "127.0.0.1:0", DataDir: t.TempDir(),
 		Passwords: streamstest.Passwords(), Log: slog.New(slog.DiscardHandler),
 	}
 }
 
-func startServer(t *testing.T, cfg streams.ServerConfig) *streams.Server {
+func start(t *testing.T, cfg natsserver.Config) *natsserver.Server {
 	t.Helper()
-	srv, err := streams.StartServer(testContext(t), cfg)
+	srv, err := natsserver.Start(testContext(t), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,9 +36,9 @@ func startServer(t *testing.T, cfg streams.ServerConfig) *streams.Server {
 }
 
 // wantSentence wants the start to fail with one line that says all of parts.
-func wantSentence(t *testing.T, cfg streams.ServerConfig, parts ...string) {
+func wantSentence(t *testing.T, cfg natsserver.Config, parts ...string) {
 	t.Helper()
-	srv, err := streams.StartServer(testContext(t), cfg)
+	srv, err := natsserver.Start(testContext(t), cfg)
 	if err == nil {
 		srv.Shutdown()
 		t.Fatal("the server started")
@@ -59,14 +60,14 @@ func TestStartTellsThatThePortIsInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	cfg := serverConfig(t)
+	cfg := config(t)
 	cfg.Listen = taken.Addr().String()
 	wantSentence(t, cfg, "listen on "+cfg.Listen, "the port is in use", "choose another address")
 }
 
 func TestStartTellsThatTheDataDirectoryIsNotOne(t *testing.T) {
 	t.Parallel()
-	cfg := serverConfig(t)
+	cfg := config(t)
 	cfg.DataDir = filepath.Join(cfg.DataDir, "file")
 	if err := os.WriteFile(cfg.DataDir, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -79,7 +80,7 @@ func TestStartTellsThatTheDataDirectoryIsNotReadable(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root can read every directory")
 	}
-	cfg := serverConfig(t)
+	cfg := config(t)
 	if err := os.Chmod(cfg.DataDir, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +90,7 @@ func TestStartTellsThatTheDataDirectoryIsNotReadable(t *testing.T) {
 
 func TestStartTellsThatJetStreamCannotUseTheDirectory(t *testing.T) {
 	t.Parallel()
-	cfg := serverConfig(t)
+	cfg := config(t)
 	if err := os.WriteFile(filepath.Join(cfg.DataDir, "jetstream"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -98,14 +99,14 @@ func TestStartTellsThatJetStreamCannotUseTheDirectory(t *testing.T) {
 
 func TestStartTellsThatTheDataDirectoryIsInUse(t *testing.T) {
 	t.Parallel()
-	cfg := serverConfig(t)
-	startServer(t, cfg)
+	cfg := config(t)
+	start(t, cfg)
 	wantSentence(t, cfg, cfg.DataDir+" is in use by another server")
 }
 
 func TestStartTellsEveryFaultOfItsConfig(t *testing.T) {
 	t.Parallel()
-	_, err := streams.StartServer(testContext(t), streams.ServerConfig{Listen: "nowhere", Nodes: 2})
+	_, err := natsserver.Start(testContext(t), natsserver.Config{Listen: "nowhere", Nodes: 2})
 	if err == nil {
 		t.Fatal("the server started")
 	}
@@ -118,12 +119,11 @@ func TestStartTellsEveryFaultOfItsConfig(t *testing.T) {
 
 func TestStartTellsThatAStreamIsDamaged(t *testing.T) {
 	t.Parallel()
-	cfg := serverConfig(t)
+	cfg := config(t)
 	env := streamstest.Start(t, streamstest.Options{NoSync: true, DataDir: cfg.DataDir})
-	publishEvents(t, env, 2)
-	shard := env.Layout.Shard(parseChat(t, "direct.alice.bob"))
+	shard, _ := publishEvents(t, env, 2)
 	env.Server.Shutdown()
-	dir := filepath.Join(cfg.DataDir, "jetstream", streams.AccountName, "streams", shard.Stream())
+	dir := filepath.Join(cfg.DataDir, "jetstream", natsserver.AccountName, "streams", shard.Stream())
 	if err := os.WriteFile(filepath.Join(dir, "meta.inf"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -133,11 +133,11 @@ func TestStartTellsThatAStreamIsDamaged(t *testing.T) {
 func TestEventsOutliveTheServer(t *testing.T) {
 	t.Parallel()
 	for _, nodes := range []int{1, 3} {
-		t.Run(seqText(uint64(nodes))+" nodes", func(t *testing.T) {
+		t.Run(strconv.Itoa(nodes)+" nodes", func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			before := streamstest.Start(t, streamstest.Options{Nodes: nodes, DataDir: dir})
-			shard, _, last := publishEvents(t, before, 3)
+			shard, last := publishEvents(t, before, 3)
 			before.Server.Shutdown()
 
 			after := streamstest.Start(t, streamstest.Options{Nodes: nodes, DataDir: dir})
@@ -151,7 +151,7 @@ func TestEventsOutliveTheServer(t *testing.T) {
 func TestANodeStopsAndComesBack(t *testing.T) {
 	t.Parallel()
 	env := streamstest.Start(t, streamstest.Options{Nodes: 3, NoSync: true, Settings: streams.Settings{Shards: 1}})
-	shard, _, _ := publishEvents(t, env, 1)
+	shard, _ := publishEvents(t, env, 1)
 	urls := env.Server.URLs()
 	leader := env.Server.Leader(shard.Stream())
 	if leader < 0 {
@@ -179,14 +179,14 @@ func TestANodeStopsAndComesBack(t *testing.T) {
 func TestShutdownLeavesNoGoroutine(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	for _, nodes := range []int{1, 3} {
-		cfg := serverConfig(t)
+		cfg := config(t)
 		cfg.Nodes = nodes
-		srv, err := streams.StartServer(testContext(t), cfg)
+		srv, err := natsserver.Start(testContext(t), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
 		nc, err := streams.Connect(testContext(t), streams.ConnectConfig{
-			Component: worker, URLs: srv.URLs(), Password: cfg.Passwords.Worker, Log: cfg.Log,
+			Component: streams.WorkerComponent, URLs: srv.URLs(), Password: cfg.Passwords.Worker, Log: cfg.Log,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -198,7 +198,7 @@ func TestShutdownLeavesNoGoroutine(t *testing.T) {
 		srv.Shutdown()
 		srv.Shutdown() // again is harmless
 	}
-	failing := serverConfig(t)
+	failing := config(t)
 	failing.Conf = "nonsense {"
 	wantSentence(t, failing, "read nats.conf")
 }
@@ -207,84 +207,8 @@ func TestStartEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if srv, err := streams.StartServer(ctx, serverConfig(t)); err == nil {
+	if srv, err := natsserver.Start(ctx, config(t)); err == nil {
 		srv.Shutdown()
 		t.Error("the server started in a context that had ended")
-	}
-}
-
-func TestConnectTellsWhatIsWrong(t *testing.T) {
-	t.Parallel()
-	cfg := serverConfig(t)
-	srv := startServer(t, cfg)
-	_, err := streams.Connect(testContext(t), streams.ConnectConfig{Component: edge, URLs: srv.URLs(), Password: "wrong", Log: cfg.Log})
-	if err == nil || !strings.Contains(err.Error(), "set PARLEY_NATS_EDGE_PASSWORD") {
-		t.Errorf("connected with a wrong password: %v", err)
-	}
-	srv.Shutdown()
-	_, err = streams.Connect(testContext(t), streams.ConnectConfig{Component: edge, URLs: srv.URLs(), Password: "edge-secret", Log: cfg.Log})
-	if err == nil || !strings.Contains(err.Error(), "start the server there") {
-		t.Errorf("connected to a server that is stopped: %v", err)
-	}
-}
-
-func TestConnectionComesBackAndTellsIt(t *testing.T) {
-	t.Parallel()
-	env := streamstest.Start(t, streamstest.Options{NoSync: true, NoProvision: true})
-	lost, back := make(chan struct{}, 8), make(chan struct{}, 8)
-	nc := env.ConnectWith(t, streams.ConnectConfig{
-		Component:    edge,
-		OnDisconnect: func(error) { lost <- struct{}{} },
-		OnReconnect:  func() { back <- struct{}{} },
-	})
-	ctx := testContext(t)
-	wait := func(what string, signal chan struct{}) {
-		t.Helper()
-		select {
-		case <-signal:
-		case <-ctx.Done():
-			t.Fatal("the connection did not tell that it is " + what)
-		}
-	}
-	env.Server.StopNode(0)
-	wait("lost", lost)
-	if err := nc.Publish("live.group.team.timeline", nil); err == nil {
-		t.Error("a message was buffered while NATS was away")
-	}
-	if err := env.Server.RestartNode(ctx, 0); err != nil {
-		t.Fatal(err)
-	}
-	wait("back", back)
-	if err := nc.FlushWithContext(ctx); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestSlowConsumerIsTold(t *testing.T) {
-	t.Parallel()
-	env := streamstest.Start(t, streamstest.Options{NoSync: true, NoProvision: true})
-	slow := make(chan *nats.Subscription, 1)
-	nc := env.ConnectWith(t, streams.ConnectConfig{
-		Component:      edge,
-		OnSlowConsumer: func(sub *nats.Subscription) { slow <- sub },
-	})
-	full := make(chan *nats.Msg) // nobody reads it
-	sub, err := nc.ChanSubscribe("live.group.team.>", full)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := nc.Publish("live.group.team.timeline", nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := nc.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case got := <-slow:
-		if got != sub {
-			t.Errorf("slow is %s, want %s", got.Subject, sub.Subject)
-		}
-	case <-testContext(t).Done():
-		t.Fatal("nobody was told")
 	}
 }

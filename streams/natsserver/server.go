@@ -1,4 +1,10 @@
-package streams
+// Package natsserver runs nats-server inside the process, as one node or as a
+// cluster of three nodes. `parley dev`, the benchmarks and the tests use it. A
+// production system runs nats-server as a process of its own.
+//
+// [Start] locks the data directory, starts the nodes and waits until JetStream
+// works. A [Server] restarts a node after its full disk has room again.
+package natsserver
 
 import (
 	"context"
@@ -6,15 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"parley/streams"
 )
 
 const (
@@ -26,18 +31,18 @@ const (
 	startTries = 3
 )
 
-// ServerConfig configures the NATS server inside the process.
-type ServerConfig struct {
-	Conf      string       // the text of nats.conf
-	Listen    string       // host:port of the first node's clients, port 0 for a free one; default: 127.0.0.1:4222
-	DataDir   string       // the streams are stored in it; with 3 nodes in its nats-1 to nats-3
-	Nodes     int          // 1, or 3 for a cluster within the process; default: 1
-	Passwords Passwords    // of the users of Conf
-	Log       *slog.Logger // default: slog.Default()
+// Config configures the NATS server inside the process.
+type Config struct {
+	Conf      string            // the text of nats.conf
+	Listen    string            // host:port of the first node's clients, port 0 for a free one; default: 127.0.0.1:4222
+	DataDir   string            // the streams are stored in it; with 3 nodes in its nats-1 to nats-3
+	Nodes     int               // 1, or 3 for a cluster within the process; default: 1
+	Passwords streams.Passwords // of the users of Conf
+	Log       *slog.Logger      // default: slog.Default()
 }
 
 // Validate reports every fault at once.
-func (cfg *ServerConfig) Validate() error {
+func (cfg *Config) Validate() error {
 	var faults []error
 	if _, _, err := splitListen(cfg.Listen); err != nil {
 		faults = append(faults, err)
@@ -48,7 +53,7 @@ func (cfg *ServerConfig) Validate() error {
 	if cfg.Nodes != 1 && cfg.Nodes != 3 {
 		faults = append(faults, fmt.Errorf("%d NATS nodes: 1 or 3 can be started", cfg.Nodes))
 	}
-	for _, c := range components() {
+	for _, c := range streams.Components() {
 		if cfg.Passwords.Of(c) == "" {
 			faults = append(faults, fmt.Errorf("the password of NATS user %s is empty: set %s", c, c.PasswordVariable()))
 		}
@@ -58,7 +63,7 @@ func (cfg *ServerConfig) Validate() error {
 
 // Server is the NATS server inside the process: one node, or a cluster of three.
 type Server struct {
-	cfg  ServerConfig
+	cfg  Config
 	lock *dirLock
 
 	endWatch context.CancelFunc
@@ -68,10 +73,10 @@ type Server struct {
 	nodes []*node
 }
 
-// StartServer starts the server and waits until JetStream works; with three
+// Start starts the server and waits until JetStream works; with three
 // nodes, until they have a leader and each of them follows it. Where it
 // returns an error nothing is left running.
-func StartServer(ctx context.Context, cfg ServerConfig) (*Server, error) {
+func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:4222"
 	}
@@ -230,13 +235,6 @@ func (s *Server) Address() string {
 // Nodes returns how many nodes there are, running or stopped.
 func (s *Server) Nodes() int { return s.cfg.Nodes }
 
-// InProcess returns node i for connections that do not go through the network.
-func (s *Server) InProcess(i int) *server.Server {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.nodes[i].srv
-}
-
 // StopNode shuts node i down in order and waits for it.
 func (s *Server) StopNode(i int) {
 	s.mu.Lock()
@@ -298,66 +296,4 @@ func (s *Server) stopNodes() {
 		stopped.Go(n.stop)
 	}
 	stopped.Wait()
-}
-
-func splitListen(listen string) (host string, port int, err error) {
-	host, text, err := net.SplitHostPort(listen)
-	if err != nil {
-		return "", 0, fmt.Errorf("NATS listen address %q: %w: write host:port", listen, err)
-	}
-	port, err = strconv.Atoi(text)
-	if err != nil || port < 0 || port > 65535 {
-		return "", 0, fmt.Errorf("NATS listen address %q: the port is a number from 0 to 65535", listen)
-	}
-	if port == 0 {
-		port = server.RANDOM_PORT
-	}
-	return host, port, nil
-}
-
-// checkPortFree tells a taken port in a sentence, before anything is started.
-func checkPortFree(listen string, port int) error {
-	if port == server.RANDOM_PORT {
-		return nil
-	}
-	l, err := net.Listen("tcp", listen)
-	if err != nil {
-		return listenError(listen, err.Error())
-	}
-	return l.Close()
-}
-
-func listenError(listen, reason string) error {
-	if strings.Contains(reason, "in use") {
-		reason = "the port is in use"
-	}
-	return fmt.Errorf("listen on %s: %s: stop what runs there, or choose another address with --nats-listen", listen, reason)
-}
-
-// freePorts returns n different ports that are free now. They are held
-// together, so that none comes twice.
-func freePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port on 127.0.0.1: %w", err)
-		}
-		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-	}
-	return ports, nil
-}
-
-// checkDir makes dir and tries to write to it, so that the server does not fail half-way.
-func checkDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("open data directory %s: %w: choose one that can be written", dir, err)
-	}
-	probe, err := os.CreateTemp(dir, ".probe-")
-	if err != nil {
-		return fmt.Errorf("open data directory %s: %w: make it writable, or choose another", dir, err)
-	}
-	probe.Close()
-	return os.Remove(probe.Name())
 }

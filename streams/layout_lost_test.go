@@ -9,7 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"parley/schemas"
 	"parley/streams"
 	"parley/streams/streamstest"
 )
@@ -256,25 +255,4 @@ func TestRemakersAtOnceMakeTheSameStreams(t *testing.T) {
 		}
 	}
 	t.Logf("%d rounds of 3 at once: 0 layouts that differ", rounds)
-}
-
-// A system that was provisioned before generations were counted by shard is read as it is.
-func TestShardsAreReadBackAsTheyWereNamed(t *testing.T) {
-	t.Parallel()
-	for generation := range 3 {
-		for index := range streams.ShardsMax {
-			want := streams.NewShard(generation+1, index)
-			if got, ok := streams.ParseStream(want.Stream()); !ok || got != want {
-				t.Fatalf("%s was read as %v, %v", want.Stream(), got, ok)
-			}
-			if first := want.FirstSeq(); first > schemas.SeqMax {
-				t.Fatalf("%s begins at %d", want.Stream(), first)
-			}
-		}
-	}
-	for _, token := range []string{"", "64", "-1", "01", "1_0", "0_0", "2_", "2_64", "_3", "2_3_4", "02_3", "+3", "a", "9000_1"} {
-		if shard, ok := streams.ParseShard(token); ok {
-			t.Errorf("token %q was read as %v", token, shard)
-		}
-	}
 }

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // ErrLost says that a shard's stream is gone, or is not the one that the
@@ -144,22 +142,4 @@ func indexesText(indexes []int) string {
 		texts[i] = strconv.Itoa(index)
 	}
 	return strings.Join(texts, ",")
-}
-
-// retire takes the subjects from a stream whose shard has a newer one, so that
-// who still has the old layout publishes to no stream. What it holds can be read
-// until it reaches its age; the stream may be deleted.
-func (p *provisioner) retire(ctx context.Context, info *jetstream.StreamInfo) error {
-	ctx, cancel := context.WithTimeout(ctx, requestWithin)
-	defer cancel()
-	cfg := updatedStream(info.Config, info.Config)
-	shard := shardOf(info)
-	cfg.Subjects = []string{"retired." + shard.Token}
-	cfg.RePublish = nil
-	cfg.Description = "retired: shard " + strconv.Itoa(shard.Index) + " was made anew"
-	cfg.Metadata[retiredKey] = "true"
-	if _, err := p.js.UpdateStream(ctx, cfg); err != nil {
-		return fmt.Errorf("retire stream %s: %w", cfg.Name, err)
-	}
-	return nil
 }
