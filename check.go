@@ -13,9 +13,9 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"parley/repair/check"
+	"parley/repair/rebuild"
 	"parley/streams"
-	"parley/workers/check"
-	"parley/workers/persist"
 )
 
 // shardsFlag limits a command to some shards.
@@ -146,7 +146,7 @@ func (c *rebuildCommand) Run(p *process) error {
 		if err != nil {
 			return err
 		}
-		rebuilder, err := persist.NewRebuilder(persist.RebuildConfig{
+		rebuilder, err := rebuild.New(rebuild.Config{
 			JetStream: js, Log: streams.NewLog(js, layout), Layout: layout, Store: st, Shards: shards,
 		})
 		if err != nil {
