@@ -10,8 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"parley/repair/check"
 	"parley/streams"
-	"parley/workers/check"
 )
 
 // checkCommand compares log and store.

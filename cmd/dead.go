@@ -7,9 +7,9 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"parley/repair/replay"
 	"parley/streams"
 	"parley/workers/dead"
-	"parley/workers/persist"
 )
 
 // deadCommand looks at the stream DEAD.
@@ -54,8 +54,8 @@ type deadReplayCommand struct {
 func (c *deadReplayCommand) Run(p *process) error {
 	return withLogAndStore(p, c.natsFlags, c.Data, c.storeFlag, func(js jetstream.JetStream, layout streams.Layout, st permanentStore) error {
 		taken, left := 0, 0
-		handlers := map[string]dead.Handler{streams.PersistConsumer: persist.NewReplayer(st, layout)}
-		err := dead.Replay(p.ctx, js, c.Consumer, handlers, func(letter dead.Letter, err error) {
+		handlers := map[string]replay.Handler{streams.PersistConsumer: replay.New(st, layout)}
+		err := replay.Letters(p.ctx, js, c.Consumer, handlers, func(letter dead.Letter, err error) {
 			if err != nil {
 				left++
 				fmt.Fprintf(p.stderr, "%d stays: %v\n", letter.ID, err)

@@ -7,8 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"parley/repair/rebuild"
 	"parley/streams"
-	"parley/workers/persist"
 )
 
 // rebuildCommand applies the log to the store again.
@@ -25,7 +25,7 @@ func (c *rebuildCommand) Run(p *process) error {
 		if err != nil {
 			return err
 		}
-		rebuilder, err := persist.NewRebuilder(persist.RebuildConfig{
+		rebuilder, err := rebuild.New(rebuild.Config{
 			JetStream: js, Log: streams.NewLog(js, layout), Layout: layout, Store: st, Shards: shards,
 		})
 		if err != nil {

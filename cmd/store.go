@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	"parley/repair/check"
+	"parley/repair/rebuild"
+	"parley/repair/replay"
 	"parley/workers/chats"
-	"parley/workers/check"
 	"parley/workers/persist"
 	"parley/workers/presence"
 	"parley/workers/query"
@@ -21,8 +23,8 @@ import (
 // permanentStore is all that the commands ask of a store: storetest says how it behaves.
 type permanentStore interface {
 	persist.Store
-	persist.RebuildStore
-	persist.ReplayStore
+	rebuild.Store
+	replay.Store
 	receipts.Store
 	presence.Store
 	query.Store

@@ -21,6 +21,7 @@ import (
 	"parley/workers/query"
 	"parley/workers/receipts"
 	"parley/workers/users"
+	"parley/workers/worker"
 )
 
 // workerCommand runs workers.
@@ -91,14 +92,14 @@ func (w *workers) run(p *process, started func()) error {
 		if err := checkSameLog(p.ctx, log, w.store); err != nil {
 			return err
 		}
-		persister, err := persist.New(persist.Config{JetStream: js, Log: log, Store: w.store, Logger: p.log, Registerer: w.metrics})
+		persister, err := persist.New(persist.Config{JetStream: js, Log: log, Store: w.store, Runtime: w.runtime(p, nil)})
 		if err != nil {
 			return err
 		}
 		runs = append(runs, persister.Run)
 	}
 	if w.runs("receipts") {
-		worker, err := receipts.New(receipts.Config{Conn: conn, JetStream: js, Log: log, Store: w.store, Logger: p.log, Registerer: w.metrics})
+		worker, err := receipts.New(receipts.Config{Conn: conn, JetStream: js, Log: log, Store: w.store, Runtime: w.runtime(p, nil)})
 		if err != nil {
 			return err
 		}
@@ -117,7 +118,7 @@ func (w *workers) run(p *process, started func()) error {
 		}
 		defer closePublisher(publisher)
 		service, err := chats.New(chats.Config{Conn: conn, Log: log, Publisher: publisher, Store: w.store,
-			Logger: p.log, Registerer: w.metrics, Version: edge.Version, Started: answering.add()})
+			Runtime: w.runtime(p, answering.add())})
 		if err != nil {
 			return err
 		}
@@ -134,12 +135,17 @@ func (w *workers) run(p *process, started func()) error {
 	return runAll(p.ctx, runs...)
 }
 
+// runtime returns what each worker of the process gets. A micro service calls started.
+func (w *workers) runtime(p *process, started func()) worker.Runtime {
+	return worker.Runtime{Logger: p.log, Registerer: w.metrics, Version: edge.Version, Started: started}
+}
+
 // services are the micro services that answer questions and write nothing to the log.
 func (w *workers) services(p *process, js jetstream.JetStream, log *streams.Log, answering *latches) (runs []func(context.Context) error, err error) {
 	conn := js.Conn()
 	if w.runs("presence") {
 		worker, err := presence.New(presence.Config{Conn: conn, JetStream: js, Log: log, Store: w.store,
-			Logger: p.log, Registerer: w.metrics, Version: edge.Version, Started: answering.add()})
+			Runtime: w.runtime(p, answering.add())})
 		if err != nil {
 			return nil, err
 		}
@@ -147,7 +153,7 @@ func (w *workers) services(p *process, js jetstream.JetStream, log *streams.Log,
 	}
 	if w.runs("query") {
 		service, err := query.New(query.Config{Conn: conn, Log: log, Store: w.store,
-			Logger: p.log, Registerer: w.metrics, Version: edge.Version, Started: answering.add()})
+			Runtime: w.runtime(p, answering.add())})
 		if err != nil {
 			return nil, err
 		}
@@ -155,7 +161,7 @@ func (w *workers) services(p *process, js jetstream.JetStream, log *streams.Log,
 	}
 	if w.runs("users") {
 		service, err := users.New(users.Config{Conn: conn, Store: w.store,
-			Logger: p.log, Registerer: w.metrics, Version: edge.Version, Started: answering.add()})
+			Runtime: w.runtime(p, answering.add())})
 		if err != nil {
 			return nil, err
 		}

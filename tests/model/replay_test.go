@@ -12,10 +12,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"parley/repair/rebuild"
 	"parley/schemas"
 	"parley/streams"
 	"parley/tests/harness"
-	"parley/workers/persist"
 	"parley/workers/store/sqlite"
 	"parley/workers/store/sqlite/sqlitetest"
 )
@@ -147,7 +147,7 @@ func (r *redelivery) rebuild(t *testing.T, ends map[string]uint64) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	rebuilder, err := persist.NewRebuilder(persist.RebuildConfig{
+	rebuilder, err := rebuild.New(rebuild.Config{
 		JetStream: r.parts.Env.JetStream, Log: prefixLog{r.log, ends}, Layout: r.log.Layout(), Store: st, BatchEventsMax: 1 + rand.IntN(50),
 	})
 	if err == nil {

@@ -58,15 +58,15 @@ func BenchmarkChats(b *testing.B) {
 			for i := range n {
 				for _, chat := range chats {
 					data := fmt.Appendf(nil, `{"type":"message","id":"m%d","from":"alice","body":{"kind":"text","text":"how are you?"}}`, i)
-					if _, err := w.edgeJS.PublishAsync(w.Layout.Shard(chat).Timeline(chat), data); err != nil {
+					if _, err := w.EdgeJS.PublishAsync(w.Layout.Shard(chat).Timeline(chat), data); err != nil {
 						b.Fatal(err)
 					}
 				}
-				<-w.edgeJS.PublishAsyncComplete()
+				<-w.EdgeJS.PublishAsyncComplete()
 			}
 		}
 		say(messages, all)
-		w.persistAll()
+		w.PersistAll()
 		ask := func(b *testing.B) {
 			var took []time.Duration
 			for b.Loop() {
@@ -94,7 +94,7 @@ func BenchmarkJoined(b *testing.B) {
 	for i := range 200 {
 		w.create(fmt.Sprintf("g%03d", i), "alice", "bob")
 	}
-	w.persistAll()
+	w.PersistAll()
 	for b.Loop() {
 		var answer schemas.JoinedAnswer
 		if code := w.request(streams.JoinedSubject, `{"user":"bob"}`, &answer); code != "" || len(answer.Groups) != 200 {
@@ -115,7 +115,7 @@ func BenchmarkLargeGroup(b *testing.B) {
 		}
 		w.done(schemas.TAdd, "olga", `"chat":%q,"users":%s`, chat, quoted(names))
 	}
-	w.persistAll()
+	w.PersistAll()
 	request := fmt.Sprintf(`{"chat":%q,"users":["u042-042"]}`, chat)
 	ask := func(b *testing.B) {
 		var answer schemas.StandingAnswer

@@ -3,38 +3,51 @@ package chats
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/store"
+	"parley/workers/worker"
 )
 
-// Store is what groups and lists are read from. Its methods may be called from
-// several goroutines. A reader that sees a shard's committed sequence sees
-// everything up to it.
+// Store is what the service asks of the permanent store, by the part of the service that
+// asks. Its methods may be called from several goroutines. A reader that sees a shard's
+// committed sequence sees everything up to it.
 type Store interface {
+	GroupReader
+	ListReader
+	ReceiptReader
+	SettingKeeper
+}
+
+// GroupReader reads groups.
+type GroupReader interface {
 	// Committed returns the shard's last committed sequence, 0 where nothing of it was committed.
 	Committed(ctx context.Context, shard string) (uint64, error)
-	// Shards returns the last committed sequence of every shard, by token.
-	Shards(ctx context.Context) (map[string]uint64, error)
 	// Heads returns the heads of those of chats that have one.
 	Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Head, error)
+	// Members returns those who are or were in a group, by rising name above after.
+	Members(ctx context.Context, chat schemas.Chat, after schemas.User, limit int) ([]store.Member, error)
+}
+
+// ListReader reads the chats of a user.
+type ListReader interface {
+	// Shards returns the last committed sequence of every shard, by token.
+	Shards(ctx context.Context) (map[string]uint64, error)
+	// UserChats returns the chats of a kind that a user is in, or of any, at most limit.
+	UserChats(ctx context.Context, user schemas.User, kind schemas.ChatKind, limit int) ([]store.UserChat, error)
 	// Summaries returns heads with the chats' last events.
 	Summaries(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Summary, error)
 	// Page returns the events of chat that r asks for, by rising seq.
 	Page(ctx context.Context, chat schemas.Chat, r store.Range) (events []store.Event, more bool, err error)
-	// Members returns those who are or were in a group, by rising name above after.
-	Members(ctx context.Context, chat schemas.Chat, after schemas.User, limit int) ([]store.Member, error)
-	// UserChats returns the chats of a kind that a user is in, or of any, at most limit.
-	UserChats(ctx context.Context, user schemas.User, kind schemas.ChatKind, limit int) ([]store.UserChat, error)
+}
+
+// ReceiptReader reads how far the members of a chat are, and what limits who may know.
+type ReceiptReader interface {
 	// Receipts returns what is told of how far users have got in a chat, of those of
 	// whom anything is.
 	Receipts(ctx context.Context, chat schemas.Chat, users []schemas.User) (map[schemas.User]store.Receipt, error)
@@ -42,6 +55,10 @@ type Store interface {
 	Profiles(ctx context.Context, users []schemas.User) (map[schemas.User]store.Profile, error)
 	// Blocks returns whom a user blocks and who blocks it, once each, by rising name.
 	Blocks(ctx context.Context, user schemas.User) ([]schemas.User, error)
+}
+
+// SettingKeeper keeps the settings of a user's chats.
+type SettingKeeper interface {
 	// Settings returns what a user wants of chats, of those of which it wants anything.
 	Settings(ctx context.Context, user schemas.User) (map[schemas.Chat]store.Setting, error)
 	// Set changes one setting; of two, the later at wins.
@@ -74,11 +91,7 @@ type Config struct {
 	Publisher Publisher  // required
 	Store     Store      // required
 
-	Logger     *slog.Logger          // default: discards
-	Registerer prometheus.Registerer // default: metrics are kept and not shown
-	Version    string                // of the service, semantic; default: 1.0.0
-	Started    func()                // called when requests are answered; default: nothing
-	Now        func() time.Time      // default: time.Now
+	worker.Runtime
 
 	CacheMembersMax int           // members of groups in memory, all together; default: 500,000
 	CacheFor        time.Duration // how long a group is used that nobody asked for; far below the log's age limit; default: 1 min
@@ -86,11 +99,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
-	c.Registerer = cmp.Or[prometheus.Registerer](c.Registerer, prometheus.NewRegistry())
-	if c.Now == nil {
-		c.Now = time.Now
-	}
+	c.Runtime = worker.Defaults(c.Runtime)
 	c.CacheMembersMax = cmp.Or(c.CacheMembersMax, 500_000)
 	c.CacheFor = cmp.Or(c.CacheFor, time.Minute)
 	c.TriesMax = cmp.Or(c.TriesMax, 10)
@@ -100,17 +109,12 @@ func (c Config) withDefaults() Config {
 // Validate reports every fault of c at once.
 func (c Config) Validate() error {
 	c = c.withDefaults()
-	var faults []error
-	fault := func(bad bool, format string, args ...any) {
-		if bad {
-			faults = append(faults, fmt.Errorf(format, args...))
-		}
-	}
-	fault(c.Conn == nil, "chats: no connection")
-	fault(c.Log == nil, "chats: no log")
-	fault(c.Publisher == nil, "chats: no publisher")
-	fault(c.Store == nil, "chats: no store")
-	fault(c.CacheMembersMax < 1 || c.CacheFor < 0, "chats: a cache of %d members for %s", c.CacheMembersMax, c.CacheFor)
-	fault(c.TriesMax < 1, "chats: %d tries: at least 1", c.TriesMax)
-	return errors.Join(faults...)
+	faults := worker.FaultsOf("chats")
+	faults.If(c.Conn == nil, "no connection")
+	faults.If(c.Log == nil, "no log")
+	faults.If(c.Publisher == nil, "no publisher")
+	faults.If(c.Store == nil, "no store")
+	faults.If(c.CacheMembersMax < 1 || c.CacheFor < 0, "a cache of %d members for %s", c.CacheMembersMax, c.CacheFor)
+	faults.If(c.TriesMax < 1, "%d tries: at least 1", c.TriesMax)
+	return faults.Err()
 }

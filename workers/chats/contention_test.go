@@ -17,6 +17,7 @@ import (
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/chats"
+	"parley/workers/workerstest"
 )
 
 // atOnce runs all of asks at the same time.
@@ -132,7 +133,7 @@ func testBusyGroup(t *testing.T, w *world) {
 	talking.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
 			data := fmt.Sprintf(`{"type":"message","id":"t%d","from":"olga","body":{"kind":"text","text":"x"}}`, i)
-			if _, err := w.edgeJS.Publish(ctx, w.Layout.Shard(chat).Timeline(chat), []byte(data)); err == nil {
+			if _, err := w.EdgeJS.Publish(ctx, w.Layout.Shard(chat).Timeline(chat), []byte(data)); err == nil {
 				said.Add(1)
 			}
 			select {
@@ -198,8 +199,8 @@ func testBusyGroup(t *testing.T, w *world) {
 			t.Errorf("a service has %v, the log %v", got, want)
 		}
 	}
-	w.persistAll()
-	rows, err := w.store.Members(t.Context(), chat, schemas.User{}, 100)
+	w.PersistAll()
+	rows, err := w.Store.Members(t.Context(), chat, schemas.User{}, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +220,7 @@ func testBusyGroup(t *testing.T, w *world) {
 		t.Errorf("%d changes gave up, %d got no answer", conflicts.Load(), unknown.Load())
 	}
 	t.Logf("%d messages between %d changes: %d answers done, %d refused, %d gave up, %d got none; one service tried again %.0f times",
-		said.Load(), len(changes), done.Load(), refused.Load(), conflicts.Load(), unknown.Load(), metric(t, registry, "parley_chats_conflicts_total"))
+		said.Load(), len(changes), done.Load(), refused.Load(), conflicts.Load(), unknown.Load(), workerstest.Metric(t, registry, "parley_chats_conflicts_total"))
 }
 
 // randomChange asks for a change, often by wim, who stays and stays the owner, so
@@ -249,20 +250,20 @@ func (w *world) randomChange(random *rand.Rand, chat schemas.Chat, people []stri
 // checkTimeline checks that every change in a group's log was allowed when it
 // came, and returns the seqs of all.
 func (w *world) checkTimeline(chat schemas.Chat) map[uint64]struct{} {
-	w.t.Helper()
+	w.T.Helper()
 	roles := make(map[string]schemas.Role)
 	changes := make(map[uint64]struct{})
 	for _, stored := range w.timeline(chat) {
 		ev, err := schemas.DecodeEvent(stored.JSON)
 		if err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		if ev.Type == schemas.Message {
 			continue
 		}
 		changes[stored.Seq] = struct{}{}
 		if fault := faultOf(ev, roles); fault != "" {
-			w.t.Errorf("event %d, %s: %s in %v", stored.Seq, stored.JSON, fault, roles)
+			w.T.Errorf("event %d, %s: %s in %v", stored.Seq, stored.JSON, fault, roles)
 		}
 		for user, role := range ev.Roles() {
 			roles[user.String()] = role
@@ -277,7 +278,7 @@ func (w *world) checkTimeline(chat schemas.Chat) map[uint64]struct{} {
 			}
 		}
 		if owners != 1 || ev.Count != in {
-			w.t.Errorf("after event %d, %s: %d owners, %d members in %v", stored.Seq, stored.JSON, owners, in, roles)
+			w.T.Errorf("after event %d, %s: %d owners, %d members in %v", stored.Seq, stored.JSON, owners, in, roles)
 		}
 	}
 	return changes
@@ -411,10 +412,10 @@ func TestAWorkerDiesAfterPublishing(t *testing.T) {
 }
 
 func (w *world) user(name string) schemas.User {
-	w.t.Helper()
+	w.T.Helper()
 	user, err := schemas.ParseUser(name)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return user
 }

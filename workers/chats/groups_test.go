@@ -52,7 +52,7 @@ func TestTheSameCreateIsTheSameGroup(t *testing.T) {
 	}
 	w.say(chat, "bob", "hi")
 	check("with a message behind it")
-	w.persistAll()
+	w.PersistAll()
 	check("stored")
 	w.expire()
 	check("expired from the log")
@@ -73,7 +73,7 @@ func TestColdStart(t *testing.T) {
 	chat := w.create("g", "olga", "ada", "max", "lee")
 	w.done(schemas.TRole, "olga", `"chat":%q,"user":"ada","role":"admin"`, chat)
 	last := w.done(schemas.TRemove, "ada", `"chat":%q,"users":["lee"]`, chat).Seq
-	w.persistAll()
+	w.PersistAll()
 	w.expire()
 	stop()
 	stop = w.serve(nil)
@@ -126,23 +126,13 @@ func TestALostShardTakesItsChangesAlong(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	var log movingLog
-	log.Store(w.log)
+	log.Store(w.Log())
 	w.serve(func(cfg *chats.Config) { cfg.Log = &log })
 	chat := w.create("g", "olga", "bob")
-	w.persistAll()
+	w.PersistAll()
 	w.done(schemas.TAdd, "olga", `"chat":%q,"users":["carol"]`, chat)
-	if err := w.JetStream.DeleteStream(t.Context(), w.Layout.Shard(chat).Stream()); err != nil {
-		t.Fatal(err)
-	}
-	stored, err := w.store.Shards(t.Context())
-	if err == nil {
-		w.Layout, err = streams.Provision(t.Context(), w.JetStream, streams.Settings{Stored: stored, RemakeLost: true})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.log = streams.NewLog(w.JetStream, w.Layout)
-	log.Store(w.log)
+	w.Lose(w.Layout.Shard(chat))
+	log.Store(w.Log())
 	if members := w.members(chat, "bob", 10); len(members) != 2 {
 		t.Errorf("the members are %+v", members)
 	}
@@ -189,11 +179,11 @@ func TestTheOwnerIsFollowed(t *testing.T) {
 
 // checkTimelineButEnd checks a group's timeline whose last event leaves nobody.
 func (w *world) checkTimelineButEnd(chat schemas.Chat) {
-	w.t.Helper()
+	w.T.Helper()
 	events := w.timeline(chat)
 	ev, err := schemas.DecodeEvent(events[len(events)-1].JSON)
 	if err != nil || ev.Count != 0 || ev.Owner != nil {
-		w.t.Errorf("the last to leave: %s (%v)", events[len(events)-1].JSON, err)
+		w.T.Errorf("the last to leave: %s (%v)", events[len(events)-1].JSON, err)
 	}
 }
 
@@ -304,7 +294,7 @@ func TestSettingsAreKept(t *testing.T) {
 	w.done(schemas.TPin, "alice", `"chat":%q,"on":true`, chat)
 	w.done(schemas.TArchive, "alice", `"chat":%q,"on":true`, chat)
 	w.done(schemas.TArchive, "alice", `"chat":%q,"on":false`, chat)
-	settings, err := w.store.Settings(t.Context(), w.user("alice"))
+	settings, err := w.Store.Settings(t.Context(), w.user("alice"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,13 +314,13 @@ func TestJoinedTellsHowFarItKnows(t *testing.T) {
 	w.done(schemas.TRole, "olga", `"chat":%q,"user":"bob","role":"admin"`, a)
 	w.done(schemas.TLeave, "bob", `"chat":"group.c"`)
 	w.say(w.chat("direct.alice.bob"), "alice", "hi")
-	w.persistAll()
+	w.PersistAll()
 	w.create("d", "olga", "bob") // not stored
 	var got schemas.JoinedAnswer
 	if code := w.request(streams.JoinedSubject, `{"user":"bob"}`, &got); code != "" {
 		t.Fatal(code)
 	}
-	shards, err := w.store.Shards(t.Context())
+	shards, err := w.Store.Shards(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

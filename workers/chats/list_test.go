@@ -5,232 +5,16 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"parley/schemas"
 	"parley/workers/chats"
 	"parley/workers/store"
 	"parley/workers/store/sqlite"
 )
-
-// listModel makes lists of chats from all that ever was in the log.
-type listModel struct {
-	*world
-	chats  []schemas.Chat
-	events map[schemas.Chat][]schemas.StoredEvent
-	stored map[schemas.Chat]int // how many of events are in the store
-	marks  map[markOf]store.Mark
-}
-
-type markOf struct {
-	user string
-	chat schemas.Chat
-}
-
-// read takes what the log has beyond what the model knows.
-func (m *listModel) read() {
-	m.t.Helper()
-	for _, chat := range m.chats {
-		m.readChat(chat)
-	}
-}
-
-func (m *listModel) readChat(chat schemas.Chat) []schemas.StoredEvent {
-	m.t.Helper()
-	known := m.events[chat]
-	for _, ev := range m.timeline(chat) {
-		if len(known) == 0 || ev.Seq > known[len(known)-1].Seq {
-			known = append(known, ev)
-		}
-	}
-	m.events[chat] = known
-	return known
-}
-
-// markSomewhere has a user have read a chat up to one of its events, or got it.
-func (m *listModel) markSomewhere(random *rand.Rand, user string, chat schemas.Chat) {
-	m.t.Helper()
-	events := m.readChat(chat)
-	if len(events) == 0 {
-		return
-	}
-	at := random.IntN(len(events))
-	if random.IntN(2) == 0 {
-		at = len(events) - 1 // what is not stored yet is behind it
-	}
-	mark := store.Mark{Chat: chat, User: m.user(user), Delivered: events[at].Seq}
-	if random.IntN(2) == 0 {
-		mark.Delivered, mark.Read = 0, events[at].Seq
-		for _, stored := range events[:at+1] {
-			if ev, err := schemas.DecodeEvent(stored.JSON); err == nil && ev.Type == schemas.Message {
-				mark.ReadN++
-			}
-		}
-	}
-	m.mark(mark)
-	of := markOf{user, chat}
-	all := m.marks[of]
-	if all.Delivered = max(all.Delivered, mark.Delivered); mark.Read > all.Read {
-		all.Read, all.ReadN = mark.Read, mark.ReadN
-	}
-	m.marks[of] = all
-}
-
-func (m *listModel) persist() {
-	m.t.Helper()
-	m.read()
-	m.persistAll()
-	for chat, events := range m.events {
-		m.stored[chat] = len(events)
-	}
-}
-
-// row is what a test compares of a chat in a list.
-type row struct {
-	Chat, Name, Role    string
-	Members             uint64
-	Seq, Prev, N        uint64
-	Time                time.Time
-	Unread, Read        uint64
-	Delivered           uint64
-	Type                schemas.EventType
-	Deleted, Cut, Muted bool
-}
-
-func (m *listModel) want(user string) (rows []row) {
-	m.t.Helper()
-	for _, chat := range m.chats {
-		r := row{Chat: chat.String()}
-		role, storedRole, readN := schemas.Left, schemas.Left, uint64(0)
-		if chat.HasDirectMember(m.user(user)) {
-			role, r.Role = schemas.Member, ""
-		}
-		for i, stored := range m.events[chat] {
-			ev, err := schemas.DecodeEvent(stored.JSON)
-			if err != nil {
-				m.t.Fatal(err)
-			}
-			if ev.Type == schemas.Message {
-				r.N++
-				if ev.From.String() == user {
-					r.Read, readN = stored.Seq, r.N
-				}
-			} else {
-				r.Members = ev.Count
-			}
-			if ev.Type == schemas.GroupEvent {
-				r.Name = ev.Name
-			}
-			for who, is := range ev.Roles() {
-				if who.String() == user {
-					if role = is; ev.Joins() && r.N > 0 {
-						r.Read, readN = stored.Seq, r.N
-					}
-				}
-			}
-			r.Seq, r.Prev, r.Time, r.Type = stored.Seq, r.Seq, stored.Time, ev.Type
-			r.Cut = len(stored.JSON) > schemas.CutTextBytesMax
-			if i < m.stored[chat] {
-				storedRole = role
-			}
-		}
-		if chat.Kind() == schemas.Group {
-			r.Role = string(role)
-		}
-		mark := m.marks[markOf{user, chat}]
-		if mark.Read > r.Read {
-			r.Read, readN = mark.Read, mark.ReadN
-		}
-		r.Unread, r.Delivered = r.N-readN, max(mark.Delivered, r.Read)
-		if role.In() && storedRole.In() {
-			rows = append(rows, r)
-		}
-	}
-	slices.SortFunc(rows, func(a, b row) int { return b.Time.Compare(a.Time) })
-	return rows
-}
-
-func rowsOf(t testing.TB, list []schemas.ListChat) (rows []row) {
-	t.Helper()
-	for _, c := range list {
-		ev, err := schemas.DecodeEvent(c.Last.JSON)
-		if err != nil {
-			t.Fatalf("last of %s is %s: %v", c.Chat, c.Last.JSON, err)
-		}
-		rows = append(rows, row{
-			Chat: c.Chat.String(), Name: c.Name, Role: string(c.Role), Members: c.Members,
-			Seq: c.Last.Seq, Prev: c.Last.Prev, N: c.Last.N, Time: c.Last.Time, Unread: c.Unread, Read: c.Read, Delivered: c.Delivered,
-			Type: ev.Type, Deleted: c.Last.Deleted, Cut: c.Last.Cut, Muted: c.Muted,
-		})
-	}
-	return rows
-}
-
-func (m *listModel) check(when string) {
-	m.t.Helper()
-	m.read()
-	for _, user := range listUsers {
-		want := m.want(user)
-		for _, limit := range []int{1, 4, 200} {
-			if diff := cmp.Diff(want, rowsOf(m.t, m.list(user, limit))); diff != "" {
-				m.t.Errorf("%s: list of %s in pages of %d (-want +got):\n%s", when, user, limit, diff)
-				return
-			}
-		}
-	}
-}
-
-var listUsers = []string{"ada", "ben", "cleo", "dan", "eve"}
-
-// happen has something happen in a chat of the model, or begins one.
-func (m *listModel) happen(random *rand.Rand) {
-	m.t.Helper()
-	pick := func() string { return listUsers[random.IntN(len(listUsers))] }
-	by := pick()
-	if len(m.chats) < 12 && random.IntN(3) == 0 {
-		chat := schemas.DirectChat(m.user(by), m.user(pick()))
-		if random.IntN(2) == 0 {
-			chat = m.create(fmt.Sprintf("g%d", len(m.chats)), by, pick(), pick())
-		}
-		if !slices.Contains(m.chats, chat) {
-			m.chats = append(m.chats, chat)
-		}
-		return
-	}
-	if len(m.chats) == 0 {
-		return
-	}
-	chat := m.chats[random.IntN(len(m.chats))]
-	a, b, direct := chat.Users()
-	roles := map[string]schemas.Role{}
-	if !direct {
-		roles = m.standing(chat)
-	}
-	switch kind := random.IntN(12); {
-	case kind > 9:
-		m.markSomewhere(random, by, chat)
-	case direct && kind < 5:
-		m.say(chat, a.String(), "hi")
-	case direct:
-		m.say(chat, b.String(), "hi")
-	case kind < 6:
-		if roles[by].In() {
-			m.say(chat, by, strings.Repeat("é", random.IntN(2)*1000))
-		}
-	case kind < 8:
-		m.ask(schemas.TAdd, by, `"chat":%q,"users":[%q]`, chat, pick())
-	case kind == 8:
-		m.ask(schemas.TRemove, by, `"chat":%q,"users":[%q]`, chat, pick())
-	default:
-		m.ask(schemas.TRename, by, `"chat":%q,"name":"name %d"`, chat, random.IntN(3))
-	}
-}
 
 func TestListsAreAsTheLogMakesThem(t *testing.T) {
 	t.Parallel()
@@ -270,7 +54,7 @@ func TestListFollowsItsUserThroughTheTail(t *testing.T) {
 	w.serve(nil)
 	chat := w.create("g", "olga", "bob")
 	w.say(chat, "olga", "one")
-	w.persistAll()
+	w.PersistAll()
 	if list := w.list("bob", 5); len(list) != 1 || list[0].Unread != 1 || list[0].Role != schemas.Member {
 		t.Errorf("stored: %+v", list)
 	}
@@ -310,13 +94,13 @@ func (s *hookedStore) UserChats(ctx context.Context, user schemas.User, kind sch
 func TestUnreadOfWhatIsStoredMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	hooked := &hookedStore{Store: w.store}
-	hooked.hook = sync.OnceFunc(w.persistAll)
+	hooked := &hookedStore{Store: w.Store}
+	hooked.hook = sync.OnceFunc(w.PersistAll)
 	chat, group := w.chat("direct.alice.bob"), w.chat("group.g")
 	stop := w.serve(nil)
 	w.create("g", "bob", "alice")
 	w.say(chat, "bob", "one")
-	w.persistAll()
+	w.PersistAll()
 	w.say(chat, "alice", "two")
 	w.say(chat, "bob", "three")
 	w.done(schemas.TLeave, "alice", `"chat":%q`, group)
@@ -335,7 +119,7 @@ func TestMarksAheadOfTheirTail(t *testing.T) {
 	w.serve(nil)
 	chat := w.chat("direct.alice.bob")
 	w.say(chat, "bob", "one")
-	w.persistAll()
+	w.PersistAll()
 	w.say(chat, "alice", "two")
 	three := w.say(chat, "bob", "three")
 	w.mark(store.Mark{Chat: chat, User: w.user("alice"), Read: three, ReadN: 3})
@@ -357,15 +141,15 @@ func TestUnreadWhileItIsStored(t *testing.T) {
 	w.serve(nil)
 	chat := w.chat("direct.alice.bob")
 	w.say(chat, "bob", "hi")
-	w.persistAll()
-	w.persist()
+	w.PersistAll()
+	w.Persist()
 	var talking sync.WaitGroup
 	done := make(chan struct{})
 	talking.Go(func() {
 		defer close(done)
 		for i := range 1500 {
 			data := fmt.Sprintf(`{"type":"message","id":"t%d","from":%q,"body":{"kind":"text","text":"x"}}`, i, []string{"alice", "bob"}[i%2])
-			if _, err := w.edgeJS.Publish(t.Context(), w.Layout.Shard(chat).Timeline(chat), []byte(data)); err != nil {
+			if _, err := w.EdgeJS.Publish(t.Context(), w.Layout.Shard(chat).Timeline(chat), []byte(data)); err != nil {
 				t.Error(err)
 				return
 			}
@@ -405,7 +189,7 @@ func TestLongTextIsCutAndLongNamesHaveCursors(t *testing.T) {
 		chat := schemas.DirectChat(w.user(me), w.user(fmt.Sprintf("%c%s", 'b'+i, long)))
 		w.say(chat, me, strings.Repeat("y", 5000))
 	}
-	w.persistAll()
+	w.PersistAll()
 	for _, when := range []string{"in the log", "in the store"} {
 		list := w.list(me, 1)
 		if len(list) != 3 {
@@ -431,7 +215,7 @@ func TestSettingsInLists(t *testing.T) {
 	a, b := w.chat("direct.alice.bob"), w.chat("direct.alice.carol")
 	w.say(a, "bob", "hi")
 	w.say(b, "carol", "hi")
-	w.persistAll()
+	w.PersistAll()
 	w.done(schemas.TMute, "alice", `"chat":%q,"on":true,"until":%q`, a, time.Now().Add(time.Hour).Format(time.RFC3339))
 	w.done(schemas.TMute, "alice", `"chat":%q,"on":true`, b)
 	w.done(schemas.TPin, "alice", `"chat":%q,"on":true`, a)
@@ -461,7 +245,7 @@ func TestDisappearedMessagesAreNotShown(t *testing.T) {
 	w.storeExpired(w.chat("direct.alice.carol"), 2, 0) // none stays
 	tail := w.chat("direct.alice.dave")
 	stays := w.say(tail, "dave", "stays")
-	w.persistAll()
+	w.PersistAll()
 	// The log still has it: its limit per message is that of the edge's publication.
 	gone := w.put(tail, `"from":"dave","body":{"kind":"text","text":"secret"},"ttl":60`)
 	check := func(when string, wantTail uint64) {
@@ -495,14 +279,14 @@ func TestDisappearedMessagesAreNotShown(t *testing.T) {
 // storeExpired puts n messages into a direct chat's rows, of an hour ago, of which
 // all but the first few have disappeared.
 func (w *world) storeExpired(chat schemas.Chat, n, stay int) {
-	w.t.Helper()
+	w.T.Helper()
 	a, b, _ := chat.Users()
 	at := time.Now().Add(-time.Hour)
 	c := store.ChatBatch{Chat: chat, Opened: true, Buckets: []store.Bucket{{FirstSeq: 1}}}
 	for i := range n {
 		id, err := schemas.ParseID(fmt.Sprintf("m%d", i))
 		if err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		ev := store.Event{
 			Seq: uint64(i + 1), Prev: uint64(i), N: uint64(i + 1), Time: at, Type: schemas.Message, Author: b, ID: id,
@@ -515,7 +299,7 @@ func (w *world) storeExpired(chat schemas.Chat, n, stay int) {
 	}
 	c.Roles = []store.Role{{User: a, Role: schemas.Member, Seq: 1, Joins: true}, {User: b, Role: schemas.Member, Seq: 1, Joins: true}}
 	c.Head = store.Head{Created: at, LastSeq: uint64(n), LastN: uint64(n), LastTime: at, BucketEvents: int64(n), BucketBytes: 1}
-	if err := w.store.Commit(w.t.Context(), store.Batch{Shard: "old", Committed: uint64(n), Chats: []store.ChatBatch{c}}); err != nil {
-		w.t.Fatal(err)
+	if err := w.Store.Commit(w.T.Context(), store.Batch{Shard: "old", Committed: uint64(n), Chats: []store.ChatBatch{c}}); err != nil {
+		w.T.Fatal(err)
 	}
 }

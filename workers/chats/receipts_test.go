@@ -16,7 +16,7 @@ import (
 // first is the seq of a group's first event, and 0 for a direct chat: what was said
 // before a member came in, it has.
 func (w *world) first(chat schemas.Chat) uint64 {
-	w.t.Helper()
+	w.T.Helper()
 	if chat.Kind() == schemas.Direct {
 		return 0
 	}
@@ -26,7 +26,7 @@ func (w *world) first(chat schemas.Chat) uint64 {
 // wantReceipts checks what a user is told of a chat, as "user delivered/read" from the
 // chat's first seq on.
 func (w *world) wantReceipts(when string, chat schemas.Chat, by string, want ...string) {
-	w.t.Helper()
+	w.T.Helper()
 	first := w.first(chat)
 	for _, limit := range []int{1, 1000} {
 		var got []string
@@ -34,7 +34,7 @@ func (w *world) wantReceipts(when string, chat schemas.Chat, by string, want ...
 			got = append(got, fmt.Sprintf("%s %d/%d", r.User, r.Delivered-first, r.Read-first))
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			w.t.Errorf("%s: receipts of %s for %s in pages of %d (-want +got):\n%s", when, chat, by, limit, diff)
+			w.T.Errorf("%s: receipts of %s for %s in pages of %d (-want +got):\n%s", when, chat, by, limit, diff)
 		}
 	}
 }
@@ -135,7 +135,7 @@ func TestReceiptsKeepToWhatUsersHide(t *testing.T) {
 	set := func(receipts *bool) {
 		t.Helper()
 		now = now.Add(time.Second)
-		if err := w.store.SetProfile(t.Context(), w.user("alice"), schemas.SetProfile{ReadReceipts: receipts}, now); err != nil {
+		if err := w.Store.SetProfile(t.Context(), w.user("alice"), schemas.SetProfile{ReadReceipts: receipts}, now); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -145,7 +145,7 @@ func TestReceiptsKeepToWhatUsersHide(t *testing.T) {
 	set(&on)
 
 	for _, block := range []struct{ by, other string }{{"alice", "bob"}, {"carol", "alice"}} {
-		if err := w.store.SetBlock(t.Context(), w.user(block.by), w.user(block.other), true, now); err != nil {
+		if err := w.Store.SetBlock(t.Context(), w.user(block.by), w.user(block.other), true, now); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -187,7 +187,7 @@ func TestReceiptsAreRefused(t *testing.T) {
 			t.Errorf("%s, %.50s: %q, want %q", c.by, c.members, r.Code, c.want)
 		}
 	}
-	w.store.Close()
+	w.Store.Close()
 	for _, chat := range []string{"group.g", "direct.bob.olga"} {
 		if r := w.ask(schemas.TReceipts, "bob", `"chat":%q`, chat); r.Code != schemas.Unavailable {
 			t.Errorf("without a store, %s: %q", chat, r.Code)

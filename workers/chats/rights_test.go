@@ -121,34 +121,34 @@ func TestRights(t *testing.T) {
 // checkAnswer checks that a change's answer names its event, and what the log and
 // the service know of the group after it.
 func (w *world) checkAnswer(request schemas.Type, r reply, got string, chat schemas.Chat, events []schemas.StoredEvent, roles map[string]schemas.Role) {
-	w.t.Helper()
+	w.T.Helper()
 	last := events[len(events)-1]
 	changes := got == "changed" || got == "done" && request != schemas.TMembers && request != schemas.TMute && request != schemas.TPin && request != schemas.TArchive
 	if changes && (r.Seq != last.Seq || r.Chat != chat) {
-		w.t.Errorf("%s in %s is %s by %d of %s, want the log's last, %d", request, chat, got, r.Seq, r.Chat, last.Seq)
+		w.T.Errorf("%s in %s is %s by %d of %s, want the log's last, %d", request, chat, got, r.Seq, r.Chat, last.Seq)
 	}
 	if now := w.standing(chat); !maps.Equal(now, roles) {
-		w.t.Errorf("%s in %s: the log makes %v, want %v", request, chat, now, roles)
+		w.T.Errorf("%s in %s: the log makes %v, want %v", request, chat, now, roles)
 	}
 	if ev, err := schemas.DecodeEvent(last.JSON); err != nil || ev.Count != uint64(len(roles)) {
-		w.t.Errorf("%s in %s: the last event counts other than %d members: %s (%v)", request, chat, len(roles), last.JSON, err)
+		w.T.Errorf("%s in %s: the last event counts other than %d members: %s (%v)", request, chat, len(roles), last.JSON, err)
 	}
 	var answer schemas.StandingAnswer
 	if code := w.request(streams.StandingSubject, fmt.Sprintf(`{"chat":%q,"users":["olga","ada","abe","max","mia","lee","stan","new"]}`, chat), &answer); code != "" {
-		w.t.Errorf("standing in %s: %s", chat, code)
+		w.T.Errorf("standing in %s: %s", chat, code)
 	}
 	told := make(map[string]schemas.Role)
 	for _, m := range answer.Members {
 		told[m.User.String()] = m.Role
 	}
 	if !maps.Equal(told, roles) {
-		w.t.Errorf("%s in %s: standing tells %v, want %v", request, chat, told, roles)
+		w.T.Errorf("%s in %s: standing tells %v, want %v", request, chat, told, roles)
 	}
 }
 
 // group makes the group of TestRights.
 func (w *world) group(id string) schemas.Chat {
-	w.t.Helper()
+	w.T.Helper()
 	chat := w.done(schemas.TCreate, "olga", `"id":%q,"name":"The same","members":["ada","abe","max","mia","lee","olga"]`, id).Chat
 	w.done(schemas.TRole, "olga", `"chat":%q,"user":"ada","role":"admin"`, chat)
 	w.done(schemas.TRole, "olga", `"chat":%q,"user":"abe","role":"admin"`, chat)

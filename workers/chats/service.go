@@ -12,15 +12,14 @@ package chats
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 
-	"github.com/go-json-experiment/json"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/service"
+	"parley/workers/worker"
 )
 
 // Service answers requests about chats.
@@ -42,9 +41,9 @@ func New(cfg Config) (*Service, error) {
 	s.conflicts = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "parley_chats_conflicts_total", Help: "Changes of groups that were tried again since something else came first.",
 	})
-	err := cfg.Registerer.Register(s.conflicts)
+	err := worker.Register(cfg.Registerer, s.conflicts)
 	if err != nil {
-		return nil, fmt.Errorf("register metrics of chats: %w", err)
+		return nil, err
 	}
 	if s.groups, err = newGroups(cfg); err != nil {
 		return nil, err
@@ -54,7 +53,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s.Service, err = service.New(service.Config{
 		Name: streams.ChatsService, Description: "groups, their members, and users' lists of chats",
-		Conn: cfg.Conn, Logger: cfg.Logger, Registerer: cfg.Registerer, Version: cfg.Version, Started: cfg.Started,
+		Conn: cfg.Conn, Runtime: cfg.Runtime,
 		Endpoints: []service.Endpoint{
 			ask(schemas.TCreate, "make a group", s.create),
 			ask(schemas.TAdd, "add members to a group", s.add),
@@ -97,11 +96,7 @@ func (s *Service) unavailable(what string, err error) *schemas.Error {
 
 // tell sends a user's sessions word of a chat.
 func (s *Service) tell(user schemas.User, notice schemas.Notice) {
-	data, err := json.Marshal(notice)
-	if err == nil {
-		err = s.cfg.Conn.Publish(streams.Personal(user), data)
-	}
-	if err != nil {
+	if err := worker.Notify(s.cfg.Conn, user, notice); err != nil {
 		s.log.Warn("a user was not told of a chat", "user", user, "chat", notice.Chat, "err", err)
 	}
 }

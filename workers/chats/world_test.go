@@ -11,10 +11,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"parley/schemas"
@@ -22,21 +19,16 @@ import (
 	"parley/streams/streamstest"
 	"parley/workers/chats"
 	"parley/workers/store"
-	"parley/workers/store/sqlite"
+	"parley/workers/worker"
 	"parley/workers/workerstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is a server, a store, and an edge that asks the services which the test starts.
+// world is a [workerstest.World] with an edge that asks the services which the test starts.
 type world struct {
-	*streamstest.Env
-	t      testing.TB
-	store  *sqlite.Store
-	log    *streams.Log
-	edge   *nats.Conn
-	edgeJS jetstream.JetStream
-	sends  int // messages that were said
+	*workerstest.World
+	sends int // messages that were said
 }
 
 func newWorld(t testing.TB) *world {
@@ -46,36 +38,31 @@ func newWorld(t testing.TB) *world {
 
 func newWorldOn(t testing.TB, nodes int) *world {
 	t.Helper()
-	env := streamstest.Start(t, streamstest.Options{NoSync: true, Administrator: true, Nodes: nodes, Settings: streams.Settings{Shards: 2}})
-	edge := env.Connect(t, streams.EdgeComponent)
-	return &world{
-		Env: env, t: t, store: workerstest.OpenStore(t), log: streams.NewLog(env.JetStream, env.Layout),
-		edge: edge, edgeJS: streamstest.JetStream(t, edge),
-	}
+	return &world{World: workerstest.NewWorld(t, streamstest.Options{Administrator: true, Nodes: nodes, Settings: streams.Settings{Shards: 2}})}
 }
 
 // serve starts a service as a worker of its own, which answers when serve returns.
 func (w *world) serve(change func(*chats.Config)) (stop func()) {
-	w.t.Helper()
-	conn := w.Connect(w.t, streams.WorkerComponent)
+	w.T.Helper()
+	conn := w.Connect(w.T, streams.WorkerComponent)
 	publisher, err := streams.NewPublisher(conn)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	started := make(chan struct{})
 	cfg := chats.Config{
-		Conn: conn, Log: streams.NewLog(streamstest.JetStream(w.t, conn), w.Layout), Publisher: publisher, Store: w.store,
-		Started: func() { close(started) }, Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
+		Conn: conn, Log: streams.NewLog(streamstest.JetStream(w.T, conn), w.Layout), Publisher: publisher, Store: w.Store,
+		Runtime: worker.Runtime{Started: func() { close(started) }, Logger: slog.New(slog.NewTextHandler(w.T.Output(), nil))},
 	}
 	if change != nil {
 		change(&cfg)
 	}
 	service, err := chats.New(cfg)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	stop = workerstest.Run(w.t, service.Run)
-	w.t.Cleanup(func() {
+	stop = workerstest.Run(w.T, service.Run)
+	w.T.Cleanup(func() {
 		stop()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
@@ -85,21 +72,16 @@ func (w *world) serve(change func(*chats.Config)) (stop func()) {
 	return stop
 }
 
-// persist stores what is in the log and what comes, until stop is called.
-func (w *world) persist() (stop func()) { return workerstest.Persist(w.t, w.Env, w.store) }
-
-func (w *world) persistAll() { workerstest.PersistAll(w.t, w.Env, w.store) }
-
 // expire empties the log, as its age limit does.
 func (w *world) expire() {
-	w.t.Helper()
+	w.T.Helper()
 	for _, shard := range w.Layout.All() {
-		stream, err := w.JetStream.Stream(w.t.Context(), shard.Stream())
+		stream, err := w.JetStream.Stream(w.T.Context(), shard.Stream())
 		if err == nil {
-			err = stream.Purge(w.t.Context())
+			err = stream.Purge(w.T.Context())
 		}
 		if err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 	}
 }
@@ -117,7 +99,7 @@ type reply struct {
 
 // ask has a service answer a request of a user: members are those of its frame.
 func (w *world) ask(t schemas.Type, by, members string, args ...any) reply {
-	w.t.Helper()
+	w.T.Helper()
 	request := fmt.Sprintf(`{"by":%q`, by)
 	if members != "" {
 		request += "," + fmt.Sprintf(members, args...)
@@ -129,44 +111,44 @@ func (w *world) ask(t schemas.Type, by, members string, args ...any) reply {
 
 // request returns the code of a refusal, or decodes the answer.
 func (w *world) request(subject, request string, answer any) schemas.Code {
-	w.t.Helper()
-	msg, err := w.edge.Request(subject, []byte(request), 20*time.Second)
+	w.T.Helper()
+	msg, err := w.Edge.Request(subject, []byte(request), 20*time.Second)
 	if err != nil {
-		w.t.Errorf("request %s %.200s: %v", subject, request, err)
+		w.T.Errorf("request %s %.200s: %v", subject, request, err)
 		return "unanswered"
 	}
 	if code := msg.Header.Get(micro.ErrorCodeHeader); code != "" {
 		sentence := msg.Header.Get(micro.ErrorHeader)
 		if sentence == "" || strings.ContainsAny(sentence, "\n") {
-			w.t.Errorf("request %s %.200s: code %s comes with the sentence %q", subject, request, code, sentence)
+			w.T.Errorf("request %s %.200s: code %s comes with the sentence %q", subject, request, code, sentence)
 		}
 		switch again := msg.Header.Get("Parley-Retry-After") != ""; schemas.Code(code) {
 		case schemas.Overloaded, schemas.Unavailable:
 			if !again {
-				w.t.Errorf("request %s %.200s: code %s does not tell to try again", subject, request, code)
+				w.T.Errorf("request %s %.200s: code %s does not tell to try again", subject, request, code)
 			}
 		}
 		return schemas.Code(code)
 	}
 	if err := json.Unmarshal(msg.Data, answer); err != nil {
-		w.t.Errorf("request %s %.200s: %v in %.300s", subject, request, err, msg.Data)
+		w.T.Errorf("request %s %.200s: %v in %.300s", subject, request, err, msg.Data)
 	}
 	return ""
 }
 
 // done asks, and wants no refusal.
 func (w *world) done(t schemas.Type, by, members string, args ...any) reply {
-	w.t.Helper()
+	w.T.Helper()
 	r := w.ask(t, by, members, args...)
 	if r.Code != "" {
-		w.t.Fatalf("%s of %s, %s: refused with %s", t, by, fmt.Sprintf(members, args...), r.Code)
+		w.T.Fatalf("%s of %s, %s: refused with %s", t, by, fmt.Sprintf(members, args...), r.Code)
 	}
 	return r
 }
 
 // create makes a group of a user, with members.
 func (w *world) create(id, by string, members ...string) schemas.Chat {
-	w.t.Helper()
+	w.T.Helper()
 	return w.done(schemas.TCreate, by, `"id":%q,"name":%q,"members":%s`, id, id, quoted(members)).Chat
 }
 
@@ -180,34 +162,34 @@ func quoted(names []string) string {
 
 // say puts a message into a chat, as an edge does, and returns its seq.
 func (w *world) say(chat schemas.Chat, by, text string) uint64 {
-	w.t.Helper()
+	w.T.Helper()
 	return w.put(chat, fmt.Sprintf(`"from":%q,"body":{"kind":"text","text":%q}`, by, text))
 }
 
 // put publishes a message with members of its own.
 func (w *world) put(chat schemas.Chat, members string) uint64 {
-	w.t.Helper()
+	w.T.Helper()
 	w.sends++
 	data := fmt.Sprintf(`{"type":"message","id":"m%d",%s}`, w.sends, members)
-	ack, err := w.edgeJS.Publish(w.t.Context(), w.Layout.Shard(chat).Timeline(chat), []byte(data))
+	ack, err := w.EdgeJS.Publish(w.T.Context(), w.Layout.Shard(chat).Timeline(chat), []byte(data))
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return ack.Sequence
 }
 
 // timeline returns all that the log has of a chat, as its leader has it.
 func (w *world) timeline(chat schemas.Chat) (events []schemas.StoredEvent) {
-	w.t.Helper()
-	last, _, err := w.log.Last(w.t.Context(), chat)
+	w.T.Helper()
+	last, _, err := w.Log().Last(w.T.Context(), chat)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	after := uint64(0)
-	workerstest.WaitFor(w.t, "a replica shows all", func() bool {
-		page, _, err := w.log.After(w.t.Context(), chat, after, 1000, 1<<20)
+	workerstest.WaitFor(w.T, "a replica shows all", func() bool {
+		page, _, err := w.Log().After(w.T.Context(), chat, after, 1000, 1<<20)
 		if err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		if events = append(events, page...); len(page) > 0 {
 			after = page[len(page)-1].Seq
@@ -219,12 +201,12 @@ func (w *world) timeline(chat schemas.Chat) (events []schemas.StoredEvent) {
 
 // standing is who is in a group, with roles, as its log has made it: by name.
 func (w *world) standing(chat schemas.Chat) map[string]schemas.Role {
-	w.t.Helper()
+	w.T.Helper()
 	roles := make(map[string]schemas.Role)
 	for _, stored := range w.timeline(chat) {
 		ev, err := schemas.DecodeEvent(stored.JSON)
 		if err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		for user, role := range ev.Roles() {
 			if roles[user.String()] = role; !role.In() {
@@ -237,11 +219,11 @@ func (w *world) standing(chat schemas.Chat) map[string]schemas.Role {
 
 // members asks for all members of a chat, a few at a time.
 func (w *world) members(chat schemas.Chat, by string, limit int) (all []schemas.ChatMember) {
-	w.t.Helper()
+	w.T.Helper()
 	for cursor := ""; ; {
 		r := w.done(schemas.TMembers, by, `"chat":%q,"limit":%d,"cursor":%q`, chat, limit, cursor)
 		if len(r.Members) > limit || r.Cursor != "" && len(r.Members) < limit {
-			w.t.Errorf("a page of %d members has %d, and the cursor %q", limit, len(r.Members), r.Cursor)
+			w.T.Errorf("a page of %d members has %d, and the cursor %q", limit, len(r.Members), r.Cursor)
 		}
 		all = append(all, r.Members...)
 		if cursor = r.Cursor; cursor == "" {
@@ -252,11 +234,11 @@ func (w *world) members(chat schemas.Chat, by string, limit int) (all []schemas.
 
 // receipts asks how far all members of a chat have got, a few at a time.
 func (w *world) receipts(chat schemas.Chat, by string, limit int) (all []schemas.Receipt) {
-	w.t.Helper()
+	w.T.Helper()
 	for cursor := ""; ; {
 		r := w.done(schemas.TReceipts, by, `"chat":%q,"limit":%d,"cursor":%q`, chat, limit, cursor)
 		if len(r.Receipts) > limit || r.Cursor != "" && len(r.Receipts) < limit || r.Chat != chat {
-			w.t.Errorf("a page of %d receipts of %s has %d of %s, and the cursor %q", limit, chat, len(r.Receipts), r.Chat, r.Cursor)
+			w.T.Errorf("a page of %d receipts of %s has %d of %s, and the cursor %q", limit, chat, len(r.Receipts), r.Chat, r.Cursor)
 		}
 		all = append(all, r.Receipts...)
 		if cursor = r.Cursor; cursor == "" {
@@ -267,19 +249,19 @@ func (w *world) receipts(chat schemas.Chat, by string, limit int) (all []schemas
 
 // mark stores how far a user has got.
 func (w *world) mark(m store.Mark) {
-	w.t.Helper()
-	if err := w.store.Mark(w.t.Context(), []store.Mark{m}); err != nil {
-		w.t.Fatal(err)
+	w.T.Helper()
+	if err := w.Store.Mark(w.T.Context(), []store.Mark{m}); err != nil {
+		w.T.Fatal(err)
 	}
 }
 
 // list asks for all chats of a user, a few at a time.
 func (w *world) list(by string, limit int) (all []schemas.ListChat) {
-	w.t.Helper()
+	w.T.Helper()
 	for cursor := ""; ; {
 		r := w.done(schemas.TChats, by, `"limit":%d,"cursor":%q`, limit, cursor)
 		if len(r.Cursor) > schemas.CursorBytesMax {
-			w.t.Errorf("a cursor has %d bytes", len(r.Cursor))
+			w.T.Errorf("a cursor has %d bytes", len(r.Cursor))
 		}
 		all = append(all, r.Chats...)
 		if cursor = r.Cursor; cursor == "" {
@@ -295,30 +277,30 @@ func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 func (w *world) chat(name string) schemas.Chat {
-	w.t.Helper()
+	w.T.Helper()
 	chat, err := schemas.ParseChat(name)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return chat
 }
 
 // listen collects the personal events of everybody; heard returns those so far.
 func (w *world) listen() (heard func() []string) {
-	w.t.Helper()
-	sub, err := w.edge.SubscribeSync(streams.PersonalPrefix + "*")
+	w.T.Helper()
+	sub, err := w.Edge.SubscribeSync(streams.PersonalPrefix + "*")
 	if err == nil {
-		err = w.edge.Flush()
+		err = w.Edge.Flush()
 	}
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	w.t.Cleanup(func() { _ = sub.Unsubscribe() }) // the connection may be closed
+	w.T.Cleanup(func() { _ = sub.Unsubscribe() }) // the connection may be closed
 	return func() (all []string) {
-		w.t.Helper()
+		w.T.Helper()
 		// The services' answers came after what they told, on the same way.
-		if err := w.edge.Flush(); err != nil {
-			w.t.Fatal(err)
+		if err := w.Edge.Flush(); err != nil {
+			w.T.Fatal(err)
 		}
 		for {
 			msg, err := sub.NextMsg(time.Millisecond)
@@ -329,19 +311,4 @@ func (w *world) listen() (heard func() []string) {
 			all = append(all, strings.TrimPrefix(msg.Subject, streams.PersonalPrefix)+" "+string(msg.Data))
 		}
 	}
-}
-
-func metric(t testing.TB, registry *prometheus.Registry, name string) (sum float64) {
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() == name {
-			for _, m := range family.GetMetric() {
-				sum += m.GetCounter().GetValue()
-			}
-		}
-	}
-	return sum
 }

@@ -1,14 +1,11 @@
 package dead_test
 
 import (
-	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"parley/streams"
@@ -86,51 +83,5 @@ func TestPayloadThatDoesNotFitIsCut(t *testing.T) {
 	letters, _ := list(t, env, "")
 	if len(letters) != 1 || letters[0].Truncated != len(l.Data) || len(letters[0].Data) >= len(l.Data) {
 		t.Fatalf("letter has %d bytes of %d", len(letters[0].Data), letters[0].Truncated)
-	}
-	handled := func(_ dead.Letter, err error) {
-		if err == nil {
-			t.Error("a letter that was cut was replayed")
-		}
-	}
-	if err := dead.Replay(t.Context(), env.JetStream, "", map[string]dead.Handler{"persist": handler{}}, handled); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// handler refuses the sequences that it names.
-type handler map[uint64]error
-
-func (h handler) Replay(_ context.Context, l dead.Letter) error { return h[l.Seq] }
-
-func TestReplayRemovesWhatWasHandled(t *testing.T) {
-	t.Parallel()
-	env := start(t)
-	for seq := range uint64(4) {
-		bury(t, env, letter("persist", seq))
-	}
-	bury(t, env, letter("push", 10))
-	// What somebody else wrote there is told and left.
-	if err := env.NATS.PublishMsg(&nats.Msg{Subject: "dead.persist.chat.x", Data: []byte("?")}); err != nil {
-		t.Fatal(err)
-	}
-	if err := env.NATS.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	refusal := errors.New("not today")
-	outcomes := make(map[uint64]error)
-	err := dead.Replay(t.Context(), env.JetStream, "", map[string]dead.Handler{"persist": handler{2: refusal}},
-		func(l dead.Letter, err error) { outcomes[l.ID] = err })
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(outcomes) != 6 || outcomes[1] != nil || outcomes[2] != nil || outcomes[4] != nil {
-		t.Errorf("outcomes are %v", outcomes)
-	}
-	if !errors.Is(outcomes[3], refusal) || !errors.Is(outcomes[5], dead.ErrNoHandler) || outcomes[6] == nil {
-		t.Errorf("outcomes are %v; want the refusal, no handler, and a malformed letter", outcomes)
-	}
-	letters, faults := list(t, env, "")
-	if len(letters) != 3 || faults != 1 || letters[0].Seq != 2 || letters[1].Consumer != "push" {
-		t.Errorf("letters that stay: %v", letters)
 	}
 }

@@ -14,15 +14,15 @@ import (
 // the CPU too.
 func BenchmarkPersist(b *testing.B) {
 	w := newWorld(b, 8)
-	w.say(b.N, 1000)
+	w.Say(b.N, 1000)
 	before := cpuTime(b)
 	b.ResetTimer()
 	started := time.Now()
 	p := w.start(func(cfg *persist.Config) {
 		cfg.WindowMin, cfg.WindowMax = 0, 0 // the defaults
 	})
-	for shard, last := range w.last {
-		workerstest.WaitFor(b, "all is stored", func() bool { return w.committed(shard) >= last })
+	for shard, last := range w.Last {
+		workerstest.WaitFor(b, "all is stored", func() bool { return w.Committed(shard) >= last })
 	}
 	elapsed := time.Since(started)
 	b.StopTimer()

@@ -8,14 +8,15 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
-	"parley/streams"
+	"parley/workers/persist/fold"
 	"parley/workers/store"
+	"parley/workers/worker"
 )
 
 // commit moves the shard on to upto, with events. A batch that the store will
 // never take is halved until the event at fault is alone; that one goes to DEAD.
 // It returns errTakenOver where another owner has committed meanwhile.
-func (s *shard) commit(ctx, work context.Context, events []event, upto uint64) error {
+func (s *shard) commit(ctx, work context.Context, events []fold.Event, upto uint64) error {
 	if upto < s.next {
 		return nil // all of it was redelivered
 	}
@@ -24,13 +25,13 @@ func (s *shard) commit(ctx, work context.Context, events []event, upto uint64) e
 	case !errors.Is(err, store.ErrBatch) || len(events) == 0:
 		return err
 	case len(events) == 1:
-		if err := s.bury(work, events[0].entry, err); err != nil {
+		if err := s.bury(work, events[0].Entry, err); err != nil {
 			return err
 		}
 		return s.commit(ctx, work, nil, upto)
 	}
 	half := len(events) / 2
-	if err := s.commit(ctx, work, events[:half], events[half-1].seq); err != nil {
+	if err := s.commit(ctx, work, events[:half], events[half-1].Seq); err != nil {
 		return err
 	}
 	return s.commit(ctx, work, events[half:], upto)
@@ -39,7 +40,7 @@ func (s *shard) commit(ctx, work context.Context, events []event, upto uint64) e
 // commitOrWait tries until the store takes the batch, the batch is at fault, or
 // another owner was found. Nothing is pulled meanwhile. An attempt may end within
 // work; no other is begun once ctx has ended.
-func (s *shard) commitOrWait(ctx, work context.Context, events []event, upto uint64) error {
+func (s *shard) commitOrWait(ctx, work context.Context, events []fold.Event, upto uint64) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := s.commitOnce(work, events, upto)
 		switch {
@@ -52,22 +53,18 @@ func (s *shard) commitOrWait(ctx, work context.Context, events []event, upto uin
 			s.storeFailed(err)
 		}
 		return struct{}{}, err
-	}, backoff.WithBackOff(newBackOff(s.cfg.RetryMax)), backoff.WithMaxElapsedTime(0))
+	}, backoff.WithBackOff(worker.BackOff(s.cfg.RetryMax)), backoff.WithMaxElapsedTime(0))
 	return err
 }
 
-func (s *shard) commitOnce(ctx context.Context, events []event, upto uint64) error {
+func (s *shard) commitOnce(ctx context.Context, events []fold.Event, upto uint64) error {
 	if err := s.compareRow(ctx); err != nil {
 		return err
 	}
-	if err := s.heads.load(ctx, s.cfg.Store, events); err != nil {
-		return err
-	}
-	targets, err := loadTargets(ctx, s.cfg.Store, s.heads.get, events)
+	batch, err := s.fold(ctx, events, upto)
 	if err != nil {
 		return err
 	}
-	batch := fold(s.shard.Token, s.heads.get, targets, events, upto)
 	started := time.Now()
 	if err := s.cfg.Store.Commit(ctx, batch); err != nil {
 		return fmt.Errorf("commit shard %s up to %d: %w", s.shard.Token, upto, err)
@@ -83,23 +80,6 @@ func (s *shard) commitOnce(ctx context.Context, events []event, upto uint64) err
 	s.tellJoined(events)
 	return nil
 }
-
-// commitWithin is how long a commit should take. Nothing is pulled meanwhile, and
-// who does not pull within PinnedTTL loses the shard.
-const commitWithin = streams.PinnedTTL / 4
-
-// paceBatches halves the largest batch when a commit took too long, down to what
-// still shares its requests, and doubles it when full ones are done soon.
-func (s *shard) paceBatches(events int, took time.Duration) {
-	switch {
-	case took > commitWithin:
-		s.batchEventsMax = min(max(s.batchEventsMax/2, batchEventsMin), s.cfg.BatchEventsMax)
-	case took < commitWithin/2 && events >= s.batchEventsMax:
-		s.batchEventsMax = min(2*s.batchEventsMax, s.cfg.BatchEventsMax)
-	}
-}
-
-const batchEventsMin = 100
 
 // compareRow returns errTakenOver where the shard's row is not this owner's.
 func (s *shard) compareRow(ctx context.Context) error {

@@ -3,17 +3,15 @@ package persist
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"parley/schemas"
 	"parley/streams"
+	"parley/workers/persist/fold"
 	"parley/workers/store"
+	"parley/workers/worker"
 )
 
 // Store is what persist writes to. Its methods may be called from several
@@ -30,7 +28,7 @@ type Store interface {
 	// order, batches leave the same rows. An error that is [store.ErrBatch] says
 	// that the batch will never be taken; after any other it may be given again.
 	Commit(ctx context.Context, b store.Batch) error
-	targetStore
+	fold.TargetStore
 }
 
 // Log reads single sequences of the chat streams from their leaders.
@@ -50,8 +48,7 @@ type Config struct {
 	Log       Log                 // required
 	Store     Store               // required
 
-	Logger     *slog.Logger          // default: discards
-	Registerer prometheus.Registerer // default: metrics are kept and not shown
+	worker.Runtime
 
 	BatchEventsMax int           // events of one commit; default: 2,000
 	WindowMin      time.Duration // how long a batch is collected at least, unless it is full; default: 100 ms
@@ -63,8 +60,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
-	c.Registerer = cmp.Or[prometheus.Registerer](c.Registerer, prometheus.NewRegistry())
+	c.Runtime = worker.Defaults(c.Runtime)
 	c.BatchEventsMax = cmp.Or(c.BatchEventsMax, 2000)
 	c.WindowMin = cmp.Or(c.WindowMin, 100*time.Millisecond)
 	c.WindowMax = cmp.Or(c.WindowMax, max(500*time.Millisecond, c.WindowMin))
@@ -78,19 +74,14 @@ func (c Config) withDefaults() Config {
 // Validate reports every fault of c at once.
 func (c Config) Validate() error {
 	c = c.withDefaults()
-	var faults []error
-	fault := func(bad bool, format string, args ...any) {
-		if bad {
-			faults = append(faults, fmt.Errorf(format, args...))
-		}
-	}
-	fault(c.JetStream == nil, "persist: no JetStream")
-	fault(c.Log == nil, "persist: no log")
-	fault(c.Store == nil, "persist: no store")
-	fault(c.BatchEventsMax < 2, "persist: batches of %d events: at least 2", c.BatchEventsMax)
-	fault(c.HeadsMax < c.BatchEventsMax, "persist: %d heads: at least the %d events of a batch", c.HeadsMax, c.BatchEventsMax)
-	fault(c.WindowMin < time.Millisecond || c.WindowMax < c.WindowMin, "persist: window from %s to %s: from 1ms, rising", c.WindowMin, c.WindowMax)
-	fault(c.PollWithin < 10*time.Millisecond, "persist: polls within %s: at least 10ms", c.PollWithin)
-	fault(c.RetryMax < 0 || c.StopWithin < 0, "persist: negative retry %s or stop %s", c.RetryMax, c.StopWithin)
-	return errors.Join(faults...)
+	faults := worker.FaultsOf("persist")
+	faults.If(c.JetStream == nil, "no JetStream")
+	faults.If(c.Log == nil, "no log")
+	faults.If(c.Store == nil, "no store")
+	faults.If(c.BatchEventsMax < 2, "batches of %d events: at least 2", c.BatchEventsMax)
+	faults.If(c.HeadsMax < c.BatchEventsMax, "%d heads: at least the %d events of a batch", c.HeadsMax, c.BatchEventsMax)
+	faults.If(c.WindowMin < time.Millisecond || c.WindowMax < c.WindowMin, "window from %s to %s: from 1ms, rising", c.WindowMin, c.WindowMax)
+	faults.If(c.PollWithin < 10*time.Millisecond, "polls within %s: at least 10ms", c.PollWithin)
+	faults.If(c.RetryMax < 0 || c.StopWithin < 0, "negative retry %s or stop %s", c.RetryMax, c.StopWithin)
+	return faults.Err()
 }

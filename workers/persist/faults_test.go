@@ -3,13 +3,11 @@ package persist_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"parley/schemas"
 	"parley/streams"
 	"parley/workers/persist"
 	"parley/workers/store"
@@ -149,20 +147,4 @@ func (m *faultyMsg) DoubleAck(ctx context.Context) error {
 		return errRefused
 	}
 	return m.Msg.DoubleAck(ctx)
-}
-
-// hasID tells whether b has an event with that id.
-func hasID(b store.Batch, id string) bool {
-	want, err := schemas.ParseID(id)
-	if err != nil {
-		panic(fmt.Sprint(err))
-	}
-	for _, chat := range b.Chats {
-		for _, e := range chat.Events {
-			if e.ID == want {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -12,11 +12,11 @@ import (
 )
 
 // pinned returns the pin of who owns the first shard.
-func (w *world) pinned() string {
-	w.t.Helper()
-	consumer, err := w.JetStream.Consumer(w.t.Context(), w.Layout.At(0).Stream(), streams.PersistConsumer)
+func (w world) pinned() string {
+	w.T.Helper()
+	consumer, err := w.JetStream.Consumer(w.T.Context(), w.Layout.At(0).Stream(), streams.PersistConsumer)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	for _, group := range consumer.CachedInfo().PriorityGroups {
 		return group.PinnedClientID
@@ -29,8 +29,8 @@ func TestShardIsHandedOverAtAnOrderlyStop(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	owner := w.start(nil)
-	w.say(10, 5)
-	w.wantStored()
+	w.Say(10, 5)
+	w.WantStored()
 	const rounds = 3
 	for range rounds {
 		next := w.start(nil)
@@ -40,8 +40,8 @@ func TestShardIsHandedOverAtAnOrderlyStop(t *testing.T) {
 		if pin := w.pinned(); pin == had {
 			t.Errorf("the pin %s stays", pin)
 		}
-		w.say(10, 5)
-		w.wantStored()
+		w.Say(10, 5)
+		w.WantStored()
 		t.Logf("stopped, and the next owner has stored, within %v", time.Since(stopping).Round(time.Millisecond))
 		owner = next
 	}
@@ -75,17 +75,17 @@ func TestUnpinnedOwnerTakesOverAgain(t *testing.T) {
 		}
 	})
 	for range 60 {
-		w.say(100, 5)
+		w.Say(100, 5)
 	}
 	close(saying)
 	unpinning.Wait()
-	w.wantStored()
+	w.WantStored()
 	w.wantAcked()
 	takeovers := first.metric("takeovers_total") + second.metric("takeovers_total")
 	if takeovers < 2 {
 		t.Errorf("%v takeovers", takeovers)
 	}
-	t.Logf("unpinned %d times, %v takeovers, %d events: 0 lost, 0 twice", unpinned, takeovers, w.count())
+	t.Logf("unpinned %d times, %v takeovers, %d events: 0 lost, 0 twice", unpinned, takeovers, w.Said())
 }
 
 // Without a stop the pin ends by itself.
@@ -98,12 +98,12 @@ func TestShardOfAKilledOwnerIsTakenOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.start(func(cfg *persist.Config) { cfg.JetStream, cfg.Log = js, streams.NewLog(js, w.Layout) })
-	w.say(10, 5)
-	w.wantStored()
+	w.Say(10, 5)
+	w.WantStored()
 	w.start(nil)
 	killed := time.Now()
 	conn.Close()
-	w.say(10, 5)
-	w.wantStored()
+	w.Say(10, 5)
+	w.WantStored()
 	t.Logf("taken over within %v of the owner's end; a pin is over after %v", time.Since(killed).Round(time.Millisecond), streams.PinnedTTL)
 }

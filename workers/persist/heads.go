@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"parley/schemas"
+	"parley/workers/persist/fold"
 	"parley/workers/store"
 )
 
@@ -25,11 +26,11 @@ func (c *headCache) clear() { clear(c.byChat) }
 func (c *headCache) get(chat schemas.Chat) store.Head { return c.byChat[chat] }
 
 // load brings the heads of all chats of events into the cache, in one read.
-func (c *headCache) load(ctx context.Context, st Store, events []event) error {
+func (c *headCache) load(ctx context.Context, st Store, events []fold.Event) error {
 	wanted := make(map[schemas.Chat]struct{}, len(events))
 	var absent []schemas.Chat
 	for i := range events {
-		chat := events[i].chat
+		chat := events[i].Chat
 		if _, ok := wanted[chat]; ok {
 			continue
 		}

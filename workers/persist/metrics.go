@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 
+	"parley/workers/worker"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -22,7 +24,7 @@ type metrics struct {
 	lag         *lagCollector
 }
 
-func newMetrics() *metrics {
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "parley_persist_" + name, Help: help})
 	}
@@ -51,19 +53,8 @@ func newMetrics() *metrics {
 		lag: &lagCollector{oldest: make(map[string]time.Time)},
 	}
 	m.storeUp.Set(1)
-	return m
-}
-
-func (m *metrics) register(reg prometheus.Registerer) error {
-	for _, c := range []prometheus.Collector{
-		m.events, m.batches, m.batchRows, m.commit, m.holes, m.gone, m.lost,
-		m.deadLetters, m.takeovers, m.storeUp, m.pending, m.lag,
-	} {
-		if err := reg.Register(c); err != nil {
-			return err
-		}
-	}
-	return nil
+	return m, worker.Register(reg, m.events, m.batches, m.batchRows, m.commit, m.holes, m.gone, m.lost,
+		m.deadLetters, m.takeovers, m.storeUp, m.pending, m.lag)
 }
 
 // lagCollector tells how old the oldest event at hand is. It is computed when it

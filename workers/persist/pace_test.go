@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"parley/workers/persist/foldtest"
 	"parley/workers/store"
 )
 
@@ -58,11 +59,11 @@ func (s *slowStore) Commit(_ context.Context, b store.Batch) error {
 func TestSlowCommitMakesTheNextBatchSmaller(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p, err := New(Config{JetStream: noJetStream{}, Log: &memoryLog{}, Store: &slowStore{}})
+		p, err := New(Config{JetStream: foldtest.NoJetStream{}, Log: &foldtest.Log{}, Store: &slowStore{}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := newShard(p, testLayout.At(0))
+		s := newShard(p, foldtest.Layout.At(0))
 		for _, want := range []int{1000, 500} {
 			if err := s.commitOnce(t.Context(), nil, s.row+1); err != nil || s.batchEventsMax != want {
 				t.Fatalf("after a commit of %s: %d events, %v, want %d", 2*commitWithin, s.batchEventsMax, err, want)

@@ -15,11 +15,11 @@ package persist
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
+
+	"parley/workers/worker"
 )
 
 // Persister persists all shards of a layout.
@@ -38,9 +38,9 @@ func New(cfg Config) (*Persister, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	m := newMetrics()
-	if err := m.register(cfg.Registerer); err != nil {
-		return nil, fmt.Errorf("register persist metrics: %w", err)
+	m, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, err
 	}
 	return &Persister{cfg: cfg, log: cfg.Logger.With("component", "persist"), metrics: m}, nil
 }
@@ -49,10 +49,8 @@ func New(cfg Config) (*Persister, error) {
 // Config.StopWithin, acknowledges it and returns nil. It may be called again after.
 func (p *Persister) Run(ctx context.Context) error {
 	// Intake ends with ctx; work on what was taken in has StopWithin more.
-	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
+	work, endWork := worker.Linger(ctx, p.cfg.StopWithin)
 	defer endWork()
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(p.cfg.StopWithin, endWork) })
-	defer stop()
 
 	var shards sync.WaitGroup
 	for _, shard := range p.cfg.Log.Layout().All() {

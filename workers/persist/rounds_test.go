@@ -21,33 +21,33 @@ import (
 func TestEventsAreStoredInTheLogsOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2)
-	w.say(500, 10)
+	w.Say(500, 10)
 	p := w.start(nil)
-	w.say(500, 10)
-	w.wantStored()
+	w.Say(500, 10)
+	w.WantStored()
 	w.wantAcked()
 	workerstest.WaitFor(t, "all events are counted", func() bool { return p.metric("events_total") == 1000 })
 	p.wantMetric("takeovers_total", 2)
 	p.wantMetric("lost_total", 0)
 	p.stop()
-	w.say(10, 3)
+	w.Say(10, 3)
 	w.start(nil)
-	w.wantStored()
+	w.WantStored()
 }
 
 func TestRedeliveredEventsAreSkippedAndAcknowledged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	w.say(300, 3)
+	w.Say(300, 3)
 	w.start(nil)
-	w.wantStored()
+	w.WantStored()
 	w.wantAcked()
 	// The same owner is given all of it again.
 	if _, err := w.JetStream.ResetConsumerToSequence(t.Context(), w.Layout.At(0).Stream(), streams.PersistConsumer, w.Layout.At(0).FirstSeq()); err != nil {
 		t.Fatal(err)
 	}
-	w.say(10, 3)
-	w.wantStored()
+	w.Say(10, 3)
+	w.WantStored()
 	w.wantAcked()
 }
 
@@ -55,12 +55,12 @@ func TestAckThatIsLostCostsOnlyARedelivery(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	var failures atomic.Int32
-	w.say(300, 3)
+	w.Say(300, 3)
 	p := w.start(func(cfg *persist.Config) {
 		cfg.JetStream = &faultyJetStream{JetStream: cfg.JetStream, failAck: func() bool { return failures.Add(1) <= 3 }}
 		cfg.BatchEventsMax = 50
 	})
-	w.wantStored()
+	w.WantStored()
 	w.wantAcked()
 	if p.metric("takeovers_total") < 2 {
 		t.Error("an ack was lost, and the shard was not begun again")
@@ -72,7 +72,7 @@ func TestCommitThatWasWrittenAndFailedIsNotDoneTwice(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	var calls atomic.Int32
-	w.say(300, 3)
+	w.Say(300, 3)
 	w.start(func(cfg *persist.Config) {
 		cfg.BatchEventsMax = 50
 		cfg.Store = &faultyStore{Store: cfg.Store, afterCommit: func(context.Context) error {
@@ -82,20 +82,20 @@ func TestCommitThatWasWrittenAndFailedIsNotDoneTwice(t *testing.T) {
 			return nil
 		}}
 	})
-	w.wantStored()
+	w.WantStored()
 	w.wantAcked()
 }
 
 func TestHiddenMessagesAreReadFromTheLog(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	w.say(300, 7)
+	w.Say(300, 7)
 	p := w.start(func(cfg *persist.Config) {
 		cfg.JetStream = &faultyJetStream{JetStream: cfg.JetStream, hide: func(seq uint64) bool { return seq%7 == 3 }}
 		cfg.Log = &faultyLog{Log: cfg.Log, failures: 3} // that the log does not answer says nothing
 	})
-	w.say(300, 7)
-	w.wantStored()
+	w.Say(300, 7)
+	w.WantStored()
 	if p.metric("holes_total") == 0 {
 		t.Error("no hole was counted")
 	}
@@ -106,12 +106,12 @@ func TestHiddenMessagesAreReadFromTheLog(t *testing.T) {
 func TestLastMessageThatIsLostOnItsWayIsReadFromTheLog(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	w.say(9, 2)
-	last := w.last[w.Layout.At(0)]
+	w.Say(9, 2)
+	last := w.Last[w.Layout.At(0)]
 	p := w.start(func(cfg *persist.Config) {
 		cfg.JetStream = &faultyJetStream{JetStream: cfg.JetStream, hide: func(seq uint64) bool { return seq == last }}
 	})
-	w.wantStored()
+	w.WantStored()
 	w.wantAcked()
 	if p.metric("holes_total") == 0 {
 		t.Error("it was not read from the log")
@@ -123,23 +123,23 @@ func TestSequencesThatAreGoneAreSkippedAndCounted(t *testing.T) {
 	w := newWorld(t, 1)
 	var gone []uint64
 	short := func(id string) {
-		gone = append(gone, w.publish(chatNo(0), eventJSON(id), jetstream.WithMsgTTL(time.Second)))
+		gone = append(gone, w.Publish(workerstest.ChatNo(0), workerstest.MessageJSON(id), jetstream.WithMsgTTL(time.Second)))
 	}
 	short("first")
 	short("second")
-	w.say(20, 2)
+	w.Say(20, 2)
 	short("third")
 	short("fourth")
 	short("fifth")
-	w.say(20, 2)
+	w.Say(20, 2)
 	for _, seq := range gone {
 		workerstest.WaitFor(t, fmt.Sprintf("%d is gone", seq), func() bool {
-			_, err := w.log().Sequence(context.Background(), w.Layout.At(0), seq)
+			_, err := w.Log().Sequence(context.Background(), w.Layout.At(0), seq)
 			return errors.Is(err, streams.ErrGone)
 		})
 	}
 	p := w.start(nil)
-	w.wantStored()
+	w.WantStored()
 	w.wantAcked()
 	p.wantMetric("lost_total", 2) // before the log's first
 	p.wantMetric("gone_total", 3) // within the log
@@ -149,9 +149,9 @@ func TestSequencesThatAreGoneAreSkippedAndCounted(t *testing.T) {
 func TestPoisonGoesToDeadAndTheChatGoesOn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	w.say(20, 2)
-	seq := w.publish(chatNo(0), []byte(`{"type":"message","id":"no.good"}`))
-	w.say(20, 2)
+	w.Say(20, 2)
+	seq := w.Publish(workerstest.ChatNo(0), []byte(`{"type":"message","id":"no.good"}`))
+	w.Say(20, 2)
 	var refuse atomic.Bool
 	refuse.Store(true)
 	p := w.start(func(cfg *persist.Config) {
@@ -159,8 +159,8 @@ func TestPoisonGoesToDeadAndTheChatGoesOn(t *testing.T) {
 	})
 	// While DEAD cannot be written, nothing goes past the event.
 	workerstest.WaitFor(t, "DEAD was refused", func() bool { return p.logs.lines("write dead letter") > 0 })
-	workerstest.WaitFor(t, "what is before it is stored", func() bool { return w.committed(w.Layout.At(0)) > 0 })
-	if got := w.committed(w.Layout.At(0)); got != seq-1 {
+	workerstest.WaitFor(t, "what is before it is stored", func() bool { return w.Committed(w.Layout.At(0)) > 0 })
+	if got := w.Committed(w.Layout.At(0)); got != seq-1 {
 		t.Errorf("committed up to %d, want %d: before the poison", got, seq-1)
 	}
 	consumer, err := w.JetStream.Consumer(t.Context(), w.Layout.At(0).Stream(), streams.PersistConsumer)
@@ -171,14 +171,14 @@ func TestPoisonGoesToDeadAndTheChatGoesOn(t *testing.T) {
 		t.Errorf("acknowledged up to %d: at most %d may be", floor, seq-1)
 	}
 	refuse.Store(false)
-	w.wantStored()
+	w.WantStored()
 	w.wantAcked()
 	p.wantMetric("dead_letters_total", 1)
 	for letter, err := range dead.List(t.Context(), w.JetStream, streams.PersistConsumer) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if letter.Seq != seq || letter.Subject != w.Layout.At(0).Timeline(chatNo(0)) || letter.Stream != w.Layout.At(0).Stream() ||
+		if letter.Seq != seq || letter.Subject != w.Layout.At(0).Timeline(workerstest.ChatNo(0)) || letter.Stream != w.Layout.At(0).Stream() ||
 			string(letter.Data) != `{"type":"message","id":"no.good"}` || letter.Reason == "" || letter.Time.IsZero() {
 			t.Errorf("letter is %+v", letter)
 		}
@@ -188,11 +188,11 @@ func TestPoisonGoesToDeadAndTheChatGoesOn(t *testing.T) {
 func TestEventOfAStrangerIsGivenUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	w.say(20, 2)
-	seq := w.publish(chatNo(0), []byte(`{"type":"message","id":"m","from":"mallory","body":{"kind":"text","text":"hi"}}`))
-	w.say(20, 2)
+	w.Say(20, 2)
+	seq := w.Publish(workerstest.ChatNo(0), []byte(`{"type":"message","id":"m","from":"mallory","body":{"kind":"text","text":"hi"}}`))
+	w.Say(20, 2)
 	p := w.start(nil)
-	w.wantStored()
+	w.WantStored()
 	w.wantAcked()
 	p.wantMetric("dead_letters_total", 1)
 	for letter, err := range dead.List(t.Context(), w.JetStream, streams.PersistConsumer) {
@@ -205,18 +205,18 @@ func TestEventOfAStrangerIsGivenUp(t *testing.T) {
 func TestEventThatTheStoreRefusesIsFoundAmongOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	w.say(100, 3)
-	w.publish(chatNo(1), eventJSON("bad"))
-	w.say(100, 3)
+	w.Say(100, 3)
+	w.Publish(workerstest.ChatNo(1), workerstest.MessageJSON("bad"))
+	w.Say(100, 3)
 	p := w.start(func(cfg *persist.Config) {
 		cfg.Store = &faultyStore{Store: cfg.Store, beforeCommit: func(_ context.Context, b store.Batch) error {
-			if hasID(b, "bad") {
+			if workerstest.HasID(b, "bad") {
 				return fmt.Errorf("no room for it: %w", store.ErrBatch)
 			}
 			return nil
 		}}
 	})
-	w.wantStored()
+	w.WantStored()
 	w.wantAcked()
 	p.wantMetric("dead_letters_total", 1)
 	p.wantMetric("events_total", 200)
@@ -238,14 +238,14 @@ func TestStoreThatIsDownIsWaitedFor(t *testing.T) {
 			beforeCommit:    func(context.Context, store.Batch) error { return fail() },
 		}
 	})
-	w.say(100, 5)
-	w.wantStored()
+	w.Say(100, 5)
+	w.WantStored()
 	down.Store(true)
-	w.say(100, 5)
+	w.Say(100, 5)
 	workerstest.WaitFor(t, "the store is seen as down", func() bool { return p.metric("store_up") == 0 })
 	workerstest.WaitFor(t, "the lag rises", func() bool { return p.metric("lag_seconds") > 0 })
 	down.Store(false)
-	w.wantStored()
+	w.WantStored()
 	w.wantAcked()
 	workerstest.WaitFor(t, "the store is seen as up", func() bool { return p.metric("store_up") == 1 })
 	if n := p.logs.lines("store does not serve"); n != 1 {
@@ -256,14 +256,14 @@ func TestStoreThatIsDownIsWaitedFor(t *testing.T) {
 func TestStopWithTheStoreDownEnds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	w.say(10, 1)
+	w.Say(10, 1)
 	p := w.start(func(cfg *persist.Config) {
 		cfg.Store = &faultyStore{Store: cfg.Store, beforeCommit: func(context.Context, store.Batch) error { return store.ErrUnavailable }}
 	})
 	workerstest.WaitFor(t, "the store is seen as down", func() bool { return p.metric("store_up") == 0 })
 	p.stop()
 	w.start(nil)
-	w.wantStored()
+	w.WantStored()
 }
 
 func TestStopAndStartUnderLoad(t *testing.T) {
@@ -271,13 +271,13 @@ func TestStopAndStartUnderLoad(t *testing.T) {
 	w := newWorld(t, 2)
 	for range 3 {
 		p := w.start(func(cfg *persist.Config) { cfg.BatchEventsMax = 100 })
-		w.say(700, 10)
+		w.Say(700, 10)
 		workerstest.WaitFor(t, "something more is stored", func() bool { return p.metric("events_total") > 0 })
 		p.stop()
-		w.say(300, 10)
+		w.Say(300, 10)
 	}
 	w.start(nil)
-	w.wantStored()
+	w.WantStored()
 	w.wantAcked()
 }
 
@@ -285,13 +285,13 @@ func TestStoreOfAnotherLogIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	ahead := w.Layout.At(0).FirstSeq() + 1000
-	if err := w.store.Commit(t.Context(), store.Batch{Shard: w.Layout.At(0).Token, Committed: ahead}); err != nil {
+	if err := w.Store.Commit(t.Context(), store.Batch{Shard: w.Layout.At(0).Token, Committed: ahead}); err != nil {
 		t.Fatal(err)
 	}
 	p := w.start(nil)
-	w.say(3, 1)
+	w.Say(3, 1)
 	workerstest.WaitFor(t, "it is logged", func() bool { return p.logs.lines("the log ends at") > 0 })
-	if got := w.committed(w.Layout.At(0)); got != ahead {
+	if got := w.Committed(w.Layout.At(0)); got != ahead {
 		t.Errorf("committed is %d, want the %d as it was", got, ahead)
 	}
 }

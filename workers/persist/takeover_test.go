@@ -31,7 +31,7 @@ func TestPausedOwnerHarmsNothing(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, 1)
-			w.say(2500, 5)
+			w.Say(2500, 5)
 			g := newGate()
 			first := w.start(func(cfg *persist.Config) {
 				s := &faultyStore{Store: cfg.Store}
@@ -40,13 +40,13 @@ func TestPausedOwnerHarmsNothing(t *testing.T) {
 			})
 			<-g.reached
 			second := w.start(nil)
-			w.wantStored()
+			w.WantStored()
 			close(g.open)
-			w.say(500, 5)
-			w.wantStored()
+			w.Say(500, 5)
+			w.WantStored()
 			workerstest.WaitFor(t, "the first knows that it is no owner", func() bool { return first.metric("pending") == 0 })
-			w.say(500, 5)
-			w.wantStored()
+			w.Say(500, 5)
+			w.WantStored()
 			w.wantAcked()
 			if second.metric("takeovers_total") == 0 {
 				t.Error("the second never took over")
@@ -56,8 +56,8 @@ func TestPausedOwnerHarmsNothing(t *testing.T) {
 			}
 			// What the first knew of the chats is old when it is the owner again.
 			second.stop()
-			w.say(500, 5)
-			w.wantStored()
+			w.Say(500, 5)
+			w.WantStored()
 			w.wantAcked()
 		})
 	}
@@ -68,7 +68,7 @@ func TestPausedOwnerHarmsNothing(t *testing.T) {
 func TestPausedOwnerWakesAheadOfTheNext(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	w.say(2500, 5)
+	w.Say(2500, 5)
 	firstGate, secondGate := newGate(), newGate()
 	first := w.start(func(cfg *persist.Config) {
 		cfg.Store = &faultyStore{Store: cfg.Store, beforeCommit: func(context.Context, store.Batch) error { firstGate.pass(); return nil }}
@@ -88,8 +88,8 @@ func TestPausedOwnerWakesAheadOfTheNext(t *testing.T) {
 	close(firstGate.open)
 	workerstest.WaitFor(t, "the first has committed its window", func() bool { return first.metric("events_total") >= 2000 })
 	close(secondGate.open)
-	w.say(500, 5)
-	w.wantStored()
+	w.Say(500, 5)
+	w.WantStored()
 	w.wantAcked()
 	if second.metric("takeovers_total") == 0 {
 		t.Error("the second never took over")

@@ -1,9 +1,9 @@
 package presence
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/workers/worker"
 )
 
 // metrics are the worker's, all named parley_presence_….
@@ -25,9 +25,8 @@ func newMetrics(reg prometheus.Registerer, r *roster) (*metrics, error) {
 			Namespace: "parley", Subsystem: "presence", Name: "repairs_total", Help: "Sessions found in the bucket of which no message had come.",
 		}),
 	}
-	return m, errors.Join(
-		reg.Register(m.changes), reg.Register(m.repairs),
-		reg.Register(gauge("sessions", "Sessions in the bucket.", func() int { sessions, _ := r.size(); return sessions })),
-		reg.Register(gauge("users", "Users with a session, those included who are invisible.", func() int { _, users := r.size(); return users })),
+	return m, worker.Register(reg, m.changes, m.repairs,
+		gauge("sessions", "Sessions in the bucket.", func() int { sessions, _ := r.size(); return sessions }),
+		gauge("users", "Users with a session, those included who are invisible.", func() int { _, users := r.size(); return users }),
 	)
 }

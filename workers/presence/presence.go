@@ -16,7 +16,6 @@ package presence
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -24,12 +23,12 @@ import (
 	"github.com/maypok86/otter/v2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/service"
+	"parley/workers/worker"
 )
 
 // Store is where it is kept when users were last seen. Its methods may be called
@@ -53,11 +52,7 @@ type Config struct {
 	Log       Log                 // required
 	Store     Store               // required
 
-	Logger     *slog.Logger          // default: discards
-	Registerer prometheus.Registerer // default: metrics are kept and not shown
-	Version    string                // of the service, semantic; default: 1.0.0
-	Started    func()                // called when requests are answered; default: nothing
-	Now        func() time.Time      // default: time.Now
+	worker.Runtime
 
 	// Grace is how long edges are given to write their keys again after an
 	// interruption; it is longer than they wait between two attempts to reconnect.
@@ -75,29 +70,17 @@ const (
 
 // Validate reports every fault of c at once.
 func (c Config) Validate() error {
-	var faults []error
-	fault := func(bad bool, what string) {
-		if bad {
-			faults = append(faults, fmt.Errorf("presence: %s", what))
-		}
-	}
-	fault(c.Conn == nil, "no connection")
-	fault(c.JetStream == nil, "no JetStream")
-	fault(c.Log == nil, "no log")
-	fault(c.Store == nil, "no store")
-	fault(c.Grace < 0, "negative grace")
-	return errors.Join(faults...)
+	faults := worker.FaultsOf("presence")
+	faults.If(c.Conn == nil, "no connection")
+	faults.If(c.JetStream == nil, "no JetStream")
+	faults.If(c.Log == nil, "no log")
+	faults.If(c.Store == nil, "no store")
+	faults.If(c.Grace < 0, "negative grace")
+	return faults.Err()
 }
 
 func (c Config) withDefaults() Config {
-	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
-	c.Registerer = cmp.Or[prometheus.Registerer](c.Registerer, prometheus.NewRegistry())
-	if c.Started == nil {
-		c.Started = func() {}
-	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
+	c.Runtime = worker.Defaults(c.Runtime)
 	c.Grace = cmp.Or(c.Grace, defaultGrace)
 	return c
 }
@@ -112,6 +95,7 @@ type Worker struct {
 	roster  *roster
 	seen    *seen
 
+	loop     worker.Loop   // of watches
 	watching chan struct{} // closed when the bucket was read the first time
 
 	// watchLoop's own.
@@ -130,6 +114,7 @@ func New(cfg Config) (*Worker, error) {
 		cfg: cfg, log: cfg.Logger.With("component", streams.PresenceService), bucket: streams.NewPresence(cfg.JetStream),
 		roster: newRoster(), watching: make(chan struct{}), ended: make(map[schemas.User]time.Time),
 	}
+	w.loop = worker.Loop{Log: w.log, RetryMax: watchAgainMax, Stopped: "presence is not followed for now", Resumed: "presence is followed again"}
 	cache, err := otter.New(&otter.Options[schemas.User, time.Time]{MaximumSize: seenCacheMax})
 	if err != nil {
 		return nil, fmt.Errorf("presence: make cache: %w", err)
@@ -138,9 +123,11 @@ func New(cfg Config) (*Worker, error) {
 	if w.metrics, err = newMetrics(cfg.Registerer, w.roster); err != nil {
 		return nil, err
 	}
+	runtime := cfg.Runtime
+	runtime.Started = w.started
 	w.service, err = service.New(service.Config{
 		Name: streams.PresenceService, Description: "who is online, away or offline",
-		Conn: cfg.Conn, Logger: cfg.Logger, Registerer: cfg.Registerer, Version: cfg.Version, Started: w.started,
+		Conn: cfg.Conn, Runtime: runtime,
 		Endpoints: []service.Endpoint{
 			{Name: "query", Subject: streams.PresenceSubject, Description: "who of users is online, away or offline", Answer: w.query},
 		},

@@ -16,7 +16,7 @@ import (
 	"parley/streams"
 	"parley/streams/streamstest"
 	"parley/workers/presence"
-	"parley/workers/store/sqlite"
+	"parley/workers/worker"
 	"parley/workers/workerstest"
 )
 
@@ -24,144 +24,129 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is a server, a store, and the worker as edges know it.
 type world struct {
-	*streamstest.Env
-	t       testing.TB
-	store   *sqlite.Store
-	edge    *nats.Conn
+	*workerstest.World
 	told    map[string]*nats.Subscription
 	metrics *prometheus.Registry
 }
 
 func newWorld(t *testing.T, options streamstest.Options) *world {
 	t.Helper()
-	options.NoSync = true
-	env := streamstest.Start(t, options)
-	w := &world{Env: env, t: t, store: workerstest.OpenStore(t), edge: env.Connect(t, streams.EdgeComponent), told: map[string]*nats.Subscription{}}
-	return w
+	return &world{World: workerstest.NewWorld(t, options), told: map[string]*nats.Subscription{}}
 }
 
 // start runs a worker, and returns what ends it.
 func (w *world) start() (stop func()) {
-	w.t.Helper()
-	again, err := w.edge.SubscribeSync(streams.PresenceAgain)
+	w.T.Helper()
+	again, err := w.Edge.SubscribeSync(streams.PresenceAgain)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	if err := w.edge.Flush(); err != nil {
-		w.t.Fatal(err)
+	if err := w.Edge.Flush(); err != nil {
+		w.T.Fatal(err)
 	}
 	w.metrics = prometheus.NewRegistry()
 	started := make(chan struct{})
 	worker, err := presence.New(presence.Config{
-		Conn: w.NATS, JetStream: w.JetStream, Log: streams.NewLog(w.JetStream, w.Layout), Store: w.store,
-		Registerer: w.metrics, Logger: slog.New(slog.DiscardHandler), Started: func() { close(started) }, Grace: time.Second,
+		Conn: w.NATS, JetStream: w.JetStream, Log: streams.NewLog(w.JetStream, w.Layout), Store: w.Store,
+		Runtime: worker.Runtime{Registerer: w.metrics, Logger: slog.New(slog.DiscardHandler), Started: func() { close(started) }}, Grace: time.Second,
 	})
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := worker.Run(ctx); err != nil {
-			w.t.Errorf("run: %v", err)
-		}
-	}()
-	stop = func() { cancel(); <-ended }
-	w.t.Cleanup(stop)
+	stop = workerstest.Run(w.T, worker.Run)
 	<-started
 	if _, err := again.NextMsg(30 * time.Second); err != nil {
-		w.t.Fatalf("edges are not told that a worker has begun: %v", err)
+		w.T.Fatalf("edges are not told that a worker has begun: %v", err)
 	}
 	return stop
 }
 
 // put writes a session's key as an edge does.
 func (w *world) put(user, session string, status schemas.Status, ttl string) {
-	w.t.Helper()
-	value, err := json.Marshal(schemas.SessionPresence{Node: id(w.t, "edge-1"), Status: status})
+	w.T.Helper()
+	value, err := json.Marshal(schemas.SessionPresence{Node: id(w.T, "edge-1"), Status: status})
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	w.publish(user, session, nats.Header{jetstream.MsgTTLHeader: {ttl}}, value)
 }
 
 func (w *world) purge(user, session string) {
-	w.t.Helper()
+	w.T.Helper()
 	w.publish(user, session, nats.Header{jetstream.MsgTTLHeader: {"5s"}, "KV-Operation": {"PURGE"}, "Nats-Rollup": {"sub"}}, nil)
 }
 
 func (w *world) publish(user, session string, header nats.Header, value []byte) {
-	w.t.Helper()
-	m := &nats.Msg{Subject: streams.SessionSubject(userOf(w.t, user), id(w.t, session)), Header: header, Data: value}
-	if err := w.edge.PublishMsg(m); err != nil {
-		w.t.Fatal(err)
+	w.T.Helper()
+	m := &nats.Msg{Subject: streams.SessionSubject(userOf(w.T, user), id(w.T, session)), Header: header, Data: value}
+	if err := w.Edge.PublishMsg(m); err != nil {
+		w.T.Fatal(err)
 	}
-	if err := w.edge.Flush(); err != nil {
-		w.t.Fatal(err)
+	if err := w.Edge.Flush(); err != nil {
+		w.T.Fatal(err)
 	}
 }
 
 // watch has changes of users kept for wantTold.
 func (w *world) watch(users ...string) {
-	w.t.Helper()
+	w.T.Helper()
 	for _, user := range users {
-		sub, err := w.edge.SubscribeSync(streams.PresenceOf(userOf(w.t, user)))
+		sub, err := w.Edge.SubscribeSync(streams.PresenceOf(userOf(w.T, user)))
 		if err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		w.told[user] = sub
 	}
-	if err := w.edge.Flush(); err != nil {
-		w.t.Fatal(err)
+	if err := w.Edge.Flush(); err != nil {
+		w.T.Fatal(err)
 	}
 }
 
 func (w *world) wantTold(user string, status schemas.Status) schemas.PresenceChange {
-	w.t.Helper()
+	w.T.Helper()
 	msg, err := w.told[user].NextMsg(60 * time.Second)
 	if err != nil {
-		w.t.Fatalf("nothing is told of %s: %v, want %s", user, err, status)
+		w.T.Fatalf("nothing is told of %s: %v, want %s", user, err, status)
 	}
 	var change schemas.PresenceChange
 	if err := json.Unmarshal(msg.Data, &change); err != nil || change.Status != status || change.AsOf.IsZero() || (status == schemas.Offline) == change.LastSeen.IsZero() {
-		w.t.Fatalf("told of %s: %s, %v, want %s", user, msg.Data, err, status)
+		w.T.Fatalf("told of %s: %s, %v, want %s", user, msg.Data, err, status)
 	}
 	return change
 }
 
 // wantQuiet makes sure that no more was told of a user before what is told of another now.
 func (w *world) wantQuiet(user string) {
-	w.t.Helper()
+	w.T.Helper()
 	w.watch("someone-else")
 	w.put("someone-else", "s", schemas.Online, "75s")
 	w.wantTold("someone-else", schemas.Online)
 	w.purge("someone-else", "s")
 	w.wantTold("someone-else", schemas.Offline)
 	if msg, err := w.told[user].NextMsg(0); err == nil {
-		w.t.Errorf("told of %s: %s", user, msg.Data)
+		w.T.Errorf("told of %s: %s", user, msg.Data)
 	}
 }
 
 func (w *world) query(users ...string) map[string]schemas.Presence {
-	w.t.Helper()
+	w.T.Helper()
 	request := schemas.Users{}
 	for _, user := range users {
-		request.Users = append(request.Users, userOf(w.t, user))
+		request.Users = append(request.Users, userOf(w.T, user))
 	}
 	data, err := json.Marshal(request)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(w.T.Context(), 10*time.Second)
 	defer cancel()
-	reply, refused := streams.Ask(ctx, w.edge, streams.PresenceSubject, data)
+	reply, refused := streams.Ask(ctx, w.Edge, streams.PresenceSubject, data)
 	if refused != nil {
-		w.t.Fatal(refused)
+		w.T.Fatal(refused)
 	}
 	var answer schemas.PresenceAnswer
 	if err := json.Unmarshal(reply, &answer); err != nil || answer.AsOf.IsZero() {
-		w.t.Fatalf("answered %s: %v", reply, err)
+		w.T.Fatalf("answered %s: %v", reply, err)
 	}
 	all := map[string]schemas.Presence{}
 	for user, is := range answer.Users {
@@ -171,28 +156,17 @@ func (w *world) query(users ...string) map[string]schemas.Presence {
 }
 
 func (w *world) wantShown(user string, status schemas.Status) schemas.Presence {
-	w.t.Helper()
+	w.T.Helper()
 	is := w.query(user)[user]
 	if is.Status != status {
-		w.t.Fatalf("%s is %v, want %s", user, is, status)
+		w.T.Fatalf("%s is %v, want %s", user, is, status)
 	}
 	return is
 }
 
-func (w *world) count(name string) (sum float64) {
-	w.t.Helper()
-	families, err := w.metrics.Gather()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for _, family := range families {
-		for _, m := range family.GetMetric() {
-			if family.GetName() == "parley_presence_"+name {
-				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
-			}
-		}
-	}
-	return sum
+func (w *world) count(name string) float64 {
+	w.T.Helper()
+	return workerstest.Metric(w.T, w.metrics, "parley_presence_"+name)
 }
 
 func userOf(t testing.TB, name string) schemas.User {
@@ -269,7 +243,7 @@ func TestLastSeenIsKept(t *testing.T) {
 	w.purge("ann", "phone")
 	went := w.wantTold("ann", schemas.Offline)
 	stop()
-	seen, err := w.store.Seen(t.Context(), []schemas.User{userOf(t, "ann"), userOf(t, "bea")})
+	seen, err := w.Store.Seen(t.Context(), []schemas.User{userOf(t, "ann"), userOf(t, "bea")})
 	if err != nil || !seen[userOf(t, "ann")].Equal(went.LastSeen) || seen[userOf(t, "bea")].IsZero() {
 		t.Errorf("the store has %v, %v; ann was last seen at %s", seen, err, went.LastSeen)
 	}
@@ -394,7 +368,7 @@ func TestQueriesHaveBounds(t *testing.T) {
 	w.start()
 	for _, request := range []string{``, `{}`, `{"users":[]}`, `{"users":["a.b"]}`, `[]`} {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		if answer, refused := streams.Ask(ctx, w.edge, streams.PresenceSubject, []byte(request)); refused == nil || refused.Code != schemas.Invalid {
+		if answer, refused := streams.Ask(ctx, w.Edge, streams.PresenceSubject, []byte(request)); refused == nil || refused.Code != schemas.Invalid {
 			t.Errorf("%q is answered %s, %v", request, answer, refused)
 		}
 		cancel()
@@ -407,7 +381,7 @@ func TestLostBucketIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	for name, remake := range map[string]func(*world) error{
 		"by this worker": func(*world) error { return nil },
-		"by another one": func(w *world) error { return streams.ProvisionMemory(w.t.Context(), w.JetStream, w.Layout) },
+		"by another one": func(w *world) error { return streams.ProvisionMemory(w.T.Context(), w.JetStream, w.Layout) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -418,7 +392,7 @@ func TestLostBucketIsMadeAgain(t *testing.T) {
 				w.put(user, "phone", schemas.Online, "3s")
 				w.wantTold(user, schemas.Online)
 			}
-			again, err := w.edge.SubscribeSync(streams.PresenceAgain)
+			again, err := w.Edge.SubscribeSync(streams.PresenceAgain)
 			if err != nil {
 				t.Fatal(err)
 			}

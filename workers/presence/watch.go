@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -27,23 +26,16 @@ const (
 // watchLoop watches the bucket until ctx ends. What is known stays known while it
 // cannot.
 func (w *Worker) watchLoop(ctx context.Context) {
-	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval, wait.MaxInterval = 50*time.Millisecond, watchAgainMax
-	for ctx.Err() == nil {
-		err := w.watchOnce(ctx, wait.Reset)
-		if ctx.Err() != nil {
-			return
+	w.loop.Run(ctx, func() error {
+		err := w.watchOnce(ctx)
+		if ctx.Err() == nil {
+			w.graceUntil = time.Time{} // set when the watch is back
+			if errors.Is(err, jetstream.ErrStreamNotFound) {
+				w.provision(ctx)
+			}
 		}
-		w.log.Warn("presence is not followed for now", "err", err)
-		w.graceUntil = time.Time{} // set when the watch is back
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			w.provision(ctx)
-		}
-		select {
-		case <-time.After(wait.NextBackOff()):
-		case <-ctx.Done():
-		}
-	}
+		return err
+	})
 }
 
 // provision makes the bucket anew, which a NATS server has lost that came back.
@@ -55,61 +47,41 @@ func (w *Worker) provision(ctx context.Context) {
 	w.log.Info("the bucket was lost and is made anew")
 }
 
-// watchOnce reads the bucket as it is, and follows it until something fails. It calls
-// reset when it was read.
-func (w *Worker) watchOnce(ctx context.Context, reset func()) error {
+// watchOnce reads the bucket as it is, and follows it until something fails.
+func (w *Worker) watchOnce(ctx context.Context) error {
 	consumer, keys, err := w.bucket.Watch(ctx)
 	if err != nil {
 		return err
 	}
-	msgs, err := consumer.Messages(jetstream.PullMaxMessages(pullMessages), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
+	read, stop, err := follow(consumer)
 	if err != nil {
-		return fmt.Errorf("follow %s: %w", streams.PresenceStream, err)
+		return err
 	}
-	read := make(chan jetstream.Msg, pullMessages)
-	failed := make(chan error, 1)
-	go func() {
-		defer close(read)
-		for {
-			msg, err := msgs.Next()
-			if err != nil {
-				failed <- err
-				return
-			}
-			read <- msg
-		}
-	}()
-	defer func() {
-		msgs.Stop()
-		for range read { // until its goroutine has ended
-		}
-	}()
+	defer stop()
 	check := time.NewTicker(checkEvery)
 	defer check.Stop()
 	w.roster.reached(consumer.CachedInfo().TimeStamp)
 	if err := w.compareBucket(ctx); err != nil {
 		return err
 	}
-	caughtUp, taken := keys == 0, uint64(0)
-	if caughtUp {
-		w.begun(reset)
+	caughtUp, taken := false, uint64(0)
+	catchUp := func(isRead bool) {
+		if isRead && !caughtUp {
+			caughtUp = true
+			w.begun()
+		}
 	}
+	catchUp(keys == 0)
 	for {
 		select {
-		case msg, ok := <-read:
-			if !ok {
-				return fmt.Errorf("follow %s: %w", streams.PresenceStream, <-failed)
+		case next := <-read:
+			if next.err != nil {
+				return fmt.Errorf("follow %s: %w", streams.PresenceStream, next.err)
 			}
-			left := w.take(msg)
-			if taken++; left == 0 && !caughtUp {
-				caughtUp = true
-				w.begun(reset)
-			}
+			taken++
+			catchUp(w.take(next.msg) == 0)
 		case <-check.C:
-			if !caughtUp && w.isRead(ctx, consumer, taken) {
-				caughtUp = true
-				w.begun(reset)
-			}
+			catchUp(!caughtUp && w.isRead(ctx, consumer, taken))
 			if caughtUp {
 				w.lookForDue(ctx)
 			}
@@ -120,6 +92,37 @@ func (w *Worker) watchOnce(ctx context.Context, reset func()) error {
 			w.confirmEnded(ctx)
 		}
 	}
+}
+
+// followed is a message of the bucket, or the error that ends its stream.
+type followed struct {
+	msg jetstream.Msg
+	err error
+}
+
+// follow returns the messages of a consumer, and last an error. stop ends them, and
+// waits for their goroutine.
+func follow(consumer jetstream.Consumer) (read <-chan followed, stop func(), err error) {
+	msgs, err := consumer.Messages(jetstream.PullMaxMessages(pullMessages), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
+	if err != nil {
+		return nil, nil, fmt.Errorf("follow %s: %w", streams.PresenceStream, err)
+	}
+	all := make(chan followed, pullMessages)
+	go func() {
+		defer close(all)
+		for {
+			msg, err := msgs.Next()
+			all <- followed{msg, err}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return all, func() {
+		msgs.Stop()
+		for range all { // until its goroutine has ended
+		}
+	}, nil
 }
 
 // compareBucket finds out whether the bucket is another than before: who makes the
@@ -146,14 +149,13 @@ func (w *Worker) isRead(ctx context.Context, consumer jetstream.Consumer, taken 
 
 // begun follows when the bucket was read as it is: after an interruption, edges are
 // given the time to write what has lapsed meanwhile.
-func (w *Worker) begun(reset func()) {
-	reset()
+func (w *Worker) begun() {
+	w.loop.Recovered()
 	select {
 	case <-w.watching:
 		if grace := w.cfg.Now().Add(w.cfg.Grace); grace.After(w.graceUntil) {
 			w.graceUntil = grace
 		}
-		w.log.Info("presence is followed again")
 	default:
 		close(w.watching)
 	}

@@ -18,7 +18,7 @@ import (
 func BenchmarkNewestPage(b *testing.B) {
 	w := newWorld(b, nil)
 	w.sayAtOnce(10_000)
-	w.persistAll()
+	w.PersistAll()
 	const readers = 10
 	b.Run("service", func(b *testing.B) {
 		conns := make([]*nats.Conn, readers)
@@ -33,7 +33,7 @@ func BenchmarkNewestPage(b *testing.B) {
 	})
 	b.Run("store", func(b *testing.B) {
 		pages(b, readers, func(int) error {
-			_, _, err := w.store.Page(b.Context(), w.chat, store.Range{Limit: 50})
+			_, _, err := w.Store.Page(b.Context(), w.chat, store.Range{Limit: 50})
 			return err
 		})
 	})
@@ -60,17 +60,17 @@ func pages(b *testing.B, readers int, read func(reader int) error) {
 
 // sayAtOnce puts n messages into the chat without waiting for each.
 func (w *world) sayAtOnce(n int) {
-	w.t.Helper()
+	w.T.Helper()
 	for i := range n {
 		data := fmt.Appendf(nil, `{"type":"message","id":"m%d","from":"alice","body":{"kind":"text","text":"how are you today?"}}`, i)
-		if _, err := w.edgeJS.PublishAsync(w.subject(), data); err != nil {
-			w.t.Fatal(err)
+		if _, err := w.EdgeJS.PublishAsync(w.subject(), data); err != nil {
+			w.T.Fatal(err)
 		}
 	}
-	<-w.edgeJS.PublishAsyncComplete()
-	last, ok, err := streams.NewLog(w.JetStream, w.Layout).Last(w.t.Context(), w.chat)
+	<-w.EdgeJS.PublishAsyncComplete()
+	last, ok, err := streams.NewLog(w.JetStream, w.Layout).Last(w.T.Context(), w.chat)
 	if err != nil || !ok {
-		w.t.Fatalf("last of %s: %v", w.chat, err)
+		w.T.Fatalf("last of %s: %v", w.chat, err)
 	}
 	w.sent = append(w.sent, item{Seq: last})
 }

@@ -28,7 +28,7 @@ func newGroup(t testing.TB, change func(*query.Config)) *world {
 
 // put says ev in the world's chat.
 func (w *world) put(ev schemas.Event) (seq uint64) {
-	w.t.Helper()
+	w.T.Helper()
 	if ev.From.IsZero() {
 		ev.From = user("alice")
 	}
@@ -45,15 +45,15 @@ func (w *world) put(ev schemas.Event) (seq uint64) {
 
 // around asks for the one item at seq.
 func (w *world) around(seq uint64, more string) schemas.Item {
-	w.t.Helper()
+	w.T.Helper()
 	page, code := w.page(fmt.Sprintf(`{"chat":%q,"before":%d,"limit":1%s}`, w.chat, seq+1, more))
 	if code != "" || len(page.Events) != 1 || page.Events[0].Seq != seq {
-		w.t.Fatalf("page at %d: code %q, %d events", seq, code, len(page.Events))
+		w.T.Fatalf("page at %d: code %q, %d events", seq, code, len(page.Events))
 	}
 	it := page.Events[0]
 	for i, former := range it.Former {
 		if former.Seq >= it.Edited || i > 0 && former.Seq <= it.Former[i-1].Seq {
-			w.t.Fatalf("former body %d of %d follows %v", former.Seq, it.Edited, it.Former[:i])
+			w.T.Fatalf("former body %d of %d follows %v", former.Seq, it.Edited, it.Former[:i])
 		}
 	}
 	return it
@@ -94,7 +94,7 @@ func TestCrowdIsCountedExactly(t *testing.T) {
 			}
 		}
 	}
-	w.persistAll()
+	w.PersistAll()
 	want(60, 50, number(49)) // only in the store
 	react(55, false)         // again, without a name
 	react(3, false)          // again, with one
@@ -105,7 +105,7 @@ func TestCrowdIsCountedExactly(t *testing.T) {
 	react(7, true)
 	react(99, true) // never did
 	want(59, 48, number(49))
-	w.persistAll()
+	w.PersistAll()
 	want(59, 50, number(51))
 	for i := 10; i < 30; i++ {
 		react(i, true)
@@ -114,7 +114,7 @@ func TestCrowdIsCountedExactly(t *testing.T) {
 		react(i, false)
 	}
 	want(54, 30, number(51))
-	w.persistAll()
+	w.PersistAll()
 	want(54, 50, number(71)) // also from a page in memory that is older
 	for i := range 60 {
 		react(i, true)
@@ -133,7 +133,7 @@ func TestCrowdIsCountedExactly(t *testing.T) {
 func TestAcknowledgedChangesAreInEveryLaterPage(t *testing.T) {
 	t.Parallel()
 	w := newGroup(t, nil)
-	defer w.persist()()
+	defer w.Persist()()
 	target := w.put(schemas.Event{})
 	for range 30 {
 		w.put(schemas.Event{})
@@ -219,17 +219,17 @@ func TestEverythingBesideEventsIsBounded(t *testing.T) {
 		}
 	}
 	check()
-	w.persistAll()
+	w.PersistAll()
 	check()
 }
 
 // walkRaw pages through the whole chat, and returns how many events it met.
 func (w *world) walkRaw() (events []uint64) {
-	w.t.Helper()
+	w.T.Helper()
 	for at := uint64(0); ; {
 		page, code := w.page(fmt.Sprintf(`{"chat":%q,"after":%d,"limit":200,"raw":true}`, w.chat, at))
 		if code != "" || len(page.Events) == 0 {
-			w.t.Fatalf("page after %d: code %q, %d events", at, code, len(page.Events))
+			w.T.Fatalf("page after %d: code %q, %d events", at, code, len(page.Events))
 		}
 		for _, e := range page.Events {
 			events = append(events, e.Seq)
@@ -240,7 +240,7 @@ func (w *world) walkRaw() (events []uint64) {
 		}
 	}
 	if len(events) != len(w.sent) {
-		w.t.Errorf("met %d events of %d", len(events), len(w.sent))
+		w.T.Errorf("met %d events of %d", len(events), len(w.sent))
 	}
 	return events
 }
@@ -253,7 +253,7 @@ func TestWhatDisappearsIsInNoPage(t *testing.T) {
 	w.put(schemas.Event{})
 	brief := w.put(schemas.Event{TTL: 2})
 	w.put(schemas.Event{Type: schemas.Edit, Target: brief})
-	w.persistAll()
+	w.PersistAll()
 	tail := w.put(schemas.Event{TTL: 2})
 	w.put(schemas.Event{Type: schemas.Edit, Target: tail})
 	last := w.put(schemas.Event{})
@@ -276,7 +276,7 @@ func TestPageInMemoryForgetsWhatDisappears(t *testing.T) {
 	w := newGroup(t, nil)
 	w.put(schemas.Event{})
 	w.put(schemas.Event{TTL: 2})
-	w.persistAll()
+	w.PersistAll()
 	request := fmt.Sprintf(`{"chat":%q}`, w.chat)
 	if page, code := w.page(request); code != "" || len(page.Events) != 2 {
 		t.Fatalf("at once: code %q, %d events, want 2", code, len(page.Events))
@@ -294,7 +294,7 @@ func TestPageOfATailThatWasTakenBackHasNoHole(t *testing.T) {
 	w := newGroup(t, nil)
 	w.put(schemas.Event{})
 	w.put(schemas.Event{})
-	w.persistAll()
+	w.PersistAll()
 	var large []uint64
 	for range 14 {
 		large = append(large, w.put(schemas.Event{Body: textBody(strings.Repeat("x", 90_000))}))
@@ -377,7 +377,7 @@ func TestPageIsFewReads(t *testing.T) {
 	w.put(schemas.Event{Type: schemas.React, Target: target, Emoji: "👍"})
 	middle := w.put(schemas.Event{})
 	w.put(schemas.Event{})
-	w.persistAll()
+	w.PersistAll()
 	want := func(rest string, want ...string) {
 		t.Helper()
 		if _, code := w.page(fmt.Sprintf(`{"chat":%q%s}`, w.chat, rest)); code != "" {
@@ -410,7 +410,7 @@ func TestEditOfWhatWasDeletedIsEmpty(t *testing.T) {
 	secret := textBody("secret")
 	target := w.put(schemas.Event{Body: secret})
 	before := w.put(schemas.Event{Type: schemas.Edit, Target: target, Body: secret})
-	w.persistAll()
+	w.PersistAll()
 	w.put(schemas.Event{Type: schemas.Delete, Target: target})
 	after := w.put(schemas.Event{Type: schemas.Edit, Target: target, Body: secret})
 	others := w.put(schemas.Event{Type: schemas.Edit, Target: target, Body: secret, From: user("bob")})
@@ -430,7 +430,7 @@ func TestEditOfWhatWasDeletedIsEmpty(t *testing.T) {
 		}
 	}
 	check()
-	w.persistAll()
+	w.PersistAll()
 	check()
 	late := w.put(schemas.Event{Type: schemas.Edit, Target: target, Body: secret})
 	if it := w.around(late, ""); strings.Contains(string(it.JSON), "secret") {

@@ -3,18 +3,15 @@ package query
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/store"
+	"parley/workers/worker"
 )
 
 // Store is what history is read from. Its methods may be called from several goroutines.
@@ -57,11 +54,8 @@ type Config struct {
 	Log   Log        // required
 	Store Store      // required
 
-	Logger     *slog.Logger          // default: discards
-	Registerer prometheus.Registerer // default: metrics are kept and not shown
-	Version    string                // of the service, semantic; default: 1.0.0
+	worker.Runtime
 
-	Started       func()        // called when requests are answered; default: nothing
 	QueriesMax    int           // different questions that are answered at once: past it they are refused; default: 64
 	WaitingMax    int           // requests that are answered at once, equal ones included: past it they are refused; default: 4,096
 	QueryWithin   time.Duration // how long one question may take; default: 5 s
@@ -72,12 +66,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
-	c.Registerer = cmp.Or[prometheus.Registerer](c.Registerer, prometheus.NewRegistry())
-	if c.Started == nil {
-		c.Started = func() {}
-	}
-	c.Version = cmp.Or(c.Version, "1.0.0")
+	c.Runtime = worker.Defaults(c.Runtime)
 	c.QueriesMax = cmp.Or(c.QueriesMax, 64)
 	c.WaitingMax = cmp.Or(c.WaitingMax, 4096)
 	c.QueryWithin = cmp.Or(c.QueryWithin, 5*time.Second)
@@ -91,18 +80,13 @@ func (c Config) withDefaults() Config {
 // Validate reports every fault of c at once.
 func (c Config) Validate() error {
 	c = c.withDefaults()
-	var faults []error
-	fault := func(bad bool, format string, args ...any) {
-		if bad {
-			faults = append(faults, fmt.Errorf(format, args...))
-		}
-	}
-	fault(c.Conn == nil, "query: no connection")
-	fault(c.Log == nil, "query: no log")
-	fault(c.Store == nil, "query: no store")
-	fault(c.QueriesMax < 1 || c.WaitingMax < c.QueriesMax, "query: %d questions and %d requests at once: from 1, requests not below", c.QueriesMax, c.WaitingMax)
-	fault(c.QueryWithin < 0 || c.StopWithin < 0 || c.CacheFor < 0, "query: negative time %s, %s or %s", c.QueryWithin, c.StopWithin, c.CacheFor)
-	fault(c.CacheBytesMax < 1, "query: a cache of %d bytes", c.CacheBytesMax)
-	fault(c.TailEventsMax < 1, "query: a tail of %d events: at least 1", c.TailEventsMax)
-	return errors.Join(faults...)
+	faults := worker.FaultsOf("query")
+	faults.If(c.Conn == nil, "no connection")
+	faults.If(c.Log == nil, "no log")
+	faults.If(c.Store == nil, "no store")
+	faults.If(c.QueriesMax < 1 || c.WaitingMax < c.QueriesMax, "%d questions and %d requests at once: from 1, requests not below", c.QueriesMax, c.WaitingMax)
+	faults.If(c.QueryWithin < 0 || c.StopWithin < 0 || c.CacheFor < 0, "negative time %s, %s or %s", c.QueryWithin, c.StopWithin, c.CacheFor)
+	faults.If(c.CacheBytesMax < 1, "a cache of %d bytes", c.CacheBytesMax)
+	faults.If(c.TailEventsMax < 1, "a tail of %d events: at least 1", c.TailEventsMax)
+	return faults.Err()
 }

@@ -34,23 +34,23 @@ type split struct {
 
 // publish puts an event into a chat's log.
 func (w *world) publish(chat schemas.Chat, data []byte) uint64 {
-	w.t.Helper()
-	ack, err := w.edgeJS.Publish(w.t.Context(), w.Layout.Shard(chat).Timeline(chat), data)
+	w.T.Helper()
+	ack, err := w.EdgeJS.Publish(w.T.Context(), w.Layout.Shard(chat).Timeline(chat), data)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return ack.Sequence
 }
 
 // publishEvent puts ev into a chat's log.
 func (w *world) publishEvent(chat schemas.Chat, ev schemas.Event) uint64 {
-	w.t.Helper()
+	w.T.Helper()
 	if ev.ID.IsZero() {
 		ev.ID, _ = schemas.ParseID("x")
 	}
 	data, err := schemas.EncodeEvent(&ev)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return w.publish(chat, data)
 }
@@ -76,9 +76,9 @@ func (s *split) say(end int) {
 
 // readTimes asks the log when things were said.
 func (s *split) readTimes() {
-	events, _, err := streams.NewLog(s.w.edgeJS, s.w.Layout).After(s.w.t.Context(), s.chat, 0, len(s.said)+1, 1<<20)
+	events, _, err := streams.NewLog(s.w.EdgeJS, s.w.Layout).After(s.w.T.Context(), s.chat, 0, len(s.said)+1, 1<<20)
 	if err != nil || len(events) != len(s.said) {
-		s.w.t.Fatalf("the log has %d events of %s, want %d: %v", len(events), s.chat, len(s.said), err)
+		s.w.T.Fatalf("the log has %d events of %s, want %d: %v", len(events), s.chat, len(s.said), err)
 	}
 	for i := range events {
 		s.said[i].time = events[i].Time
@@ -108,22 +108,22 @@ func (s *split) drawAsk(random *rand.Rand) schemas.HistoryAsk {
 
 // check asks and compares with what any of heads makes of the chat.
 func (s *split) check(ask schemas.HistoryAsk, heads ...uint64) {
-	s.w.t.Helper()
+	s.w.T.Helper()
 	request, err := json.Marshal(ask)
 	if err != nil {
-		s.w.t.Fatal(err)
+		s.w.T.Fatal(err)
 	}
 	got, code := s.w.page(string(request))
 	if code != "" {
-		s.w.t.Fatalf("request %s: refused with %s", request, code)
+		s.w.T.Fatalf("request %s: refused with %s", request, code)
 	}
 	for i := range got.Events { // one way to write it
 		ev, err := schemas.DecodeEvent(got.Events[i].JSON)
 		if err != nil {
-			s.w.t.Fatal(err)
+			s.w.T.Fatal(err)
 		}
 		if got.Events[i].JSON, err = schemas.EncodeEvent(ev); err != nil {
-			s.w.t.Fatal(err)
+			s.w.T.Fatal(err)
 		}
 	}
 	if len(got.Events) == 0 {
@@ -139,12 +139,12 @@ func (s *split) check(ask schemas.HistoryAsk, heads ...uint64) {
 			return
 		}
 	}
-	s.w.t.Fatalf("%s, %d of %d events stored, request %s (-want +got):\n%s", s.chat, s.at, len(s.ops), request, diff)
+	s.w.T.Fatalf("%s, %d of %d events stored, request %s (-want +got):\n%s", s.chat, s.at, len(s.ops), request, diff)
 }
 
 // persistSplits stores all that was said, and no more.
 func persistSplits(w *world, splits []*split) {
-	stop := w.persist()
+	stop := w.Persist()
 	defer stop()
 	last := uint64(0)
 	for _, s := range splits {
@@ -152,14 +152,14 @@ func persistSplits(w *world, splits []*split) {
 			last = max(last, s.said[len(s.said)-1].seq)
 		}
 	}
-	workerstest.WaitFor(w.t, "all is stored", func() bool {
-		committed, err := w.store.Committed(context.Background(), w.Layout.At(0).Token)
+	workerstest.WaitFor(w.T, "all is stored", func() bool {
+		committed, err := w.Store.Committed(context.Background(), w.Layout.At(0).Token)
 		return err == nil && committed >= last
 	})
 	for _, s := range splits {
-		head, _, err := w.store.Head(w.t.Context(), s.chat)
+		head, _, err := w.Store.Head(w.T.Context(), s.chat)
 		if err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		s.head, s.at = head.LastSeq, len(s.said)
 	}

@@ -49,11 +49,11 @@ func TestPagesAreWhatWasSaid(t *testing.T) {
 	}
 	talk()
 	check() // only in the log
-	w.persistAll()
+	w.PersistAll()
 	check() // only in the store
 	talk()
 	check() // in both: the cache has the stored page
-	w.persistAll()
+	w.PersistAll()
 	check()
 }
 
@@ -62,7 +62,7 @@ func TestPagesAreWhatWasSaid(t *testing.T) {
 func TestAcknowledgedEventsAreInEveryLaterPage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	defer w.persist()()
+	defer w.Persist()()
 	var acked atomic.Uint64
 	done := make(chan struct{})
 	var readers sync.WaitGroup
@@ -103,7 +103,7 @@ func TestAcknowledgedEventsAreInEveryLaterPage(t *testing.T) {
 
 // walk pages through the whole chat and returns the seqs that it met.
 func (w *world) walk(forward bool, limit int) (seqs []uint64) {
-	w.t.Helper()
+	w.T.Helper()
 	at := uint64(0)
 	for {
 		request := fmt.Sprintf(`{"chat":%q,"limit":%d}`, w.chat, limit)
@@ -114,7 +114,7 @@ func (w *world) walk(forward bool, limit int) (seqs []uint64) {
 		}
 		items, more, code := w.ask(request)
 		if code != "" {
-			w.t.Fatalf("request %s: refused with %s", request, code)
+			w.T.Fatalf("request %s: refused with %s", request, code)
 		}
 		page := make([]uint64, len(items))
 		for i, it := range items {
@@ -138,7 +138,7 @@ func TestWalkMeetsEveryEventOnceWhileTheyAreStored(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	w.say(300, 5)
-	stop := w.persist()
+	stop := w.Persist()
 	for round := range 6 {
 		known := len(w.sent)
 		for _, forward := range []bool{true, false} {
@@ -180,7 +180,7 @@ func TestPageIsBoundedInBytes(t *testing.T) {
 	}
 	check(true)
 	check(false)
-	w.persistAll()
+	w.PersistAll()
 	check(true)
 	check(false)
 	w.say(3, 90_000)
@@ -194,7 +194,7 @@ func TestPoisonInTheTailIsNotShown(t *testing.T) {
 	w.say(3, 5)
 	poison := func() {
 		for _, data := range []string{`{"type":"message"`, `{"type":"message","id":"m","from":"zoe","body":{}}`} { // zoe is not in the chat
-			if _, err := w.edgeJS.Publish(t.Context(), w.subject(), []byte(data)); err != nil {
+			if _, err := w.EdgeJS.Publish(t.Context(), w.subject(), []byte(data)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -204,7 +204,7 @@ func TestPoisonInTheTailIsNotShown(t *testing.T) {
 	poison()
 	w.wantRange(false, 0, 50)
 	w.wantRange(true, 0, 50)
-	w.persistAll()
+	w.PersistAll()
 	w.wantRange(false, 0, 50)
 	w.wantRange(true, 0, 50)
 }
@@ -269,18 +269,18 @@ func (s *gatedStore) Head(ctx context.Context, chat schemas.Chat) (store.Head, b
 // send asks without waiting; the answers come to the subscription. Each has a
 // subject of its own: NATS lets a worker answer a request once.
 func (w *world) send(sub *nats.Subscription, request string) {
-	w.t.Helper()
+	w.T.Helper()
 	reply := strings.TrimSuffix(sub.Subject, "*") + nats.NewInbox()[len(nats.InboxPrefix):]
-	if err := w.edge.PublishRequest(streams.HistorySubject, reply, []byte(request)); err != nil {
-		w.t.Fatal(err)
+	if err := w.Edge.PublishRequest(streams.HistorySubject, reply, []byte(request)); err != nil {
+		w.T.Fatal(err)
 	}
 }
 
 func (w *world) inbox() *nats.Subscription {
-	w.t.Helper()
-	sub, err := w.edge.SubscribeSync(w.edge.NewInbox() + ".*")
+	w.T.Helper()
+	sub, err := w.Edge.SubscribeSync(w.Edge.NewInbox() + ".*")
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return sub
 }
@@ -395,7 +395,7 @@ func TestTailBeyondItsBoundIsRefused(t *testing.T) {
 			t.Errorf("request %s: code %q, want overloaded", request, code)
 		}
 	}
-	w.persistAll()
+	w.PersistAll()
 	w.wantRange(false, 0, 5)
 }
 
@@ -452,7 +452,7 @@ func TestRangeThatIsStoredWhileItIsAskedForKeepsItsBound(t *testing.T) {
 		cfg.Store = stale
 	})
 	w.say(20, 5)
-	w.persistAll()
+	w.PersistAll()
 	stale.told.Store(false)
 	w.wantRange(false, w.sent[10].Seq, 5)
 	stale.told.Store(false)
@@ -463,7 +463,7 @@ func TestNewestPageOfAQuietChatIsNotReadAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	w.say(100, 5)
-	w.persistAll()
+	w.PersistAll()
 	for _, limit := range []int{50, 50, 20, 1, 50} {
 		w.wantRange(false, 0, limit)
 	}

@@ -1,6 +1,10 @@
 package query
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/workers/worker"
+)
 
 // outcome is how a request ended; also a metric's label.
 type outcome string
@@ -22,7 +26,7 @@ type metrics struct {
 	loads    prometheus.Counter
 }
 
-func newMetrics() *metrics {
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parley_query_requests_total", Help: "History requests, by how they ended.",
@@ -45,14 +49,5 @@ func newMetrics() *metrics {
 	for _, o := range []outcome{served, invalid, busy, unavailable, behind, unsent} {
 		m.requests.WithLabelValues(string(o))
 	}
-	return m
-}
-
-func (m *metrics) register(reg prometheus.Registerer) error {
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.tail, m.hits, m.loads} {
-		if err := reg.Register(c); err != nil {
-			return err
-		}
-	}
-	return nil
+	return m, worker.Register(reg, m.requests, m.seconds, m.tail, m.hits, m.loads)
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
@@ -19,19 +18,15 @@ import (
 	"parley/streams"
 	"parley/streams/streamstest"
 	"parley/workers/query"
-	"parley/workers/store/sqlite"
+	"parley/workers/worker"
 	"parley/workers/workerstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is a server, a store, a history service, and what was said in one chat.
+// world is a [workerstest.World] with a history service, and what was said in one chat.
 type world struct {
-	*streamstest.Env
-	t       testing.TB
-	store   *sqlite.Store
-	edge    *nats.Conn
-	edgeJS  jetstream.JetStream
+	*workerstest.World
 	metrics *prometheus.Registry
 	chat    schemas.Chat
 	sent    []item
@@ -45,18 +40,14 @@ type item struct {
 
 func newWorld(t testing.TB, change func(*query.Config)) *world {
 	t.Helper()
-	env := streamstest.Start(t, streamstest.Options{NoSync: true, Settings: streams.Settings{Shards: 1}})
-	edge := env.Connect(t, streams.EdgeComponent)
-	alice, _ := schemas.ParseUser("alice")
-	bob, _ := schemas.ParseUser("bob")
 	w := &world{
-		Env: env, t: t, store: workerstest.OpenStore(t), edge: edge, edgeJS: streamstest.JetStream(t, edge),
-		metrics: prometheus.NewRegistry(), chat: schemas.DirectChat(alice, bob),
+		World:   workerstest.NewWorld(t, streamstest.Options{Settings: streams.Settings{Shards: 1}}),
+		metrics: prometheus.NewRegistry(), chat: schemas.DirectChat(workerstest.User("alice"), workerstest.User("bob")),
 	}
-	conn := env.Connect(t, streams.WorkerComponent)
+	conn := w.Connect(t, streams.WorkerComponent)
 	cfg := query.Config{
-		Conn: conn, Log: streams.NewLog(streamstest.JetStream(t, conn), env.Layout),
-		Store: w.store, Registerer: w.metrics,
+		Conn: conn, Log: streams.NewLog(streamstest.JetStream(t, conn), w.Layout),
+		Store: w.Store, Runtime: worker.Runtime{Registerer: w.metrics},
 	}
 	if change != nil {
 		change(&cfg)
@@ -67,28 +58,23 @@ func newWorld(t testing.TB, change func(*query.Config)) *world {
 	}
 	workerstest.Run(t, service.Run)
 	workerstest.WaitFor(t, "the service answers", func() bool {
-		_, err := edge.Request(streams.HistorySubject, []byte(`{}`), time.Second)
+		_, err := w.Edge.Request(streams.HistorySubject, []byte(`{}`), time.Second)
 		return err == nil
 	})
 	return w
 }
 
-// persist stores what is in the log and what comes, until stop is called.
-func (w *world) persist() (stop func()) { return workerstest.Persist(w.t, w.Env, w.store) }
-
-func (w *world) persistAll() { workerstest.PersistAll(w.t, w.Env, w.store) }
-
 func (w *world) subject() string { return w.Layout.Shard(w.chat).Timeline(w.chat) }
 
 // say puts n messages with texts of that size into the chat, one after the other.
 func (w *world) say(n, size int) {
-	w.t.Helper()
+	w.T.Helper()
 	for range n {
 		id := "m" + strconv.Itoa(len(w.sent))
 		data := `{"type":"message","id":"` + id + `","from":"alice","body":{"kind":"text","text":"` + strings.Repeat("x", size) + `"}}`
-		ack, err := w.edgeJS.Publish(w.t.Context(), w.subject(), []byte(data))
+		ack, err := w.EdgeJS.Publish(w.T.Context(), w.subject(), []byte(data))
 		if err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		next := item{Seq: ack.Sequence, N: uint64(len(w.sent) + 1), ID: id}
 		if len(w.sent) > 0 {
@@ -100,55 +86,55 @@ func (w *world) say(n, size int) {
 
 // saySomethingElse makes the chat's sequences not contiguous.
 func (w *world) saySomethingElse() {
-	w.t.Helper()
+	w.T.Helper()
 	alice, _ := schemas.ParseUser("alice")
 	notes := schemas.DirectChat(alice, alice)
-	if _, err := w.edgeJS.Publish(w.t.Context(), w.Layout.Shard(notes).Timeline(notes),
+	if _, err := w.EdgeJS.Publish(w.T.Context(), w.Layout.Shard(notes).Timeline(notes),
 		[]byte(`{"type":"message","id":"n","from":"alice","body":{"kind":"text","text":"note"}}`)); err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 }
 
 // ask returns the answer to a request, or the code of its refusal.
 func (w *world) ask(request string) (items []item, more bool, code string) {
-	w.t.Helper()
+	w.T.Helper()
 	page, code := w.page(request)
 	return itemsOf(page), page.More, code
 }
 
 // page returns the whole answer.
 func (w *world) page(request string) (page schemas.HistoryAnswer, code string) {
-	w.t.Helper()
-	msg, err := w.edge.Request(streams.HistorySubject, []byte(request), 10*time.Second)
+	w.T.Helper()
+	msg, err := w.Edge.Request(streams.HistorySubject, []byte(request), 10*time.Second)
 	if err != nil {
-		w.t.Fatalf("request %s: %v", request, err)
+		w.T.Fatalf("request %s: %v", request, err)
 	}
 	return w.read(request, msg)
 }
 
 func (w *world) read(request string, msg *nats.Msg) (page schemas.HistoryAnswer, code string) {
-	w.t.Helper()
+	w.T.Helper()
 	if code := msg.Header.Get(micro.ErrorCodeHeader); code != "" {
 		if msg.Header.Get(micro.ErrorHeader) == "" {
-			w.t.Errorf("request %s: code %s comes without a sentence", request, code)
+			w.T.Errorf("request %s: code %s comes without a sentence", request, code)
 		}
 		if again := msg.Header.Get("Parley-Retry-After") != ""; again != (code != "invalid") {
-			w.t.Errorf("request %s: code %s tells to try again: %v", request, code, again)
+			w.T.Errorf("request %s: code %s tells to try again: %v", request, code, again)
 		}
 		return page, code
 	}
 	if !strings.HasPrefix(string(msg.Data), `{"events":[`) {
-		w.t.Errorf("request %s: the answer does not begin with its events: %.80s", request, msg.Data)
+		w.T.Errorf("request %s: the answer does not begin with its events: %.80s", request, msg.Data)
 	}
 	if len(msg.Data) > 1<<20 {
-		w.t.Errorf("request %s: the answer has %d bytes", request, len(msg.Data))
+		w.T.Errorf("request %s: the answer has %d bytes", request, len(msg.Data))
 	}
 	if err := json.Unmarshal(msg.Data, &page, json.RejectUnknownMembers(true)); err != nil {
-		w.t.Fatalf("request %s: %v in %.200s", request, err, msg.Data)
+		w.T.Fatalf("request %s: %v in %.200s", request, err, msg.Data)
 	}
 	for _, e := range page.Events {
 		if e.Time.IsZero() {
-			w.t.Errorf("request %s: event %d has no time", request, e.Seq)
+			w.T.Errorf("request %s: event %d has no time", request, e.Seq)
 		}
 	}
 	return page, ""
@@ -167,7 +153,7 @@ func itemsOf(page schemas.HistoryAnswer) (items []item) {
 
 // wantRange asks for a range and wants what was said there.
 func (w *world) wantRange(forward bool, bound uint64, limit int) {
-	w.t.Helper()
+	w.T.Helper()
 	var in []item
 	for _, it := range w.sent {
 		if forward && it.Seq > bound || !forward && (bound == 0 || it.Seq < bound) {
@@ -190,28 +176,16 @@ func (w *world) wantRange(forward bool, bound uint64, limit int) {
 	}
 	got, more, code := w.ask(request)
 	if code != "" {
-		w.t.Fatalf("request %s: refused with %s", request, code)
+		w.T.Fatalf("request %s: refused with %s", request, code)
 	}
 	if len(want) == 0 {
 		want = nil
 	}
 	if diff := cmp.Diff(want, got); diff != "" || more != wantMore {
-		w.t.Fatalf("request %s: more is %v, want %v; events (-want +got):\n%s", request, more, wantMore, diff)
+		w.T.Fatalf("request %s: more is %v, want %v; events (-want +got):\n%s", request, more, wantMore, diff)
 	}
 }
 
 func (w *world) metric(name string) float64 {
-	families, err := w.metrics.Gather()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	sum := 0.0
-	for _, family := range families {
-		if family.GetName() == "parley_query_"+name {
-			for _, m := range family.GetMetric() {
-				sum += m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
-			}
-		}
-	}
-	return sum
+	return workerstest.Metric(w.T, w.metrics, "parley_query_"+name)
 }

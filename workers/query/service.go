@@ -35,9 +35,9 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	m := newMetrics()
-	if err := m.register(cfg.Registerer); err != nil {
-		return nil, fmt.Errorf("register query metrics: %w", err)
+	m, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, err
 	}
 	cache, err := newCache(cfg.CacheBytesMax)
 	if err != nil {

@@ -7,13 +7,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"parley/schemas"
-	"parley/streams"
 	"parley/workers/store"
+	"parley/workers/worker"
 )
 
 const (
@@ -149,11 +148,8 @@ func (w *Worker) tellPrivate(marks []store.Mark) {
 			continue
 		}
 		frame := schemas.ChatFrame{T: schemas.TChat, Chat: m.Chat, Change: schemas.ChatRead, Seq: m.Read}
-		data, err := json.Marshal(schemas.Notice{ChatFrame: frame, Hidden: true})
-		if err == nil {
-			err = w.cfg.Conn.Publish(streams.Personal(m.User), data)
-		}
-		if err != nil {
+		notice := schemas.Notice{ChatFrame: frame, Hidden: true}
+		if err := worker.Notify(w.cfg.Conn, m.User, notice); err != nil {
 			w.log.Warn("a user's sessions were not told what it has read", "user", m.User, "chat", m.Chat, "err", err)
 		}
 	}

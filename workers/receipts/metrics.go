@@ -1,9 +1,9 @@
 package receipts
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/workers/worker"
 )
 
 // metrics are the worker's, all named parley_receipts_….
@@ -25,5 +25,5 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
 		}),
 	}
-	return m, errors.Join(reg.Register(m.rows), reg.Register(m.early), reg.Register(m.dropped), reg.Register(m.seconds))
+	return m, worker.Register(reg, m.rows, m.early, m.dropped, m.seconds)
 }

@@ -14,14 +14,13 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/store"
+	"parley/workers/worker"
 )
 
 // Store is where marks are kept. Its methods may be called from several goroutines.
@@ -47,8 +46,7 @@ type Config struct {
 	Log       Log                 // required
 	Store     Store               // required
 
-	Logger     *slog.Logger          // default: discards
-	Registerer prometheus.Registerer // default: metrics are kept and not shown
+	worker.Runtime
 
 	BatchMarksMax int           // of one commit; default: 4000
 	CollectFor    time.Duration // how long marks gather once one has come; default: 500 ms
@@ -56,8 +54,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
-	c.Registerer = cmp.Or[prometheus.Registerer](c.Registerer, prometheus.NewRegistry())
+	c.Runtime = worker.Defaults(c.Runtime)
 	c.BatchMarksMax = cmp.Or(c.BatchMarksMax, 4000)
 	c.CollectFor = cmp.Or(c.CollectFor, 500*time.Millisecond)
 	c.RetryMax = cmp.Or(c.RetryMax, 2*time.Second)
@@ -67,19 +64,14 @@ func (c Config) withDefaults() Config {
 // Validate reports every fault of c at once.
 func (c Config) Validate() error {
 	c = c.withDefaults()
-	var faults []error
-	fault := func(bad bool, format string, args ...any) {
-		if bad {
-			faults = append(faults, fmt.Errorf("receipts: "+format, args...))
-		}
-	}
-	fault(c.Conn == nil, "no connection")
-	fault(c.JetStream == nil, "no JetStream")
-	fault(c.Log == nil, "no log")
-	fault(c.Store == nil, "no store")
-	fault(c.BatchMarksMax < 1 || c.BatchMarksMax > streams.ReceiptsAckPending, "batches of %d marks: from 1 to %d", c.BatchMarksMax, streams.ReceiptsAckPending)
-	fault(c.CollectFor < 0 || c.RetryMax < 0, "negative time %s or %s", c.CollectFor, c.RetryMax)
-	return errors.Join(faults...)
+	faults := worker.FaultsOf("receipts")
+	faults.If(c.Conn == nil, "no connection")
+	faults.If(c.JetStream == nil, "no JetStream")
+	faults.If(c.Log == nil, "no log")
+	faults.If(c.Store == nil, "no store")
+	faults.If(c.BatchMarksMax < 1 || c.BatchMarksMax > streams.ReceiptsAckPending, "batches of %d marks: from 1 to %d", c.BatchMarksMax, streams.ReceiptsAckPending)
+	faults.If(c.CollectFor < 0 || c.RetryMax < 0, "negative time %s or %s", c.CollectFor, c.RetryMax)
+	return faults.Err()
 }
 
 const (
@@ -112,34 +104,10 @@ func New(cfg Config) (*Worker, error) {
 
 // Run folds until ctx ends, and returns nil then. What was not committed comes again.
 func (w *Worker) Run(ctx context.Context) error {
-	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
+	work, endWork := worker.Linger(ctx, stopWithin)
 	defer endWork()
-	late := context.AfterFunc(ctx, func() { time.AfterFunc(stopWithin, endWork) })
-	defer late()
-	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval, wait.MaxInterval = min(50*time.Millisecond, w.cfg.RetryMax), w.cfg.RetryMax
-	failing := false
-	for ctx.Err() == nil {
-		err := w.roundOnce(ctx, work)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil && failing:
-			w.log.Info("receipts go on")
-			fallthrough
-		case err == nil:
-			failing = false
-			wait.Reset()
-			continue
-		case !failing:
-			w.log.Warn("receipts stop for now", "err", err)
-		}
-		failing = true
-		select {
-		case <-time.After(wait.NextBackOff()):
-		case <-ctx.Done():
-		}
-	}
+	loop := worker.Loop{Log: w.log, RetryMax: w.cfg.RetryMax, Stopped: "receipts stop for now", Resumed: "receipts go on"}
+	loop.Run(ctx, func() error { return w.roundOnce(ctx, work) })
 	return nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
@@ -28,79 +27,65 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is a server, a store, and one chat in which something was said.
 type world struct {
-	*streamstest.Env
-	t     testing.TB
-	store *sqlite.Store
-	edge  *nats.Conn
-	chat  schemas.Chat
-	said  []uint64 // seqs
+	*workerstest.World
+	chat schemas.Chat
+	said []uint64 // seqs
 }
 
 var (
-	alice, bob = user("alice"), user("bob")
+	alice, bob = workerstest.User("alice"), workerstest.User("bob")
 )
-
-func user(name string) schemas.User {
-	user, err := schemas.ParseUser(name)
-	if err != nil {
-		panic(err)
-	}
-	return user
-}
 
 // newWorld is one in which so many messages of alice are stored.
 func newWorld(t testing.TB, said int, options streamstest.Options) *world {
 	t.Helper()
-	options.NoSync = true
-	env := streamstest.Start(t, options)
-	w := &world{Env: env, t: t, store: workerstest.OpenStore(t), edge: env.Connect(t, streams.EdgeComponent), chat: schemas.DirectChat(alice, bob)}
+	w := &world{World: workerstest.NewWorld(t, options), chat: schemas.DirectChat(alice, bob)}
 	w.say(said, "")
-	workerstest.PersistAll(t, env, w.store)
+	w.PersistAll()
 	return w
 }
 
 // start runs a worker on a store until stop is called.
 func (w *world) start(st receipts.Store) (stop func()) {
-	w.t.Helper()
-	conn := w.Connect(w.t, streams.WorkerComponent)
-	js := streamstest.JetStream(w.t, conn)
+	w.T.Helper()
+	conn := w.Connect(w.T, streams.WorkerComponent)
+	js := streamstest.JetStream(w.T, conn)
 	worker, err := receipts.New(receipts.Config{
 		Conn: conn, JetStream: js, Log: streams.NewLog(js, w.Layout), Store: st,
 		CollectFor: 10 * time.Millisecond, RetryMax: 20 * time.Millisecond,
 	})
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	return workerstest.Run(w.t, worker.Run)
+	return workerstest.Run(w.T, worker.Run)
 }
 
 // say has n messages of alice in the log; extra are more members, with a comma before.
 func (w *world) say(n int, extra string) {
-	w.t.Helper()
-	js := streamstest.JetStream(w.t, w.edge)
+	w.T.Helper()
 	for range n {
 		event := fmt.Sprintf(`{"type":"message","id":"m%d","from":"alice","body":{"kind":"text","text":"hi"}%s}`, len(w.said), extra)
-		ack, err := js.Publish(w.t.Context(), w.Layout.Shard(w.chat).Timeline(w.chat), []byte(event))
+		ack, err := w.EdgeJS.Publish(w.T.Context(), w.Layout.Shard(w.chat).Timeline(w.chat), []byte(event))
 		if err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		w.said = append(w.said, ack.Sequence)
 	}
 }
 
 func (w *world) mark(subject string, seq uint64) {
-	w.t.Helper()
+	w.T.Helper()
 	data, err := json.Marshal(schemas.StoredMark{Seq: seq})
 	if err == nil {
-		err = errors.Join(w.edge.Publish(subject, data), w.edge.Flush())
+		err = errors.Join(w.Edge.Publish(subject, data), w.Edge.Flush())
 	}
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 }
 
 func (w *world) told(kind streams.MarkKind, seq uint64) {
-	w.t.Helper()
+	w.T.Helper()
 	w.mark(w.Layout.Shard(w.chat).Mark(w.chat, kind, bob), seq)
 }
 
@@ -111,14 +96,14 @@ type rows struct {
 }
 
 func (w *world) rows() (r rows) {
-	w.t.Helper()
-	receipts, err := w.store.Receipts(context.Background(), w.chat, []schemas.User{bob})
+	w.T.Helper()
+	receipts, err := w.Store.Receipts(context.Background(), w.chat, []schemas.User{bob})
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	chats, err := w.store.UserChats(context.Background(), bob, store.AnyKind, 10)
+	chats, err := w.Store.UserChats(context.Background(), bob, store.AnyKind, 10)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	r.receipt = receipts[bob]
 	for _, chat := range chats {
@@ -128,14 +113,14 @@ func (w *world) rows() (r rows) {
 }
 
 func (w *world) want(want rows) {
-	w.t.Helper()
-	workerstest.WaitFor(w.t, fmt.Sprintf("bob's rows are %+v", want), func() bool { return w.rows() == want })
+	w.T.Helper()
+	workerstest.WaitFor(w.T, fmt.Sprintf("bob's rows are %+v", want), func() bool { return w.rows() == want })
 }
 
 // wantNothingLeft waits until every mark was acknowledged.
 func (w *world) wantNothingLeft() {
-	w.t.Helper()
-	workerstest.WaitFor(w.t, "no mark is left", func() bool {
+	w.T.Helper()
+	workerstest.WaitFor(w.T, "no mark is left", func() bool {
 		stream, err := w.JetStream.Stream(context.Background(), streams.ReceiptsStream)
 		return err == nil && stream.CachedInfo().State.Msgs == 0
 	})
@@ -152,7 +137,7 @@ func TestMarksBecomeRows(t *testing.T) {
 }
 
 func testMarks(t *testing.T, w *world) {
-	w.start(w.store)
+	w.start(w.Store)
 	w.told(streams.MarkDelivered, w.said[3])
 	w.want(rows{receipt: store.Receipt{Delivered: w.said[3]}, delivered: w.said[3]})
 	w.told(streams.MarkRead, w.said[1])
@@ -167,11 +152,11 @@ func testMarks(t *testing.T, w *world) {
 func TestPrivateMarksAreTheUsersOwn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3, streamstest.Options{})
-	own, err := w.edge.SubscribeSync(streams.Personal(bob))
+	own, err := w.Edge.SubscribeSync(streams.Personal(bob))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.start(w.store)
+	w.start(w.Store)
 	w.told(streams.MarkRead, w.said[0])
 	w.mark(streams.PrivateRead(bob, w.chat), w.said[1])
 	w.want(rows{receipt: store.Receipt{Read: w.said[0]}, read: w.said[1], readN: 2})
@@ -190,12 +175,12 @@ func TestPrivateMarksAreTheUsersOwn(t *testing.T) {
 func TestMarkWaitsForItsEvent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, streamstest.Options{})
-	w.start(w.store)
+	w.start(w.Store)
 	w.say(1, "")
 	w.told(streams.MarkRead, w.said[1])
 	w.told(streams.MarkRead, w.said[0])
 	w.want(rows{store.Receipt{Read: w.said[0]}, w.said[0], 1, 0})
-	workerstest.Persist(t, w.Env, w.store)
+	workerstest.Persist(t, w.Env, w.Store)
 	w.want(rows{store.Receipt{Read: w.said[1]}, w.said[1], 2, 0})
 	w.wantNothingLeft()
 }
@@ -206,12 +191,12 @@ func TestReadOfWhatHasDisappeared(t *testing.T) {
 	w := newWorld(t, 1, streamstest.Options{})
 	w.say(2, `,"ttl":1`)
 	w.say(1, "")
-	workerstest.PersistAll(t, w.Env, w.store)
+	workerstest.PersistAll(t, w.Env, w.Store)
 	workerstest.WaitFor(t, "two of four have disappeared", func() bool {
-		events, _, err := w.store.Page(context.Background(), w.chat, store.Range{Limit: 10})
+		events, _, err := w.Store.Page(context.Background(), w.chat, store.Range{Limit: 10})
 		return err == nil && len(events) == 2
 	})
-	w.start(w.store)
+	w.start(w.Store)
 	w.told(streams.MarkRead, w.said[2])
 	w.want(rows{store.Receipt{Read: w.said[2]}, w.said[2], 3, 0})
 }
@@ -234,7 +219,7 @@ func (f *failing) Mark(ctx context.Context, marks []store.Mark) error {
 func TestMarksOutliveTheStoresAbsence(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2, streamstest.Options{})
-	away := &failing{Store: w.store}
+	away := &failing{Store: w.Store}
 	away.left.Store(1 << 30)
 	stop := w.start(away)
 	w.told(streams.MarkRead, w.said[0])
@@ -243,7 +228,7 @@ func TestMarksOutliveTheStoresAbsence(t *testing.T) {
 		t.Errorf("stored %+v", got)
 	}
 	stop()
-	w.start(w.store)
+	w.start(w.Store)
 	w.told(streams.MarkDelivered, w.said[1])
 	w.want(rows{store.Receipt{Delivered: w.said[1], Read: w.said[0]}, w.said[0], 1, w.said[1]})
 	w.wantNothingLeft()
@@ -253,7 +238,7 @@ func TestMarksOutliveTheStoresAbsence(t *testing.T) {
 func TestWhatIsNoMarkIsDropped(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, streamstest.Options{})
-	w.start(w.store)
+	w.start(w.Store)
 	shard := w.Layout.Shard(w.chat)
 	for subject, data := range map[string]string{
 		shard.Mark(w.chat, streams.MarkRead, bob):      `{"seq":0}`,
@@ -263,7 +248,7 @@ func TestWhatIsNoMarkIsDropped(t *testing.T) {
 		"chat.0.direct.bob.alice.read.bob":             `{"seq":7}`,
 		"chat.0.group.g.read.bob":                      `seq`,
 	} {
-		if err := w.edge.Publish(subject, []byte(data)); err != nil {
+		if err := w.Edge.Publish(subject, []byte(data)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -276,7 +261,7 @@ func TestWhatIsNoMarkIsDropped(t *testing.T) {
 func TestLostStreamIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, streamstest.Options{Administrator: true})
-	w.start(w.store)
+	w.start(w.Store)
 	w.told(streams.MarkDelivered, w.said[0])
 	w.want(rows{receipt: store.Receipt{Delivered: w.said[0]}, delivered: w.said[0]})
 	if err := w.JetStream.DeleteStream(t.Context(), streams.ReceiptsStream); err != nil {
@@ -295,12 +280,12 @@ func TestLostStreamIsMadeAgain(t *testing.T) {
 func TestAnyOrderEndsAlike(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 20, streamstest.Options{})
-	w.start(w.store)
-	w.start(w.store)
+	w.start(w.Store)
+	w.start(w.Store)
 	readers := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		readers++
-		reader := user(fmt.Sprintf("reader%d", readers))
+		reader := workerstest.User(fmt.Sprintf("reader%d", readers))
 		want := map[streams.MarkKind]uint64{}
 		for range rapid.IntRange(1, 30).Draw(rt, "marks") {
 			kind := rapid.SampledFrom([]streams.MarkKind{streams.MarkRead, streams.MarkDelivered}).Draw(rt, "kind")
@@ -309,7 +294,7 @@ func TestAnyOrderEndsAlike(t *testing.T) {
 			w.mark(w.Layout.Shard(w.chat).Mark(w.chat, kind, reader), seq)
 		}
 		workerstest.WaitFor(t, fmt.Sprintf("%s has %v", reader, maps.Collect(maps.All(want))), func() bool {
-			got, err := w.store.Receipts(context.Background(), w.chat, []schemas.User{reader})
+			got, err := w.Store.Receipts(context.Background(), w.chat, []schemas.User{reader})
 			return err == nil && got[reader] == (store.Receipt{Delivered: want[streams.MarkDelivered], Read: want[streams.MarkRead]})
 		})
 	})

@@ -1,9 +1,9 @@
 package service
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/workers/worker"
 )
 
 // metrics are a service's, all named parley_<name>_….
@@ -25,5 +25,5 @@ func newMetrics(cfg Config) (*metrics, error) {
 	for _, e := range cfg.Endpoints {
 		m.requests.WithLabelValues(e.Name, "ok")
 	}
-	return m, errors.Join(cfg.Registerer.Register(m.requests), cfg.Registerer.Register(m.seconds))
+	return m, worker.Register(cfg.Registerer, m.requests, m.seconds)
 }

@@ -9,18 +9,16 @@ package service
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"parley/schemas"
 	"parley/streams"
+	"parley/workers/worker"
 )
 
 // Config is what a [Service] needs. Zero means the default.
@@ -30,11 +28,8 @@ type Config struct {
 	Conn        *nats.Conn // required
 	Endpoints   []Endpoint // required
 
-	Logger     *slog.Logger          // default: discards
-	Registerer prometheus.Registerer // default: metrics are kept and not shown
-	Version    string                // semantic; default: 1.0.0
+	worker.Runtime
 
-	Started       func()        // called when requests are answered; default: nothing
 	RequestsMax   int           // that are answered at once: past it overloaded; default: 2048
 	RequestWithin time.Duration // how long one may take; default: 8 s
 	StopWithin    time.Duration // how long those at hand may take when Run is to end; default: 5 s
@@ -50,12 +45,7 @@ type Endpoint struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
-	c.Registerer = cmp.Or[prometheus.Registerer](c.Registerer, prometheus.NewRegistry())
-	if c.Started == nil {
-		c.Started = func() {}
-	}
-	c.Version = cmp.Or(c.Version, "1.0.0")
+	c.Runtime = worker.Defaults(c.Runtime)
 	c.RequestsMax = cmp.Or(c.RequestsMax, 2048)
 	c.RequestWithin = cmp.Or(c.RequestWithin, 8*time.Second)
 	c.StopWithin = cmp.Or(c.StopWithin, 5*time.Second)
@@ -65,18 +55,13 @@ func (c Config) withDefaults() Config {
 // Validate reports every fault of c at once.
 func (c Config) Validate() error {
 	c = c.withDefaults()
-	var faults []error
-	fault := func(bad bool, format string, args ...any) {
-		if bad {
-			faults = append(faults, fmt.Errorf("service %s: "+format, append([]any{c.Name}, args...)...))
-		}
-	}
-	fault(c.Name == "", "no name")
-	fault(c.Conn == nil, "no connection")
-	fault(len(c.Endpoints) == 0, "no endpoints")
-	fault(c.RequestsMax < 1, "%d requests at once: at least 1", c.RequestsMax)
-	fault(c.RequestWithin < 0 || c.StopWithin < 0, "negative time %s or %s", c.RequestWithin, c.StopWithin)
-	return errors.Join(faults...)
+	faults := worker.FaultsOf("service " + c.Name)
+	faults.If(c.Name == "", "no name")
+	faults.If(c.Conn == nil, "no connection")
+	faults.If(len(c.Endpoints) == 0, "no endpoints")
+	faults.If(c.RequestsMax < 1, "%d requests at once: at least 1", c.RequestsMax)
+	faults.If(c.RequestWithin < 0 || c.StopWithin < 0, "negative time %s or %s", c.RequestWithin, c.StopWithin)
+	return faults.Err()
 }
 
 // Service answers requests.

@@ -16,6 +16,7 @@ import (
 	"parley/streams"
 	"parley/streams/streamstest"
 	"parley/workers/service"
+	"parley/workers/worker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -44,7 +45,7 @@ func start(t *testing.T, change func(*service.Config)) *held {
 	h.edge = h.env.Connect(t, streams.EdgeComponent)
 	started := make(chan struct{})
 	cfg := service.Config{
-		Name: "test", Description: "a test", Conn: h.env.NATS, Registerer: h.metrics, Started: func() { close(started) },
+		Name: "test", Description: "a test", Conn: h.env.NATS, Runtime: worker.Runtime{Registerer: h.metrics, Started: func() { close(started) }},
 		Endpoints: []service.Endpoint{{Name: "hold", Subject: subject, Description: "waits", Answer: h.answer}},
 	}
 	change(&cfg)

@@ -5,20 +5,19 @@ package users
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/service"
 	"parley/workers/store"
+	"parley/workers/worker"
 )
 
 // Store is where users are kept. Its methods may be called from several
@@ -42,11 +41,15 @@ type Config struct {
 	Conn  *nats.Conn // required
 	Store Store      // required
 
-	Logger     *slog.Logger          // default: discards
-	Registerer prometheus.Registerer // default: metrics are kept and not shown
-	Version    string                // of the service, semantic; default: 1.0.0
-	Started    func()                // called when requests are answered; default: nothing
-	Now        func() time.Time      // default: time.Now
+	worker.Runtime
+}
+
+// Validate reports every fault of c at once.
+func (c Config) Validate() error {
+	faults := worker.FaultsOf("users")
+	faults.If(c.Conn == nil, "no connection")
+	faults.If(c.Store == nil, "no store")
+	return faults.Err()
 }
 
 // Service answers requests about users.
@@ -58,18 +61,15 @@ type Service struct {
 
 // New returns a Service; its Run starts it.
 func New(cfg Config) (*Service, error) {
-	if cfg.Store == nil {
-		return nil, fmt.Errorf("users: no store")
+	if err := cfg.Validate(); err != nil {
+		return nil, err
 	}
-	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
+	cfg.Runtime = worker.Defaults(cfg.Runtime)
 	s := &Service{cfg: cfg, log: cfg.Logger.With("component", streams.UsersService)}
 	var err error
 	s.Service, err = service.New(service.Config{
 		Name: streams.UsersService, Description: "profiles, what users let others see, and blocks",
-		Conn: cfg.Conn, Logger: cfg.Logger, Registerer: cfg.Registerer, Version: cfg.Version, Started: cfg.Started,
+		Conn: cfg.Conn, Runtime: cfg.Runtime,
 		Endpoints: []service.Endpoint{
 			{Name: "profile", Subject: streams.AskSubject(schemas.TProfile), Description: "what users tell of themselves", Answer: s.profiles},
 			{Name: "profile-set", Subject: streams.AskSubject(schemas.TSetProfile), Description: "change the own profile", Answer: s.setProfile},
@@ -199,11 +199,7 @@ func (s *Service) checkRoom(ctx context.Context, by, other schemas.User) *schema
 }
 
 func (s *Service) tell(user schemas.User, notice schemas.Notice) {
-	data, err := json.Marshal(notice)
-	if err == nil {
-		err = s.cfg.Conn.Publish(streams.Personal(user), data)
-	}
-	if err != nil {
+	if err := worker.Notify(s.cfg.Conn, user, notice); err != nil {
 		s.log.Warn("a user was not told of a change", "user", user, "change", notice.Change, "err", err)
 	}
 }

@@ -11,34 +11,27 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"parley/schemas"
 	"parley/streams"
 	"parley/streams/streamstest"
 	"parley/workers/store"
-	"parley/workers/store/sqlite"
 	"parley/workers/users"
+	"parley/workers/worker"
 	"parley/workers/workerstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is a server, a store, and the service as an edge asks it.
-type world struct {
-	*streamstest.Env
-	t     testing.TB
-	store *sqlite.Store
-	edge  *nats.Conn
-}
+type world struct{ *workerstest.World }
 
-func newWorld(t testing.TB, change func(*users.Config)) *world {
+func newWorld(t testing.TB, change func(*users.Config)) world {
 	t.Helper()
-	env := streamstest.Start(t, streamstest.Options{NoSync: true, NoProvision: true})
-	st := workerstest.OpenStore(t)
+	w := world{workerstest.NewWorld(t, streamstest.Options{NoProvision: true})}
 	started := make(chan struct{})
-	cfg := users.Config{Conn: env.NATS, Store: st, Started: func() { close(started) }}
+	cfg := users.Config{Conn: w.NATS, Store: w.Store, Runtime: worker.Runtime{Started: func() { close(started) }}}
 	if change != nil {
 		change(&cfg)
 	}
@@ -48,29 +41,29 @@ func newWorld(t testing.TB, change func(*users.Config)) *world {
 	}
 	workerstest.Run(t, service.Run)
 	<-started
-	return &world{Env: env, t: t, store: st, edge: env.Connect(t, streams.EdgeComponent)}
+	return w
 }
 
 // ask returns the answer, or the code of a refusal.
-func (w *world) ask(subject, request string) (string, schemas.Code) {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+func (w world) ask(subject, request string) (string, schemas.Code) {
+	w.T.Helper()
+	ctx, cancel := context.WithTimeout(w.T.Context(), 10*time.Second)
 	defer cancel()
-	answer, refused := streams.Ask(ctx, w.edge, subject, []byte(request))
+	answer, refused := streams.Ask(ctx, w.Edge, subject, []byte(request))
 	if refused != nil {
 		if refused.Message == "" || (refused.RetryAfter > 0) != (refused.Code == schemas.Unavailable) {
-			w.t.Errorf("%s %.100s: refused with %+v", subject, request, refused)
+			w.T.Errorf("%s %.100s: refused with %+v", subject, request, refused)
 		}
 		return "", refused.Code
 	}
 	return string(answer), ""
 }
 
-func (w *world) done(subject, request string) string {
-	w.t.Helper()
+func (w world) done(subject, request string) string {
+	w.T.Helper()
 	answer, code := w.ask(subject, request)
 	if code != "" {
-		w.t.Fatalf("%s %.100s: refused with %s", subject, request, code)
+		w.T.Fatalf("%s %.100s: refused with %s", subject, request, code)
 	}
 	return answer
 }
@@ -126,9 +119,9 @@ func TestOwnChoicesAreToldToTheUserAlone(t *testing.T) {
 func TestEdgesAskAnew(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	sub, err := w.edge.SubscribeSync(streams.PersonalPrefix + "*")
+	sub, err := w.Edge.SubscribeSync(streams.PersonalPrefix + "*")
 	if err == nil {
-		err = w.edge.Flush()
+		err = w.Edge.Flush()
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -171,9 +164,9 @@ func TestEdgesAskAnew(t *testing.T) {
 func TestBlocksAreToldToBoth(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	sub, err := w.edge.SubscribeSync(streams.PersonalPrefix + "*")
+	sub, err := w.Edge.SubscribeSync(streams.PersonalPrefix + "*")
 	if err == nil {
-		err = w.edge.Flush()
+		err = w.Edge.Flush()
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -281,7 +274,7 @@ func TestBlocksHaveABound(t *testing.T) {
 func TestAStoreThatIsAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.store.Close()
+	w.Store.Close()
 	for subject, request := range map[string]string{
 		block:                  `{"by":"alice","user":"bob","on":true}`,
 		profile:                `{"by":"alice","users":["bob"]}`,

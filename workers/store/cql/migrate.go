@@ -50,95 +50,100 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m := migrator{Store: s}
 	if s.session.Load() == nil {
-		if err := s.createKeyspace(ctx); err != nil {
+		if err := m.createKeyspace(ctx); err != nil {
 			return classify(ctx, what, err)
 		}
 	}
-	session, err := s.connect(s.cfg.Keyspace, schemaTimeout)
-	if err != nil {
+	if m.session, err = s.connect(s.cfg.Keyspace, schemaTimeout); err != nil {
 		return err
 	}
-	defer session.Close()
-	return classify(ctx, what, s.migrate(ctx, session, files))
+	defer m.session.Close()
+	return classify(ctx, what, m.migrate(ctx, files))
 }
 
-func (s *Store) migrate(ctx context.Context, session *gocqlx.Session, files migrations) (err error) {
+// migrator migrates a store.
+type migrator struct {
+	*Store
+	session *gocqlx.Session // of its own: statements on schemas take long
+}
+
+func (m migrator) migrate(ctx context.Context, files migrations) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, lockTTL+migrateWithin)
 	defer cancel()
-	applied, err := appliedMigrations(ctx, session, s.cfg.Keyspace)
+	applied, err := appliedMigrations(ctx, m.session, m.cfg.Keyspace)
 	if err != nil {
 		return err
 	}
 	if err := compare(applied, files); !errors.Is(err, store.ErrSchemaOlder) {
 		return err // nothing is missing, or nothing can be done
 	}
-	unlock, err := s.lock(ctx, session)
+	unlock, err := m.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	if applied, err = appliedMigrations(ctx, session, s.cfg.Keyspace); err != nil {
+	if applied, err = appliedMigrations(ctx, m.session, m.cfg.Keyspace); err != nil {
 		return err
 	}
 	if err := compare(applied, files); !errors.Is(err, store.ErrSchemaOlder) {
 		return err // who had the lock before has done it
 	}
-	if err := s.recordAdded(ctx, session, applied, files); err != nil {
+	if err := m.recordAdded(ctx, applied, files); err != nil {
 		return err
 	}
 	within, cancel := context.WithTimeout(ctx, migrateWithin)
 	defer cancel()
-	return migrate.FromFS(within, *session, files.directory())
+	return migrate.FromFS(within, *m.session, files.directory())
 }
 
-func (s *Store) createKeyspace(ctx context.Context) error {
-	session, err := s.connect("", schemaTimeout)
-	if err != nil {
+func (m migrator) createKeyspace(ctx context.Context) (err error) {
+	if m.session, err = m.connect("", schemaTimeout); err != nil {
 		return err
 	}
-	defer session.Close()
-	replication, err := s.replication(ctx, session)
+	defer m.session.Close()
+	replication, err := m.replication(ctx)
 	if err != nil {
 		return err
 	}
 	// The name was validated, and a statement cannot take it as a value.
-	statement := fmt.Sprintf("CREATE KEYSPACE IF NOT EXISTS %s WITH replication = %s", s.cfg.Keyspace, replication)
-	if s.product == scyllaProduct {
+	statement := fmt.Sprintf("CREATE KEYSPACE IF NOT EXISTS %s WITH replication = %s", m.cfg.Keyspace, replication)
+	if m.product == scyllaProduct {
 		statement += " AND tablets = {'enabled': true}"
 	}
-	if err := session.ContextQuery(ctx, statement, nil).ExecRelease(); err != nil {
+	if err := m.session.ContextQuery(ctx, statement, nil).ExecRelease(); err != nil {
 		return err
 	}
-	if err := session.AwaitSchemaAgreement(ctx); err != nil {
+	if err := m.session.AwaitSchemaAgreement(ctx); err != nil {
 		return err
 	}
-	s.cfg.Log.Info("made the keyspace", "keyspace", s.cfg.Keyspace, "replication", replication)
-	return s.use()
+	m.cfg.Log.Info("made the keyspace", "keyspace", m.cfg.Keyspace, "replication", replication)
+	return m.use()
 }
 
 // replicasWanted of each row where nobody says how many.
 const replicasWanted = 3
 
 // replication is the keyspace's, as CQL spells it.
-func (s *Store) replication(ctx context.Context, session *gocqlx.Session) (string, error) {
-	copies := maps.Clone(s.cfg.Replication)
+func (m migrator) replication(ctx context.Context) (string, error) {
+	copies := maps.Clone(m.cfg.Replication)
 	if n, ok := copies[localDatacenter]; ok {
 		delete(copies, localDatacenter)
-		copies[s.cfg.Datacenter] = n
+		copies[m.cfg.Datacenter] = n
 	}
 	if len(copies) == 0 {
 		var datacenters []string
-		if err := session.ContextQuery(ctx, "SELECT data_center FROM system.peers", nil).SelectRelease(&datacenters); err != nil {
+		if err := m.session.ContextQuery(ctx, "SELECT data_center FROM system.peers", nil).SelectRelease(&datacenters); err != nil {
 			return "", err
 		}
 		nodes := 1
 		for _, datacenter := range datacenters {
-			if datacenter == s.cfg.Datacenter {
+			if datacenter == m.cfg.Datacenter {
 				nodes++
 			}
 		}
-		copies = map[string]int{s.cfg.Datacenter: min(nodes, replicasWanted)}
+		copies = map[string]int{m.cfg.Datacenter: min(nodes, replicasWanted)}
 	}
 	var b strings.Builder
 	b.WriteString("{'class': 'NetworkTopologyStrategy'")
@@ -149,23 +154,23 @@ func (s *Store) replication(ctx context.Context, session *gocqlx.Session) (strin
 }
 
 // lock waits until this process is the only one that migrates.
-func (s *Store) lock(ctx context.Context, session *gocqlx.Session) (unlock func() error, err error) {
-	if err := session.ContextQuery(ctx, createLock, nil).ExecRelease(); err != nil {
+func (m migrator) lock(ctx context.Context) (unlock func() error, err error) {
+	if err := m.session.ContextQuery(ctx, createLock, nil).ExecRelease(); err != nil {
 		return nil, err
 	}
-	if err := session.AwaitSchemaAgreement(ctx); err != nil {
+	if err := m.session.AwaitSchemaAgreement(ctx); err != nil {
 		return nil, err
 	}
 	owner := ulid.Make().String()
 	for waiting := false; ; {
-		taken, err := session.ContextQuery(ctx, takeLock, nil).Bind(owner, int(lockTTL.Seconds())).ExecCASRelease()
+		taken, err := m.session.ContextQuery(ctx, takeLock, nil).Bind(owner, int(lockTTL.Seconds())).ExecCASRelease()
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("take the lock of migrations: %w", err)
 		case taken:
-			return func() error { return s.unlock(ctx, session, owner) }, nil
+			return func() error { return m.unlock(ctx, owner) }, nil
 		case !waiting:
-			s.cfg.Log.Info("another process migrates the store, or one died while it did: waiting", "at_most", lockTTL)
+			m.cfg.Log.Info("another process migrates the store, or one died while it did: waiting", "at_most", lockTTL)
 			waiting = true
 		}
 		select {
@@ -178,10 +183,10 @@ func (s *Store) lock(ctx context.Context, session *gocqlx.Session) (unlock func(
 
 const unlockWithin = 5 * time.Second
 
-func (s *Store) unlock(ctx context.Context, session *gocqlx.Session, owner string) error {
+func (m migrator) unlock(ctx context.Context, owner string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockWithin)
 	defer cancel()
-	if _, err := session.ContextQuery(ctx, leaveLock, nil).Bind(owner).ExecCASRelease(); err != nil {
+	if _, err := m.session.ContextQuery(ctx, leaveLock, nil).Bind(owner).ExecCASRelease(); err != nil {
 		return fmt.Errorf("leave the lock of migrations, which ends by itself within %s: %w", lockTTL, err)
 	}
 	return nil

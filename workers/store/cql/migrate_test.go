@@ -240,13 +240,13 @@ func TestMigrationWaitsForTheLock(t *testing.T) {
 	if err := session.ExecStmt("DELETE FROM gocqlx_migrate WHERE name = '0006_receipt_options.cql'"); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := s.lock(t.Context(), session)
+	unlock, err := (migrator{s, session}).lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.Migrate(t.Context()) }()
-	if _, err := s.lock(expired(t), session); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+	if _, err := (migrator{s, session}).lock(expired(t)); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		t.Errorf("a second lock: %v, want that it waits", err)
 	}
 	select {
@@ -279,7 +279,7 @@ func TestKeyspaceReplication(t *testing.T) {
 	} {
 		other := &Store{cfg: s.cfg}
 		other.cfg.Replication = copies
-		if got, err := other.replication(t.Context(), s.session.Load()); got != want || err != nil {
+		if got, err := (migrator{other, s.session.Load()}).replication(t.Context()); got != want || err != nil {
 			t.Errorf("%v: %s, %v, want %s", copies, got, err, want)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/gocql/gocql"
-	"github.com/scylladb/gocqlx/v2"
 	"github.com/scylladb/gocqlx/v2/migrate"
 )
 
@@ -22,7 +21,7 @@ var addsColumns = regexp.MustCompile(`(?s)^(?:\s|--[^\n]*\n)*ALTER TABLE ([a-z_]
 // recordAdded records a statement that added columns when whoever ran it died
 // before it could: it would fail if it came again, since ScyllaDB has no IF NOT
 // EXISTS for columns. All columns of a statement are added at once.
-func (s *Store) recordAdded(ctx context.Context, session *gocqlx.Session, applied []migrate.Info, files migrations) error {
+func (m migrator) recordAdded(ctx context.Context, applied []migrate.Info, files migrations) error {
 	names := files.names()
 	at, done := len(applied), 0
 	if last := at - 1; last >= 0 && applied[last].Done < statements(files[names[last]]) {
@@ -32,20 +31,20 @@ func (s *Store) recordAdded(ctx context.Context, session *gocqlx.Session, applie
 		return nil
 	}
 	text := files[names[at]]
-	m := addsColumns.FindSubmatch(bytes.Split(text, []byte(";"))[done])
-	if m == nil {
+	added := addsColumns.FindSubmatch(bytes.Split(text, []byte(";"))[done])
+	if added == nil {
 		return nil
 	}
 	var found string
-	err := session.ContextQuery(ctx, `SELECT column_name FROM system_schema.columns
+	err := m.session.ContextQuery(ctx, `SELECT column_name FROM system_schema.columns
 		WHERE keyspace_name = ? AND table_name = ? AND column_name = ?`, nil).
-		Bind(s.cfg.Keyspace, string(m[1]), string(m[2])).GetRelease(&found)
+		Bind(m.cfg.Keyspace, string(added[1]), string(added[2])).GetRelease(&found)
 	if errors.Is(err, gocql.ErrNotFound) {
 		return nil
 	}
 	if err == nil {
 		now := time.Now()
-		err = session.ContextQuery(ctx, recordDone, nil).Bind(names[at], checksum(text), done+1, now, now).ExecRelease()
+		err = m.session.ContextQuery(ctx, recordDone, nil).Bind(names[at], checksum(text), done+1, now, now).ExecRelease()
 	}
 	if err != nil {
 		return fmt.Errorf("go on with %s: %w", names[at], err)

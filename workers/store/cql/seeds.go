@@ -13,14 +13,14 @@ const seedWithin = time.Second
 
 // warnOfSeeds tells of seeds that are away. The driver says nothing of one as long
 // as another answers: operators would learn of it with the last.
-func (s *Store) warnOfSeeds(ctx context.Context) {
+func warnOfSeeds(ctx context.Context, cfg Config) {
 	dialer := net.Dialer{Timeout: seedWithin}
 	var dials sync.WaitGroup
-	for _, host := range s.cfg.Hosts {
+	for _, host := range cfg.Hosts {
 		dials.Go(func() {
 			conn, err := dialer.DialContext(ctx, "tcp", withPort(host))
 			if err != nil {
-				s.cfg.Log.Warn("a node of the store's URL is away: the others serve", "node", host, "err", err)
+				cfg.Log.Warn("a node of the store's URL is away: the others serve", "node", host, "err", err)
 				return
 			}
 			_ = conn.Close() // nothing was said on it

@@ -56,7 +56,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	defer probe.Close()
-	s.warnOfSeeds(ctx)
+	warnOfSeeds(ctx, s.cfg)
 	what := s.String()
 	if s.product, err = productOf(ctx, probe); err != nil {
 		return nil, classify(ctx, what, err)
@@ -66,7 +66,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 			return nil, classify(ctx, what, err)
 		}
 	}
-	found, err := s.keyspaceExists(ctx, probe)
+	found, err := keyspaceExists(ctx, probe, s.cfg.Keyspace)
 	if err != nil {
 		return nil, classify(ctx, what, err)
 	}
@@ -120,10 +120,10 @@ func productOf(ctx context.Context, session *gocqlx.Session) (product, error) {
 	return cassandraProduct, err
 }
 
-func (s *Store) keyspaceExists(ctx context.Context, session *gocqlx.Session) (bool, error) {
+func keyspaceExists(ctx context.Context, session *gocqlx.Session, keyspace string) (bool, error) {
 	var found int
 	err := session.ContextQuery(ctx, "SELECT count(*) FROM system_schema.keyspaces WHERE keyspace_name = ?", nil).
-		Bind(s.cfg.Keyspace).GetRelease(&found)
+		Bind(keyspace).GetRelease(&found)
 	return found > 0, err
 }
 
