@@ -78,8 +78,8 @@ func TestRebuildOfWhatDisappeared(t *testing.T) {
 	}
 }
 
-// disappearingLog is the log of a chat with a message for each letter of ttls; those of
-// a t disappear.
+// disappearingLog is the log of a chat with a message for each letter of ttls. A t is a
+// message that disappears.
 func disappearingLog(chat schemas.Chat, ttls string) *foldtest.Log {
 	log := &foldtest.Log{First: foldtest.Layout.At(0).FirstSeq()}
 	for i, kind := range ttls {

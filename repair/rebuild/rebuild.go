@@ -1,7 +1,7 @@
 // Package rebuild applies the log to the permanent store again: the command `parley rebuild`.
 //
-// It uses persist's own fold, from where the store is before the log's first event of a
-// chat. It reads down: [Rebuilder.Run], begin, run, decode, apply, loadBases, findBase.
+// It uses persist's own fold. For each chat it begins with the head that the chat had
+// before the log's first event. It reads down: [Rebuilder.Run], begin, run, decode, apply, loadBases, findBase.
 package rebuild
 
 import (

@@ -155,8 +155,8 @@ func TestEdgesAskAnew(t *testing.T) {
 	check(`{"blocks":["bob"],"status":"online"}`)
 }
 
-// wantHeard wants what edges have heard of alice and bob to be what the service answers,
-// and the two not to talk where they do not.
+// wantHeard wants the notices of alice and bob to agree with the answers of the service.
+// apart says whether the two may not talk.
 func (w world) wantHeard(heard map[string][]string, apart bool) {
 	w.T.Helper()
 	for _, user := range []string{"alice", "bob"} {

@@ -104,8 +104,8 @@ func TestLargeGroupKeepsToItsBound(t *testing.T) {
 	}
 }
 
-// wantOnlyWhatStays wants that nothing is left of what has disappeared from a chat. The
-// store's own clock stands: what the database has let go of is not there for it either.
+// wantOnlyWhatStays wants no trace of the messages that have disappeared from a chat. The
+// store's own clock stands still: the database alone removes them.
 func wantOnlyWhatStays(t *testing.T, s *Store, l *storetest.Timeline, chat schemas.Chat) {
 	t.Helper()
 	var stay []uint64
