@@ -47,27 +47,7 @@ func TestDamageIsFoundAndRepaired(t *testing.T) {
 	run := func(name string, from uint64) {
 		t.Run(name, func(t *testing.T) {
 			for _, damage := range damages(from) {
-				t.Run(damage.name, func(t *testing.T) {
-					path := w.copyStore(t)
-					for _, statement := range damage.statements {
-						if n := sqlitetest.Exec(t, path, statement); n == 0 {
-							t.Fatalf("%s changes nothing", statement)
-						}
-					}
-					damaged := w.check(t, path, nil)
-					kinds := slices.Sorted(maps.Keys(found(damaged)))
-					if !slices.Equal(kinds, damage.want) {
-						t.Errorf("found %v, want %v", found(damaged), damage.want)
-						for _, s := range damaged.Shards {
-							t.Log(s.Findings)
-						}
-					}
-					for range 2 {
-						w.rebuild(t, path)
-						wantDump(t, path, original)
-					}
-					wantClean(t, w.check(t, path, nil))
-				})
+				t.Run(damage.name, func(t *testing.T) { testDamage(t, w, original, damage) })
 			}
 		})
 	}
@@ -79,24 +59,44 @@ func TestDamageIsFoundAndRepaired(t *testing.T) {
 		t.Errorf("%d dead letters, want the 4 that there were", letters)
 	}
 
-	t.Run("an empty store", func(t *testing.T) {
-		path := w.copyStore(t)
-		for _, table := range []string{"events", "buckets", "chats", "chats_by_user", "shards"} {
-			sqlitetest.Exec(t, path, "DELETE FROM "+table)
+	t.Run("an empty store", func(t *testing.T) { testEmptyStore(t, w) })
+}
+
+// testDamage damages a copy of the store. The check finds it, and the rebuild repairs it.
+func testDamage(t *testing.T, w *world, original []string, damage damage) {
+	path := w.damagedCopy(t, damage.statements)
+	damaged := w.check(t, path, nil)
+	kinds := slices.Sorted(maps.Keys(found(damaged)))
+	if !slices.Equal(kinds, damage.want) {
+		t.Errorf("found %v, want %v", found(damaged), damage.want)
+		for _, s := range damaged.Shards {
+			t.Log(s.Findings)
 		}
-		report := w.check(t, path, nil)
-		for i, shard := range w.Layout.All() {
-			first, last := w.bounds(shard)
-			if got, want := report.Shards[i].NotStored, last+1-first; got != want || report.Differences() != 0 {
-				t.Errorf("%d events are not stored, %d differ; want %d and none", got, report.Differences(), want)
-			}
+	}
+	for range 2 {
+		w.rebuild(t, path)
+		wantDump(t, path, original)
+	}
+	wantClean(t, w.check(t, path, nil))
+}
+
+func testEmptyStore(t *testing.T, w *world) {
+	path := w.copyStore(t)
+	for _, table := range []string{"events", "buckets", "chats", "chats_by_user", "shards"} {
+		sqlitetest.Exec(t, path, "DELETE FROM "+table)
+	}
+	report := w.check(t, path, nil)
+	for i, shard := range w.Layout.All() {
+		first, last := w.bounds(shard)
+		if got, want := report.Shards[i].NotStored, last+1-first; got != want || report.Differences() != 0 {
+			t.Errorf("%d events are not stored, %d differ; want %d and none", got, report.Differences(), want)
 		}
-		w.rebuild(t, path)
-		wantClean(t, w.check(t, path, nil))
-		rebuilt := sqlitetest.Dump(t, path)
-		w.rebuild(t, path)
-		wantDump(t, path, rebuilt)
-	})
+	}
+	w.rebuild(t, path)
+	wantClean(t, w.check(t, path, nil))
+	rebuilt := sqlitetest.Dump(t, path)
+	w.rebuild(t, path)
+	wantDump(t, path, rebuilt)
 }
 
 type damage struct {

@@ -169,12 +169,7 @@ func TestDamageOfChangesIsFoundAndRepaired(t *testing.T) {
 		{"events are lost that change others", []string{"DELETE FROM events WHERE type IN ('delete', 'pin', 'reaction')"}, nil},
 	} {
 		t.Run(damage.name, func(t *testing.T) {
-			path := w.copyStore(t)
-			for _, statement := range damage.statements {
-				if n := sqlitetest.Exec(t, path, statement); n == 0 {
-					t.Fatalf("%s changes nothing", statement)
-				}
-			}
+			path := w.damagedCopy(t, damage.statements)
 			for _, window := range []int{1, 7, 1000} {
 				damaged := w.check(t, path, func(c *check.Config) { c.WindowEvents = window })
 				if kinds := slices.Sorted(maps.Keys(found(damaged))); damage.want != nil && !slices.Equal(kinds, damage.want) {
@@ -189,23 +184,28 @@ func TestDamageOfChangesIsFoundAndRepaired(t *testing.T) {
 	// What was done to messages that are older than the log is not compared.
 	w.purge(direct[0] + 3 - w.Layout.At(0).FirstSeq())
 	wantClean(t, w.check(t, w.path, nil))
-	t.Run("the head of a group is lost that is older than the log", func(t *testing.T) {
-		path := w.copyStore(t)
-		sqlitetest.Exec(t, path, "DELETE FROM chats WHERE kind = 'group'")
-		w.rebuild(t, path)
-		ofGroup := func(path string) (lines []string) {
-			for _, line := range sqlitetest.Dump(t, path) {
-				if strings.Contains(line, team().String()) {
-					lines = append(lines, line)
-				}
-			}
-			return lines
+	t.Run("the head of a group is lost that is older than the log", func(t *testing.T) { testLostGroupHead(t, w) })
+}
+
+func testLostGroupHead(t *testing.T, w *world) {
+	path := w.copyStore(t)
+	sqlitetest.Exec(t, path, "DELETE FROM chats WHERE kind = 'group'")
+	w.rebuild(t, path)
+	ofGroup := func(line string) bool { return strings.Contains(line, team().String()) }
+	if got, want := linesOf(t, path, ofGroup), linesOf(t, w.path, ofGroup); !slices.Equal(got, want) {
+		t.Errorf("the group has %v, want %v", got, want)
+	}
+	wantClean(t, w.check(t, path, nil))
+}
+
+// linesOf returns the lines of a store's dump that are wanted.
+func linesOf(t *testing.T, path string, wanted func(string) bool) (lines []string) {
+	for _, line := range sqlitetest.Dump(t, path) {
+		if wanted(line) {
+			lines = append(lines, line)
 		}
-		if got, want := ofGroup(path), ofGroup(w.path); !slices.Equal(got, want) {
-			t.Errorf("the group has %v, want %v", got, want)
-		}
-		wantClean(t, w.check(t, path, nil))
-	})
+	}
+	return lines
 }
 
 // What an event made that the log does not have is found too.
@@ -233,13 +233,10 @@ func TestWhatNoEventMadeIsFound(t *testing.T) {
 	}
 }
 
-// TestWhatDisappearsIsNoFinding: before, while and after messages disappear from
-// log and store, the check finds nothing; and a rebuild changes nothing.
-func TestWhatDisappearsIsNoFinding(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, streamstest.Options{Settings: streams.Settings{Shards: 1}})
+// sayWhatDisappears talks in three chats, in two of which messages disappear, and
+// returns when the last of them has.
+func (w *world) sayWhatDisappears() (until time.Time) {
 	chats := []schemas.Chat{workerstest.ChatNo(0), workerstest.ChatNo(1), workerstest.ChatNo(2)}
-	until := time.Time{}
 	for round := range 3 {
 		for i, chat := range chats {
 			stays := w.say(chat, schemas.Event{})
@@ -254,6 +251,15 @@ func TestWhatDisappearsIsNoFinding(t *testing.T) {
 		}
 	}
 	w.say(workerstest.ChatNo(1), schemas.Event{TTL: 1}) // its last
+	return until
+}
+
+// TestWhatDisappearsIsNoFinding: before, while and after messages disappear from
+// log and store, the check finds nothing; and a rebuild changes nothing.
+func TestWhatDisappearsIsNoFinding(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, streamstest.Options{Settings: streams.Settings{Shards: 1}})
+	until := w.sayWhatDisappears()
 	w.persistAll()
 	checks := 0
 	for ; time.Now().Before(until) || checks < 3; checks++ {
@@ -267,15 +273,8 @@ func TestWhatDisappearsIsNoFinding(t *testing.T) {
 	path := w.copyStore(t)
 	w.rebuild(t, path)
 	wantClean(t, w.check(t, path, nil))
-	rows := func(path string) (rows []string) {
-		for _, line := range sqlitetest.Dump(t, path) {
-			if line[:6] == "events" {
-				rows = append(rows, line)
-			}
-		}
-		return rows
-	}
-	if got, want := rows(path), rows(w.path); !slices.Equal(got, want) {
+	isRow := func(line string) bool { return strings.HasPrefix(line, "events") }
+	if got, want := linesOf(t, path, isRow), linesOf(t, w.path, isRow); !slices.Equal(got, want) {
 		t.Errorf("the rebuild changed rows: %v, want %v", got, want)
 	}
 	// What nothing that disappeared explains is found there too.

@@ -167,6 +167,19 @@ func (w *world) copyStore(t testing.TB) string {
 	return path
 }
 
+// damagedCopy returns the path of a copy of the world's store on which statements were
+// run. Each of them has to change something.
+func (w *world) damagedCopy(t testing.TB, statements []string) string {
+	t.Helper()
+	path := w.copyStore(t)
+	for _, statement := range statements {
+		if n := sqlitetest.Exec(t, path, statement); n == 0 {
+			t.Fatalf("%s changes nothing", statement)
+		}
+	}
+	return path
+}
+
 func wantDump(t testing.TB, path string, want []string) {
 	t.Helper()
 	got := sqlitetest.Dump(t, path)

@@ -3,6 +3,7 @@ package rebuild
 import (
 	"context"
 	"fmt"
+	"iter"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -11,6 +12,9 @@ import (
 	"parley/workers/persist/fold"
 	"parley/workers/store"
 )
+
+// rowsPerRead bounds one read of a chat's rows.
+const rowsPerRead = 1000
 
 // base is where a chat's fold goes on.
 type base struct {
@@ -145,11 +149,14 @@ func (s *shard) findDisappearing(ctx context.Context, chat schemas.Chat, e *fold
 	if left.LastSeq == 0 && stored.Created.Equal(e.Time) {
 		return head, nil
 	}
-	rows, err := s.rowsBetween(ctx, chat, e.Seq, e.Seq)
-	if err != nil {
-		return head, err
+	var own *store.Event
+	for row, err := range s.rows(ctx, chat, e.Seq, e.Seq) {
+		if err != nil {
+			return head, err
+		}
+		own = row
 	}
-	there := len(rows) > 0 && mayGoBy(left, &rows[0], e)
+	there := own != nil && mayGoBy(left, own, e)
 	switch {
 	case !there && !stored.Disappearing:
 		return left, nil
@@ -157,9 +164,9 @@ func (s *shard) findDisappearing(ctx context.Context, chat schemas.Chat, e *fold
 		return head, fmt.Errorf("messages of %s have disappeared, and the row of its first event in the log, %d, is missing or damaged: nothing tells how many messages came before it: %w",
 			chat, e.Seq, ErrBeyondLog)
 	}
-	head.Bucket, head.LastTime = rows[0].Bucket, e.Time
+	head.Bucket, head.LastTime = own.Bucket, e.Time
 	head.LastSeq = left.LastSeq
-	goBy(&head, &rows[0])
+	goBy(&head, own)
 	return head, nil
 }
 
@@ -181,14 +188,13 @@ func (s *shard) loadRows(ctx context.Context, events []fold.Event) (map[uint64]*
 	group.SetLimit(s.cfg.Readers)
 	for chat, span := range wanted {
 		group.Go(func() error {
-			rows, err := s.rowsBetween(ctx, chat, span[0], span[1])
-			if err != nil {
-				return fmt.Errorf("read rows of %s: %w", chat, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			for i := range rows {
-				found[rows[i].Seq] = &rows[i]
+			for row, err := range s.rows(ctx, chat, span[0], span[1]) {
+				if err != nil {
+					return fmt.Errorf("read rows of %s: %w", chat, err)
+				}
+				mu.Lock()
+				found[row.Seq] = row
+				mu.Unlock()
 			}
 			return nil
 		})
@@ -196,25 +202,25 @@ func (s *shard) loadRows(ctx context.Context, events []fold.Event) (map[uint64]*
 	return found, group.Wait()
 }
 
-// rowsBetween returns the chat's rows from one seq to another. It reads pages,
+// rows yields the chat's rows from one seq to another, by rising seq. It reads pages,
 // which find rows in SQLite also where their bucket's row is gone.
-func (s *shard) rowsBetween(ctx context.Context, chat schemas.Chat, from, to uint64) (rows []store.Event, err error) {
-	for after := from - 1; after < to; {
-		page, more, err := s.cfg.Store.Page(ctx, chat, store.Range{Forward: true, After: after, Limit: int(min(to-after, 1000))})
-		if err != nil {
-			return nil, err
-		}
-		for i := range page {
-			if page[i].Seq <= to {
-				rows = append(rows, page[i])
+func (s *shard) rows(ctx context.Context, chat schemas.Chat, from, to uint64) iter.Seq2[*store.Event, error] {
+	return func(yield func(*store.Event, error) bool) {
+		for after, more := from-1, true; more && after < to; {
+			start := after
+			page, further, err := s.cfg.Store.Page(ctx, chat, store.Range{Forward: true, After: after, Limit: int(min(to-after, rowsPerRead))})
+			if err != nil {
+				yield(nil, err)
+				return
 			}
+			for i := range page {
+				if after = page[i].Seq; after <= to && !yield(&page[i], nil) {
+					return
+				}
+			}
+			more = further && after > start // rows in wrong buckets come out of order
 		}
-		if !more || len(page) == 0 || page[len(page)-1].Seq <= after {
-			break
-		}
-		after = page[len(page)-1].Seq
 	}
-	return rows, nil
 }
 
 // findGroup completes a group's head by what it is called and how many are in it,
@@ -228,21 +234,11 @@ func (s *shard) findGroup(ctx context.Context, chat schemas.Chat, head *store.He
 		head.Name, head.Members, head.History = stored.Name, stored.Members, stored.History
 		return nil
 	}
-	after := uint64(0)
-	for after < head.LastSeq {
-		rows, more, err := s.cfg.Store.Page(ctx, chat, store.Range{Forward: true, After: after, Limit: 1000})
+	for row, err := range s.rows(ctx, chat, 1, head.LastSeq) {
 		if err != nil {
 			return err
 		}
-		for i := range rows {
-			if rows[i].Seq <= head.LastSeq {
-				describe(head, &rows[i])
-			}
-		}
-		if !more || len(rows) == 0 || rows[len(rows)-1].Seq <= after {
-			return nil
-		}
-		after = rows[len(rows)-1].Seq
+		describe(head, row)
 	}
 	return nil
 }
@@ -263,7 +259,7 @@ func describe(head *store.Head, row *store.Event) {
 // there is none begins there, as far as rows can tell.
 func (s *shard) countBucket(ctx context.Context, chat schemas.Chat, head *store.Head, seq uint64) error {
 	for before := seq; ; {
-		rows, more, err := s.cfg.Store.Page(ctx, chat, store.Range{Before: before, Limit: 1000})
+		rows, more, err := s.cfg.Store.Page(ctx, chat, store.Range{Before: before, Limit: rowsPerRead})
 		if err != nil {
 			return err
 		}
@@ -299,20 +295,13 @@ func (s *shard) compareBuckets(ctx context.Context, batch *store.Batch) error {
 		for j := range c.Events {
 			bucketOf[c.Events[j].Seq] = c.Events[j].Bucket
 		}
-		after := c.Events[0].Seq - 1
-		for more := true; more && after < c.Head.LastSeq; {
-			rows, further, err := s.cfg.Store.Page(ctx, c.Chat, store.Range{Forward: true, After: after, Limit: 1000})
+		for row, err := range s.rows(ctx, c.Chat, c.Events[0].Seq, c.Head.LastSeq) {
 			if err != nil {
 				return fmt.Errorf("read rows of %s: %w", c.Chat, err)
 			}
-			for _, row := range rows {
-				if bucket, ok := bucketOf[row.Seq]; ok && bucket != row.Bucket {
-					return fmt.Errorf("event %d of %s is stored in bucket %d and would go into %d: rows before it are missing or damaged, and older than the log: %w",
-						row.Seq, c.Chat, row.Bucket, bucket, ErrBeyondLog)
-				}
-			}
-			if more = further && len(rows) > 0 && rows[len(rows)-1].Seq > after; more {
-				after = rows[len(rows)-1].Seq
+			if bucket, ok := bucketOf[row.Seq]; ok && bucket != row.Bucket {
+				return fmt.Errorf("event %d of %s is stored in bucket %d and would go into %d: rows before it are missing or damaged, and older than the log: %w",
+					row.Seq, c.Chat, row.Bucket, bucket, ErrBeyondLog)
 			}
 		}
 	}

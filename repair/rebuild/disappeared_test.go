@@ -1,7 +1,6 @@
 package rebuild
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -23,7 +22,6 @@ import (
 func TestRebuildOfWhatDisappeared(t *testing.T) {
 	t.Parallel()
 	chat := schemas.DirectChat(foldtest.User("alice"), foldtest.User("bob0"))
-	first := foldtest.Layout.At(0).FirstSeq()
 	for _, test := range []struct {
 		name    string
 		ttls    string // which of 7 messages disappear
@@ -43,37 +41,16 @@ func TestRebuildOfWhatDisappeared(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			log := &foldtest.Log{First: first}
-			for i, kind := range test.ttls {
-				ttl := ""
-				if kind == 't' {
-					ttl = `,"ttl":30`
-				}
-				log.Msgs = append(log.Msgs, &jetstream.RawStreamMsg{Subject: foldtest.Layout.At(0).Timeline(chat), Sequence: first + uint64(i),
-					Time: foldtest.Start.Add(time.Duration(i) * time.Second), Data: fmt.Appendf(nil, `{"type":"message","id":"m%d","from":"alice","body":{}%s}`, i, ttl)})
-			}
+			log := disappearingLog(chat, test.ttls)
 			path := filepath.Join(t.TempDir(), "parley.db")
 			now := foldtest.Start
 			st := foldtest.OpenStore(t, path, func() time.Time { return now })
 			defer st.Close()
-			rebuild := func() error {
-				r, err := New(Config{JetStream: foldtest.NoJetStream{}, Log: log, Layout: foldtest.Layout, Store: st, BatchEventsMax: 2, RetryWithin: time.Second})
-				if err != nil {
-					t.Fatal(err)
-				}
-				from, last, _ := log.Bounds(t.Context(), foldtest.Layout.At(0))
-				s := newShard(r, foldtest.Layout.At(0), nil)
-				s.from, s.last = from, last
-				if s.row, err = st.Committed(t.Context(), "0"); err != nil {
-					t.Fatal(err)
-				}
-				return s.run(context.Background())
-			}
-			if err := rebuild(); err != nil { // of an empty store: what persist makes
+			if err := rebuildFrom(t, log, st); err != nil { // of an empty store: what persist makes
 				t.Fatal(err)
 			}
 			now = foldtest.Start.Add(time.Minute)
-			log.Expired = first + test.expired
+			log.Expired = log.First + test.expired
 			for i, kind := range test.ttls {
 				if kind == 't' {
 					log.Msgs[i] = nil
@@ -84,7 +61,7 @@ func TestRebuildOfWhatDisappeared(t *testing.T) {
 			want := withoutSizes(t, path)
 			sqlitetest.Exec(t, path, fmt.Sprintf(test.damage, log.Expired))
 			damaged := sqlitetest.Dump(t, path)
-			err := rebuild()
+			err := rebuildFrom(t, log, st)
 			if errors.Is(err, ErrBeyondLog) != test.refused || !test.refused && err != nil || test.refused && !strings.Contains(err.Error(), "have disappeared") {
 				t.Fatalf("%v; want it refused: %t", err, test.refused)
 			}
@@ -99,6 +76,21 @@ func TestRebuildOfWhatDisappeared(t *testing.T) {
 			}
 		})
 	}
+}
+
+// disappearingLog is the log of a chat with a message for each letter of ttls. A t is a
+// message that disappears.
+func disappearingLog(chat schemas.Chat, ttls string) *foldtest.Log {
+	log := &foldtest.Log{First: foldtest.Layout.At(0).FirstSeq()}
+	for i, kind := range ttls {
+		ttl := ""
+		if kind == 't' {
+			ttl = `,"ttl":30`
+		}
+		log.Msgs = append(log.Msgs, &jetstream.RawStreamMsg{Subject: foldtest.Layout.At(0).Timeline(chat), Sequence: log.First + uint64(i),
+			Time: foldtest.Start.Add(time.Duration(i) * time.Second), Data: fmt.Appendf(nil, `{"type":"message","id":"m%d","from":"alice","body":{}%s}`, i, ttl)})
+	}
+	return log
 }
 
 // withoutSizes dumps a store without the sizes of buckets: what disappeared takes no room.

@@ -160,12 +160,7 @@ func TestRebuildMakesTheSameStore(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.cfg.HeadsMax = headsMax
-			s := newShard(r, foldtest.Layout.At(0), letters)
-			s.from, s.last = from, last
-			if s.row, err = st.Committed(ctx, "0"); err != nil {
-				t.Fatal(err)
-			}
-			if err := s.run(ctx); err != nil && !(errors.Is(err, context.Canceled) && cancelAt >= 0) {
+			if err := runShard(ctx, r, log, letters); err != nil && !(errors.Is(err, context.Canceled) && cancelAt >= 0) {
 				return err
 			}
 			return nil
@@ -244,9 +239,7 @@ func TestRebuildWritesNoRowIntoASecondBucket(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := newShard(r, foldtest.Layout.At(0), nil)
-		s.from, s.last, s.row = log.Expired, log.First+6, log.First+6
-		err = s.run(context.Background())
+		err = runShard(context.Background(), r, log, nil)
 		if refused := expired <= at; errors.Is(err, ErrBeyondLog) != refused || !refused && err != nil {
 			t.Fatalf("%v; want it refused: %t", err, refused)
 		}

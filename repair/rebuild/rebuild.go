@@ -1,7 +1,7 @@
 // Package rebuild applies the log to the permanent store again: the command `parley rebuild`.
 //
-// It uses persist's own fold, from where the store is before the log's first event of a
-// chat. It reads down: [Rebuilder.Run], begin, run, decode, apply, loadBases, findBase.
+// It uses persist's own fold. For each chat it begins with the head that the chat had
+// before the log's first event. It reads down: [Rebuilder.Run], begin, run, decode, apply, loadBases, findBase.
 package rebuild
 
 import (
@@ -17,23 +17,16 @@ import (
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/dead"
-	"parley/workers/persist/fold"
+	"parley/workers/persist"
 	"parley/workers/store"
 	"parley/workers/worker"
 )
 
 // Store is the store that a [Rebuilder] writes to.
 type Store interface {
-	// Committed returns the shard's last committed sequence, 0 where nothing of it was committed.
-	Committed(ctx context.Context, shard string) (uint64, error)
-	// Heads returns the heads of those of chats that have one.
-	Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Head, error)
+	persist.Store
 	// Page returns the events of chat that r asks for, by rising seq.
 	Page(ctx context.Context, chat schemas.Chat, r store.Range) (events []store.Event, more bool, err error)
-	// Commit writes the batch's rows, and can be called again with the same batch. It
-	// returns [store.ErrBatch] for a batch that the store will never take.
-	Commit(ctx context.Context, b store.Batch) error
-	fold.TargetStore
 }
 
 // Log is the log that a [Rebuilder] applies again.

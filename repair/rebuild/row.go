@@ -28,9 +28,9 @@ func goBy(head *store.Head, row *store.Event) {
 	head.LastSeq, head.LastN = row.Prev, countBefore(row)
 }
 
-// correct moves a chat's head to where it was before e, as row says: the row that is
-// stored of e, nil where the fold does not go by rows or e has none. A bucket that row
-// is the first of, as far as rows tell, is opened.
+// correct moves a chat's head to where it was before e. It follows row, the stored row
+// of e, and does nothing if row is nil or damaged. If row begins a bucket, the fold
+// opens that bucket.
 func correct(head *store.Head, e *fold.Event, row *store.Event) {
 	if row == nil || (row.Prev == 0) != (head.LastSeq == 0) || !mayGoBy(*head, row, e) {
 		return

@@ -49,6 +49,37 @@ func (w world) replay(st replay.Store) map[uint64]error {
 	return refused
 }
 
+// wantReplayed wants two replayed events in the first chat, which are not counted, and
+// one that is alone in its chat.
+func (w world) wantReplayed(middle, last, alone uint64) {
+	w.T.Helper()
+	var seqs []uint64
+	rows := workerstest.Stored(w.T, w.Store, workerstest.ChatNo(0))
+	for i, e := range rows {
+		seqs = append(seqs, e.Seq)
+		if i > 0 && e.Seq <= rows[i-1].Seq {
+			w.T.Errorf("%d comes after %d", e.Seq, rows[i-1].Seq)
+		}
+		replayed := e.Seq == middle || e.Seq == last
+		if want := rows[max(0, i-1)].N; replayed && (e.N != want || e.Prev != rows[i-1].Seq) {
+			w.T.Errorf("replayed %d has n %d and prev %d, want the n and the seq of the one before it", e.Seq, e.N, e.Prev)
+		}
+		if i > 0 && !replayed && e.N != rows[i-1].N+1 {
+			w.T.Errorf("%d has n %d after n %d", e.Seq, e.N, rows[i-1].N)
+		}
+	}
+	if len(rows) != len(w.Sent[workerstest.ChatNo(0)])+2 {
+		w.T.Errorf("rows are %v; want the %d that were said and two more", seqs, len(w.Sent[workerstest.ChatNo(0)]))
+	}
+	backward, _, err := w.Store.Page(w.T.Context(), workerstest.ChatNo(0), store.Range{Before: middle + 1, Limit: 1})
+	if err != nil || len(backward) != 1 || backward[0].Seq != middle {
+		w.T.Errorf("below %d is %v, error %v", middle+1, backward, err)
+	}
+	if rows := workerstest.Stored(w.T, w.Store, workerstest.ChatNo(7)); len(rows) != 1 || rows[0].Seq != alone {
+		w.T.Errorf("the chat of one event has %v", rows)
+	}
+}
+
 func TestReplayedEventsStandInTheirPlaceAndAreNotCounted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -72,34 +103,7 @@ func TestReplayedEventsStandInTheirPlaceAndAreNotCounted(t *testing.T) {
 	if letters := w.Letters(); len(letters) != 1 || letters[0].Seq != early {
 		t.Errorf("letters that stay: %v, want that of %d", letters, early)
 	}
-	check := func() {
-		t.Helper()
-		var seqs []uint64
-		rows := workerstest.Stored(w.T, w.Store, workerstest.ChatNo(0))
-		for i, e := range rows {
-			seqs = append(seqs, e.Seq)
-			if i > 0 && e.Seq <= rows[i-1].Seq {
-				t.Errorf("%d comes after %d", e.Seq, rows[i-1].Seq)
-			}
-			replayed := e.Seq == middle || e.Seq == last
-			if want := rows[max(0, i-1)].N; replayed && (e.N != want || e.Prev != rows[i-1].Seq) {
-				t.Errorf("replayed %d has n %d and prev %d, want the n and the seq of the one before it", e.Seq, e.N, e.Prev)
-			}
-			if i > 0 && !replayed && e.N != rows[i-1].N+1 {
-				t.Errorf("%d has n %d after n %d", e.Seq, e.N, rows[i-1].N)
-			}
-		}
-		if len(rows) != len(w.Sent[workerstest.ChatNo(0)])+2 {
-			t.Errorf("rows are %v; want the %d that were said and two more", seqs, len(w.Sent[workerstest.ChatNo(0)]))
-		}
-		backward, _, err := w.Store.Page(t.Context(), workerstest.ChatNo(0), store.Range{Before: middle + 1, Limit: 1})
-		if err != nil || len(backward) != 1 || backward[0].Seq != middle {
-			t.Errorf("below %d is %v, error %v", middle+1, backward, err)
-		}
-		if rows := workerstest.Stored(w.T, w.Store, workerstest.ChatNo(7)); len(rows) != 1 || rows[0].Seq != alone {
-			t.Errorf("the chat of one event has %v", rows)
-		}
-	}
+	check := func() { w.wantReplayed(middle, last, alone) }
 	check()
 
 	// A letter that could not be removed is replayed again, and nothing changes.

@@ -7,21 +7,16 @@ import (
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/dead"
+	"parley/workers/persist"
 	"parley/workers/persist/fold"
 	"parley/workers/store"
 )
 
 // Store is the store that a [Replayer] writes to.
 type Store interface {
-	// Committed returns the shard's last committed sequence, 0 where nothing of it was committed.
-	Committed(ctx context.Context, shard string) (uint64, error)
-	// Heads returns the heads of those of chats that have one.
-	Heads(ctx context.Context, chats []schemas.Chat) (map[schemas.Chat]store.Head, error)
+	persist.Store
 	// Page returns the events of chat that r asks for, by rising seq.
 	Page(ctx context.Context, chat schemas.Chat, r store.Range) (events []store.Event, more bool, err error)
-	// Commit writes the batch's rows, and can be called again with the same batch.
-	Commit(ctx context.Context, b store.Batch) error
-	fold.TargetStore
 }
 
 // Replayer writes events that persist gave up on into the store after all, once

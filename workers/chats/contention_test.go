@@ -127,14 +127,52 @@ func testBusyGroup(t *testing.T, w *world) {
 	chat := w.create("busy", "olga", append([]string{"wim"}, people...)...)
 	begun := w.done(schemas.TRole, "olga", `"chat":%q,"user":"wim","role":"owner"`, chat).Seq
 
-	ctx, quiet := context.WithCancel(t.Context())
+	quiet := w.talk(chat)
+	got := outcomes{seqs: make(map[uint64]int)}
+	var asks []func()
+	for i := range 6 {
+		random := rand.New(rand.NewPCG(1, uint64(i)))
+		asks = append(asks, func() {
+			for range 150 {
+				got.add(t, w.randomChange(random, chat, people))
+			}
+		})
+	}
+	atOnce(asks...)
+	said := quiet()
+
+	changes := w.checkTimeline(chat)
+	untold := int64(0)
+	for seq := range changes {
+		if _, told := got.seqs[seq]; !told && seq > begun {
+			untold++
+		}
+	}
+	if untold > got.unknown.Load() {
+		t.Errorf("%d changes in the log were told by no answer, and %d requests got none", untold, got.unknown.Load())
+	}
+	w.wantSameMembers(chat)
+	if len(changes) < 100 {
+		t.Errorf("only %d changes were made", len(changes))
+	}
+	if lost := got.conflicts.Load() + got.unknown.Load(); lost > got.done.Load()/4 {
+		t.Errorf("%d changes gave up, %d got no answer", got.conflicts.Load(), got.unknown.Load())
+	}
+	t.Logf("%d messages between %d changes: %d answers done, %d refused, %d gave up, %d got none; one service tried again %.0f times",
+		said, len(changes), got.done.Load(), got.refused.Load(), got.conflicts.Load(), got.unknown.Load(), workerstest.Metric(t, registry, "parley_chats_conflicts_total"))
+}
+
+// talk has olga say something in a chat every few milliseconds until quiet is called,
+// which returns how much that was.
+func (w *world) talk(chat schemas.Chat) (quiet func() (said int)) {
+	ctx, stop := context.WithCancel(w.T.Context())
 	var talking sync.WaitGroup
-	var said atomic.Int64
+	said := 0
 	talking.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
 			data := fmt.Sprintf(`{"type":"message","id":"t%d","from":"olga","body":{"kind":"text","text":"x"}}`, i)
 			if _, err := w.EdgeJS.Publish(ctx, w.Layout.Shard(chat).Timeline(chat), []byte(data)); err == nil {
-				said.Add(1)
+				said++
 			}
 			select {
 			case <-time.After(3 * time.Millisecond):
@@ -142,47 +180,38 @@ func testBusyGroup(t *testing.T, w *world) {
 			}
 		}
 	})
-	var done, refused, conflicts, unknown atomic.Int64
-	var mu sync.Mutex
-	seqs := make(map[uint64]int) // of answers
-	var asks []func()
-	for i := range 6 {
-		random := rand.New(rand.NewPCG(1, uint64(i)))
-		asks = append(asks, func() {
-			for range 150 {
-				r := w.randomChange(random, chat, people)
-				switch r.Code {
-				case "":
-					done.Add(1)
-					mu.Lock()
-					seqs[r.Seq]++
-					mu.Unlock()
-				case schemas.Conflict:
-					conflicts.Add(1)
-				case schemas.Unavailable: // a stream without a leader for a while, where the machine is slow
-					unknown.Add(1)
-				case schemas.Forbidden, schemas.Invalid, schemas.NotMember:
-					refused.Add(1)
-				default:
-					t.Errorf("a change got %s", r.Code)
-				}
-			}
-		})
-	}
-	atOnce(asks...)
-	quiet()
-	talking.Wait()
+	return func() int { stop(); talking.Wait(); return said }
+}
 
-	changes := w.checkTimeline(chat)
-	untold := int64(0)
-	for seq := range changes {
-		if _, told := seqs[seq]; !told && seq > begun {
-			untold++
-		}
+// outcomes counts the answers to changes.
+type outcomes struct {
+	done, refused, conflicts, unknown atomic.Int64
+
+	mu   sync.Mutex
+	seqs map[uint64]int // of answers that are done
+}
+
+func (o *outcomes) add(t *testing.T, r reply) {
+	switch r.Code {
+	case "":
+		o.done.Add(1)
+		o.mu.Lock()
+		o.seqs[r.Seq]++
+		o.mu.Unlock()
+	case schemas.Conflict:
+		o.conflicts.Add(1)
+	case schemas.Unavailable: // a stream without a leader for a while, where the machine is slow
+		o.unknown.Add(1)
+	case schemas.Forbidden, schemas.Invalid, schemas.NotMember:
+		o.refused.Add(1)
+	default:
+		t.Errorf("a change got %s", r.Code)
 	}
-	if untold > unknown.Load() {
-		t.Errorf("%d changes in the log were told by no answer, and %d requests got none", untold, unknown.Load())
-	}
+}
+
+// wantSameMembers wants the services and the store to have the members that the log has.
+func (w *world) wantSameMembers(chat schemas.Chat) {
+	w.T.Helper()
 	want := w.standing(chat)
 	owner := ""
 	for name, role := range want {
@@ -196,13 +225,13 @@ func testBusyGroup(t *testing.T, w *world) {
 			got[m.User.String()] = m.Role
 		}
 		if !maps.Equal(got, want) {
-			t.Errorf("a service has %v, the log %v", got, want)
+			w.T.Errorf("a service has %v, the log %v", got, want)
 		}
 	}
 	w.PersistAll()
-	rows, err := w.Store.Members(t.Context(), chat, schemas.User{}, 100)
+	rows, err := w.Store.Members(w.T.Context(), chat, schemas.User{}, 100)
 	if err != nil {
-		t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	stored := make(map[string]schemas.Role)
 	for _, row := range rows {
@@ -211,16 +240,8 @@ func testBusyGroup(t *testing.T, w *world) {
 		}
 	}
 	if !maps.Equal(stored, want) {
-		t.Errorf("the store has %v, the log %v", stored, want)
+		w.T.Errorf("the store has %v, the log %v", stored, want)
 	}
-	if len(changes) < 100 {
-		t.Errorf("only %d changes were made", len(changes))
-	}
-	if lost := conflicts.Load() + unknown.Load(); lost > done.Load()/4 {
-		t.Errorf("%d changes gave up, %d got no answer", conflicts.Load(), unknown.Load())
-	}
-	t.Logf("%d messages between %d changes: %d answers done, %d refused, %d gave up, %d got none; one service tried again %.0f times",
-		said.Load(), len(changes), done.Load(), refused.Load(), conflicts.Load(), unknown.Load(), workerstest.Metric(t, registry, "parley_chats_conflicts_total"))
 }
 
 // randomChange asks for a change, often by wim, who stays and stays the owner, so

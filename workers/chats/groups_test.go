@@ -231,18 +231,24 @@ func TestMembersByPages(t *testing.T) {
 	}
 }
 
+// wantHeard begins to listen to the personal events of everybody; want wants exactly
+// these lines since it was called last.
+func (w *world) wantHeard() (want func(when string, lines ...string)) {
+	heard := w.listen()
+	return func(when string, lines ...string) {
+		w.T.Helper()
+		slices.Sort(lines)
+		if diff := cmp.Diff(lines, heard()); diff != "" {
+			w.T.Errorf("%s (-want +got):\n%s", when, diff)
+		}
+	}
+}
+
 func TestUsersAreTold(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.serve(nil)
-	heard := w.listen()
-	want := func(when string, lines ...string) {
-		t.Helper()
-		slices.Sort(lines)
-		if diff := cmp.Diff(lines, heard()); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", when, diff)
-		}
-	}
+	want := w.wantHeard()
 	made := w.done(schemas.TCreate, "alice", `"id":"g","name":"g","members":["bob"]`)
 	added := func(user, role string, seq uint64) string {
 		return fmt.Sprintf(`%s {"t":"chat","chat":"group.g","change":"added","seq":%d,"role":%q,"from":%d}`, user, seq, role, seq)
@@ -260,7 +266,14 @@ func TestUsersAreTold(t *testing.T) {
 
 	all := w.done(schemas.TCreate, "alice", `"id":"all","name":"g","history":"all"`)
 	want("a group whose members read all", fmt.Sprintf(`alice {"t":"chat","chat":"group.all","change":"added","seq":%d,"role":"owner"}`, all.Seq))
+}
 
+func TestSessionsAreToldOfSettings(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.serve(nil)
+	w.create("g", "alice", "bob", "dave")
+	want := w.wantHeard()
 	until := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	w.done(schemas.TMute, "alice", `"chat":"group.g","on":true,"until":%q`, until)
 	w.done(schemas.TMute, "alice", `"chat":"direct.alice.bob","on":true`)

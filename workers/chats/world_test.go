@@ -288,13 +288,7 @@ func (w *world) chat(name string) schemas.Chat {
 // listen collects the personal events of everybody; heard returns those so far.
 func (w *world) listen() (heard func() []string) {
 	w.T.Helper()
-	sub, err := w.Edge.SubscribeSync(streams.PersonalPrefix + "*")
-	if err == nil {
-		err = w.Edge.Flush()
-	}
-	if err != nil {
-		w.T.Fatal(err)
-	}
+	sub := w.Subscribe(streams.PersonalPrefix + "*")
 	w.T.Cleanup(func() { _ = sub.Unsubscribe() }) // the connection may be closed
 	return func() (all []string) {
 		w.T.Helper()

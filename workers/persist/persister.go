@@ -8,9 +8,10 @@
 // after; before each commit the row is compared with what this process believes;
 // and nothing beyond the dense prefix that was committed is ever acknowledged.
 //
-// A round of a shard reads down this package: [Persister.Run], shardLoop,
-// roundOnce, claim and takeOver or collect, then persist: densePrefix, commit with
-// fold, ack.
+// The files follow a batch, and so does the reader: shard.go has a shard's round,
+// ownership.go the takeover, pull.go the first message and collect.go the others,
+// dense.go what may be committed, fold.go and package fold its rows, commit.go the
+// commit, ack.go the acknowledgement. rest.go is the round in which nothing came.
 package persist
 
 import (

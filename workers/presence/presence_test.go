@@ -37,13 +37,7 @@ func newWorld(t *testing.T, options streamstest.Options) *world {
 // start runs a worker, and returns what ends it.
 func (w *world) start() (stop func()) {
 	w.T.Helper()
-	again, err := w.Edge.SubscribeSync(streams.PresenceAgain)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	if err := w.Edge.Flush(); err != nil {
-		w.T.Fatal(err)
-	}
+	again := w.Subscribe(streams.PresenceAgain)
 	w.metrics = prometheus.NewRegistry()
 	started := make(chan struct{})
 	worker, err := presence.New(presence.Config{
@@ -78,7 +72,7 @@ func (w *world) purge(user, session string) {
 
 func (w *world) publish(user, session string, header nats.Header, value []byte) {
 	w.T.Helper()
-	m := &nats.Msg{Subject: streams.SessionSubject(userOf(w.T, user), id(w.T, session)), Header: header, Data: value}
+	m := &nats.Msg{Subject: streams.SessionSubject(workerstest.User(user), id(w.T, session)), Header: header, Data: value}
 	if err := w.Edge.PublishMsg(m); err != nil {
 		w.T.Fatal(err)
 	}
@@ -91,14 +85,7 @@ func (w *world) publish(user, session string, header nats.Header, value []byte) 
 func (w *world) watch(users ...string) {
 	w.T.Helper()
 	for _, user := range users {
-		sub, err := w.Edge.SubscribeSync(streams.PresenceOf(userOf(w.T, user)))
-		if err != nil {
-			w.T.Fatal(err)
-		}
-		w.told[user] = sub
-	}
-	if err := w.Edge.Flush(); err != nil {
-		w.T.Fatal(err)
+		w.told[user] = w.Subscribe(streams.PresenceOf(workerstest.User(user)))
 	}
 }
 
@@ -132,7 +119,7 @@ func (w *world) query(users ...string) map[string]schemas.Presence {
 	w.T.Helper()
 	request := schemas.Users{}
 	for _, user := range users {
-		request.Users = append(request.Users, userOf(w.T, user))
+		request.Users = append(request.Users, workerstest.User(user))
 	}
 	data, err := json.Marshal(request)
 	if err != nil {
@@ -167,15 +154,6 @@ func (w *world) wantShown(user string, status schemas.Status) schemas.Presence {
 func (w *world) count(name string) float64 {
 	w.T.Helper()
 	return workerstest.Metric(w.T, w.metrics, "parley_presence_"+name)
-}
-
-func userOf(t testing.TB, name string) schemas.User {
-	t.Helper()
-	user, err := schemas.ParseUser(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return user
 }
 
 func id(t testing.TB, name string) schemas.ID {
@@ -243,8 +221,8 @@ func TestLastSeenIsKept(t *testing.T) {
 	w.purge("ann", "phone")
 	went := w.wantTold("ann", schemas.Offline)
 	stop()
-	seen, err := w.Store.Seen(t.Context(), []schemas.User{userOf(t, "ann"), userOf(t, "bea")})
-	if err != nil || !seen[userOf(t, "ann")].Equal(went.LastSeen) || seen[userOf(t, "bea")].IsZero() {
+	seen, err := w.Store.Seen(t.Context(), []schemas.User{workerstest.User("ann"), workerstest.User("bea")})
+	if err != nil || !seen[workerstest.User("ann")].Equal(went.LastSeen) || seen[workerstest.User("bea")].IsZero() {
 		t.Errorf("the store has %v, %v; ann was last seen at %s", seen, err, went.LastSeen)
 	}
 	w.start()
@@ -281,7 +259,7 @@ func TestSweepRepairsWhatAnEventMissed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(streams.SessionSubject(userOf(t, "ann"), id(t, "phone")))); err != nil {
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(streams.SessionSubject(workerstest.User("ann"), id(t, "phone")))); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := stream.Info(t.Context()); err != nil || info.State.Msgs != 0 {
@@ -392,10 +370,7 @@ func TestLostBucketIsMadeAgain(t *testing.T) {
 				w.put(user, "phone", schemas.Online, "3s")
 				w.wantTold(user, schemas.Online)
 			}
-			again, err := w.Edge.SubscribeSync(streams.PresenceAgain)
-			if err != nil {
-				t.Fatal(err)
-			}
+			again := w.Subscribe(streams.PresenceAgain)
 			if err := w.JetStream.DeleteStream(t.Context(), streams.PresenceStream); err != nil {
 				t.Fatal(err)
 			}

@@ -276,14 +276,7 @@ func (w *world) send(sub *nats.Subscription, request string) {
 	}
 }
 
-func (w *world) inbox() *nats.Subscription {
-	w.T.Helper()
-	sub, err := w.Edge.SubscribeSync(w.Edge.NewInbox() + ".*")
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	return sub
-}
+func (w *world) inbox() *nats.Subscription { return w.Subscribe(w.Edge.NewInbox() + ".*") }
 
 func TestEqualRequestsShareAQueryThatBeginsAfterThem(t *testing.T) {
 	t.Parallel()

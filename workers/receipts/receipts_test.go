@@ -152,10 +152,7 @@ func testMarks(t *testing.T, w *world) {
 func TestPrivateMarksAreTheUsersOwn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3, streamstest.Options{})
-	own, err := w.Edge.SubscribeSync(streams.Personal(bob))
-	if err != nil {
-		t.Fatal(err)
-	}
+	own := w.Subscribe(streams.Personal(bob))
 	w.start(w.Store)
 	w.told(streams.MarkRead, w.said[0])
 	w.mark(streams.PrivateRead(bob, w.chat), w.said[1])

@@ -119,13 +119,7 @@ func TestOwnChoicesAreToldToTheUserAlone(t *testing.T) {
 func TestEdgesAskAnew(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	sub, err := w.Edge.SubscribeSync(streams.PersonalPrefix + "*")
-	if err == nil {
-		err = w.Edge.Flush()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	sub := w.Subscribe(streams.PersonalPrefix + "*")
 	check := func(want string) {
 		t.Helper()
 		if got := w.done(streams.PrivacySubject, `{"user":"alice"}`); got != want {
@@ -161,16 +155,29 @@ func TestEdgesAskAnew(t *testing.T) {
 	check(`{"blocks":["bob"],"status":"online"}`)
 }
 
+// wantHeard wants the notices of alice and bob to agree with the answers of the service.
+// apart says whether the two may not talk.
+func (w world) wantHeard(heard map[string][]string, apart bool) {
+	w.T.Helper()
+	for _, user := range []string{"alice", "bob"} {
+		var answer schemas.PrivacyAnswer
+		if err := json.Unmarshal([]byte(w.done(streams.PrivacySubject, fmt.Sprintf(`{"user":%q}`, user))), &answer); err != nil {
+			w.T.Fatal(err)
+		}
+		var stored []string
+		for _, other := range answer.Blocks {
+			stored = append(stored, other.String())
+		}
+		if diff := cmp.Diff(stored, heard[user]); diff != "" || (len(stored) > 0) != apart {
+			w.T.Errorf("%s does not talk with %v, and its edge has heard %v", user, stored, heard[user])
+		}
+	}
+}
+
 func TestBlocksAreToldToBoth(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	sub, err := w.Edge.SubscribeSync(streams.PersonalPrefix + "*")
-	if err == nil {
-		err = w.Edge.Flush()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	sub := w.Subscribe(streams.PersonalPrefix + "*")
 	// talks tells with whom each of the two does not talk, as edges have heard.
 	heard := make(map[string][]string)
 	check := func(by, other string, on bool, change schemas.ChatChange, want bool) {
@@ -203,19 +210,7 @@ func TestBlocksAreToldToBoth(t *testing.T) {
 		if frames != 1 {
 			t.Errorf("%d frames are sent", frames)
 		}
-		for _, user := range []string{"alice", "bob"} {
-			var answer schemas.PrivacyAnswer
-			if err := json.Unmarshal([]byte(w.done(streams.PrivacySubject, fmt.Sprintf(`{"user":%q}`, user))), &answer); err != nil {
-				t.Fatal(err)
-			}
-			var stored []string
-			for _, other := range answer.Blocks {
-				stored = append(stored, other.String())
-			}
-			if diff := cmp.Diff(stored, heard[user]); diff != "" || (len(stored) > 0) != want {
-				t.Errorf("%s blocks %s is %v: %s does not talk with %v, and its edge has heard %v", by, other, on, user, stored, heard[user])
-			}
-		}
+		w.wantHeard(heard, want)
 	}
 	check("alice", "bob", true, schemas.ChatBlocked, true)
 	check("bob", "alice", true, schemas.ChatBlocked, true)

@@ -1,5 +1,5 @@
-// Package worker is what all workers share: what their process gives them, the loop
-// that keeps them running, and how they report a faulty config.
+// Package worker has the parts that all workers share: the dependencies from their
+// process, the report of a faulty config, and the loop that keeps them running.
 package worker
 
 import (
@@ -17,8 +17,8 @@ import (
 	"parley/streams"
 )
 
-// Runtime is what a process gives each of its workers; their configs embed it. Zero
-// means the default. A worker ignores the fields that it has no use for.
+// Runtime has the dependencies that a process gives each of its workers. Their configs
+// embed it. Zero means the default. A worker ignores the fields that it does not need.
 type Runtime struct {
 	Logger     *slog.Logger          // default: slog.Default()
 	Registerer prometheus.Registerer // default: the worker keeps its metrics, and nobody reads them

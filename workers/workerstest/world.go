@@ -63,6 +63,19 @@ func (w *World) Persist() (stop func()) { return Persist(w.T, w.Env, w.Store) }
 // PersistAll stores what the log has, and nothing after.
 func (w *World) PersistAll() { PersistAll(w.T, w.Env, w.Store) }
 
+// Subscribe subscribes the edge. The server knows of it when Subscribe returns.
+func (w *World) Subscribe(subject string) *nats.Subscription {
+	w.T.Helper()
+	sub, err := w.Edge.SubscribeSync(subject)
+	if err == nil {
+		err = w.Edge.Flush()
+	}
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return sub
+}
+
 // User returns the user of that name.
 func User(name string) schemas.User {
 	user, err := schemas.ParseUser(name)

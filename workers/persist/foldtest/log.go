@@ -18,7 +18,7 @@ import (
 	"parley/workers/store/sqlite"
 )
 
-// Layout is that of a [Log]: one shard.
+// Layout has one shard, the one of a [Log].
 var Layout = streams.NewLayout(1)
 
 // Log is a shard's log; deleted sequences are nil.
@@ -90,7 +90,7 @@ func (l *Log) Store(t *rapid.T, st *sqlite.Store) {
 	}
 }
 
-// OpenStore opens an empty store whose time is what now returns.
+// OpenStore opens an empty store with now as its clock.
 func OpenStore(t interface{ Fatal(...any) }, path string, now func() time.Time) *sqlite.Store {
 	st, err := sqlite.Open(context.Background(), path, sqlite.Clock(now))
 	if err == nil {

@@ -41,7 +41,7 @@ type Config struct {
 	ReadsMax         int           // partitions that one call reads at once; default: 64
 
 	Now func() time.Time // tells which rows have disappeared; default: time.Now
-	Log *slog.Logger     // default: discards
+	Log *slog.Logger     // default: slog.Default()
 }
 
 // Scheme begins the URL of a store.
@@ -150,7 +150,7 @@ func (c Config) withDefaults() Config {
 		c.Now = time.Now
 	}
 	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
+		c.Log = slog.Default()
 	}
 	return c
 }

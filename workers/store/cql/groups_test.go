@@ -104,6 +104,45 @@ func TestLargeGroupKeepsToItsBound(t *testing.T) {
 	}
 }
 
+// wantOnlyWhatStays wants no trace of the messages that have disappeared from a chat. The
+// store's own clock stands still: the database alone removes them.
+func wantOnlyWhatStays(t *testing.T, s *Store, l *storetest.Timeline, chat schemas.Chat) {
+	t.Helper()
+	var stay []uint64
+	for _, e := range l.Events[chat] {
+		if e.Expires.IsZero() {
+			stay = append(stay, e.Seq)
+		}
+	}
+	var got []uint64
+	events, more, err := s.Page(t.Context(), chat, store.Range{Forward: true, Limit: 100})
+	for _, e := range events {
+		got = append(got, e.Seq)
+	}
+	if !slices.Equal(got, stay) || more || err != nil {
+		t.Errorf("the page has %v, more %t, %v, want %v", got, more, err, stay)
+	}
+	if rows := dump(t, s); strings.Contains(rows, "edits ") || strings.Contains(rows, "reactions ") || strings.Count(rows, "events ") != len(stay) {
+		t.Errorf("rows are left:\n%s", rows)
+	}
+	summaries, err := s.Summaries(t.Context(), []schemas.Chat{chat})
+	if got := summaries[chat]; got.Last != nil || got.LastSeq != l.Last() || err != nil {
+		t.Errorf("the summary is %+v, %v, want one without its last event", got, err)
+	}
+}
+
+// wantNothingOfLate commits a message for the first time after its time, with a reaction
+// and an edit. They leave nothing but a head.
+func wantNothingOfLate(t *testing.T, s *Store, l *storetest.Timeline, m storetest.Message) {
+	t.Helper()
+	if err := s.Commit(t.Context(), l.Batch(m, storetest.React(m.Chat, "carol", l.Last()+1, "+1", true), storetest.Edit(m.Chat, "alice", l.Last()+1, "secret edit"))); err != nil {
+		t.Fatal(err)
+	}
+	if rows := dump(t, s); strings.Count(rows, "secret") != 1 || strings.Contains(rows, "reactions ") {
+		t.Errorf("what came late left rows:\n%s", rows)
+	}
+}
+
 // TestRowsEndByThemselves: the database lets go of what has disappeared, of its
 // edits, of what was said of it, and of a head's last event.
 func TestRowsEndByThemselves(t *testing.T) {
@@ -138,28 +177,7 @@ func TestRowsEndByThemselves(t *testing.T) {
 			t.Fatalf("secrets stay:\n%s", dump(t, s))
 		}
 	}
-	// The store's own clock stands: what the database has let go of is not there for it either.
-	var stay []uint64
-	for _, e := range l.Events[chat] {
-		if e.Expires.IsZero() {
-			stay = append(stay, e.Seq)
-		}
-	}
-	var got []uint64
-	events, more, err := s.Page(t.Context(), chat, store.Range{Forward: true, Limit: 100})
-	for _, e := range events {
-		got = append(got, e.Seq)
-	}
-	if !slices.Equal(got, stay) || more || err != nil {
-		t.Errorf("the page has %v, more %t, %v, want %v", got, more, err, stay)
-	}
-	if rows := dump(t, s); strings.Contains(rows, "edits ") || strings.Contains(rows, "reactions ") || strings.Count(rows, "events ") != len(stay) {
-		t.Errorf("rows are left:\n%s", rows)
-	}
-	summaries, err := s.Summaries(t.Context(), []schemas.Chat{chat})
-	if got := summaries[chat]; got.Last != nil || got.LastSeq != l.Last() || err != nil {
-		t.Errorf("the summary is %+v, %v, want one without its last event", got, err)
-	}
+	wantOnlyWhatStays(t, s, l, chat)
 	clock.Advance(time.Minute)
 	before := dump(t, s)
 	for _, i := range []int{2, 0, 1} {
@@ -170,16 +188,9 @@ func TestRowsEndByThemselves(t *testing.T) {
 	if after := dump(t, s); after != before {
 		t.Errorf("batches that came again made of\n%s\nthis:\n%s", before, after)
 	}
-	// What comes for the first time after its time leaves nothing but a head.
-	late := storetest.DirectChat("alice", "carol")
-	m := secret("d")
-	m.Chat = late
-	if err := s.Commit(t.Context(), l.Batch(m, storetest.React(late, "carol", l.Last()+1, "+1", true), storetest.Edit(late, "alice", l.Last()+1, "secret edit"))); err != nil {
-		t.Fatal(err)
-	}
-	if rows := dump(t, s); strings.Count(rows, "secret") != 1 || strings.Contains(rows, "reactions ") {
-		t.Errorf("what came late left rows:\n%s", rows)
-	}
+	late := secret("d")
+	late.Chat = storetest.DirectChat("alice", "carol")
+	wantNothingOfLate(t, s, l, late)
 }
 
 // TestChangesThatDoNotFit are refused before anything is written.
