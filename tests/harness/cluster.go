@@ -25,8 +25,12 @@ type Cluster struct {
 // ClusterNode is one of its servers, on addresses that stay over restarts.
 type ClusterNode struct {
 	*Child
-	Name, Listen, route, Dir string
-	Within                   []string // see startChildWithin
+	Name   string
+	Listen string   // address, as host:port
+	Dir    string   // of its data
+	Within []string // the command that becomes the node, as `unshare --mount`; nil: none
+
+	route string // address for the other nodes
 }
 
 // StartCluster starts three nodes.

@@ -11,8 +11,8 @@ import (
 // Gate is a TCP proxy in front of NATS that can hold back what goes either way.
 type Gate struct {
 	Address  string
-	ToNATS   valve // from clients to NATS
-	FromNATS valve
+	ToNATS   Valve // from clients to NATS
+	FromNATS Valve
 }
 
 // StartGate forwards to target until the test ends.
@@ -60,40 +60,40 @@ func StartGate(t testing.TB, target string) *Gate {
 	return g
 }
 
-// valve lets bytes through while it is open.
-type valve struct {
+// Valve lets bytes through while it is open.
+type Valve struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	shut    bool
 	held    int // bytes that were read while it was shut
 }
 
-func (v *valve) init() { v.changed = sync.NewCond(&v.mu) }
+func (v *Valve) init() { v.changed = sync.NewCond(&v.mu) }
 
-// Close shuts the valve.
-func (v *valve) Close() {
+// Close shuts the Valve.
+func (v *Valve) Close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.shut, v.held = true, 0
 }
 
 // Open lets through what is held back, and all that follows.
-func (v *valve) Open() {
+func (v *Valve) Open() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.shut = false
 	v.changed.Broadcast()
 }
 
-// HeldBytes tells how much a shut valve holds back.
-func (v *valve) HeldBytes() int {
+// HeldBytes tells how much a shut Valve holds back.
+func (v *Valve) HeldBytes() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.held
 }
 
 // forward copies until either side ends, and then ends both.
-func (v *valve) forward(to, from net.Conn) {
+func (v *Valve) forward(to, from net.Conn) {
 	defer to.Close()
 	defer from.Close()
 	buffer := make([]byte, 64<<10)

@@ -18,17 +18,17 @@ import (
 // Load has users speak in pairs, both at once, while a test breaks things. Every
 // client keeps the rules of the protocol: it reconnects, resumes and retries.
 type Load struct {
-	Pairs []*talk
-	pause time.Duration
-	Acks  atomic.Int64
+	Pairs []*Pair
+	Acks  atomic.Int64 // acknowledged sends
 
+	pause   time.Duration      // of a sender between two sends
 	stop    context.CancelFunc // no further sends begin
 	end     context.CancelFunc // sends under way are given up
 	sending sync.WaitGroup
 }
 
-// talk is one direct chat.
-type talk struct {
+// Pair is one direct chat, with the two who speak in it.
+type Pair struct {
 	Chat  schemas.Chat
 	Sides [2]*Speaker
 }
@@ -64,7 +64,7 @@ func StartPacedLoad(t testing.TB, n, inFlight int, pause time.Duration, places .
 		// The last digit makes neighbours differ in the lowest bit of their hash,
 		// and so spreads them over the shards: in i alone that bit is there twice.
 		a, b := fmt.Sprintf("a%d", i), fmt.Sprintf("b%d%d", i, i%2)
-		talk := &talk{Chat: MustChat(t, "direct."+a+"."+b)}
+		talk := &Pair{Chat: MustChat(t, "direct."+a+"."+b)}
 		for side, user := range []string{a, b} {
 			s := &Speaker{User: user, Acked: map[string]uint64{}}
 			s.Client = places[(i+side)%len(places)].Dial(t, user, parley.Options{Reconnect: true, OnEvent: s.Hear})
@@ -211,7 +211,7 @@ func (l *Load) Check(t testing.TB, at Place, log *streams.Log, storeAt string) (
 
 // WantAckedInHistory finds in history, while the load goes on, all that was
 // acknowledged before.
-func WantAckedInHistory(t testing.TB, at Place, talk *talk) {
+func WantAckedInHistory(t testing.TB, at Place, talk *Pair) {
 	t.Helper()
 	var before [2]map[string]uint64
 	for i, s := range talk.Sides {

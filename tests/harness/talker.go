@@ -19,13 +19,13 @@ const FrameWithin = 60 * time.Second
 // Talker is a user's bare WebSocket session: it says frames as they are written,
 // and keeps all that it hears.
 type Talker struct {
-	t    testing.TB
-	User string
-	conn *websocket.Conn
+	User  string
+	Heard chan Frame // all that came; closed at the connection's end
 
-	Heard chan Frame
-	early []Frame // taken from heard while another was looked for
-	refs  uint64
+	t     testing.TB
+	conn  *websocket.Conn
+	early []Frame // taken from Heard while another was looked for
+	refs  uint64  // requests asked
 }
 
 // Frame is what a server said: what the tests look at, and all of it.
@@ -48,6 +48,7 @@ type Frame struct {
 	Text  string                            `json:"-"` // all of it
 }
 
+// String returns the beginning of the text.
 func (f Frame) String() string { return f.Text[:min(len(f.Text), 500)] }
 
 // Talk opens a session of a user.
@@ -185,13 +186,13 @@ func (c *Talker) Answer(into any, format string, args ...any) {
 	}
 }
 
-// AwaitLast is event, and leaves the frame among what was heard.
+// AwaitLast is [Talker.AwaitEvent], and leaves the frame among what was heard.
 func (c *Talker) AwaitLast(chat string, seq uint64) {
 	c.t.Helper()
 	c.AwaitFrame(func(f Frame) bool { return f.T == schemas.TEvent && f.Chat == chat && f.Seq == seq })
 }
 
-// AwaitFrame is await, and leaves the frame among what was heard.
+// AwaitFrame is [Talker.Await], and leaves the frame among what was heard.
 func (c *Talker) AwaitFrame(wanted func(Frame) bool) {
 	c.t.Helper()
 	if !slices.ContainsFunc(c.early, wanted) {
