@@ -51,8 +51,8 @@ bench-cassandra *flags:
 
 # Kill, stop, fill and cut off every part many times under load.
 faults rounds="20":
-    go test -run 'Killed|Stopped|Gone|Full|Lost|PowerCut' -p 1 -count=1 -timeout 60m ./tests/faults ./tests/model -fault-rounds {{ rounds }} -fault-pause 90s
-    go test -run 'EdgeTakesIts|PresenceWorker|NATSIsCutOff|DrainedEdgeLets' -count=1 -v -timeout 20m ./tests/faults -presence-heartbeat 30s -presence-cut 60s
+    go test -run 'Killed|Stopped|Gone|Full|Lost|PowerCut' -p 1 -count=1 -timeout 60m ./tests/faults ./tests/model ./tests/presence -fault-rounds {{ rounds }} -fault-pause 90s
+    go test -run 'EdgeTakesIts|PresenceWorker|NATSIsCutOff|DrainedEdgeLets' -count=1 -v -timeout 20m ./tests/presence -presence-heartbeat 30s -presence-cut 60s
     go test -run 'ProductionParts' -count=1 -v -timeout 600m ./tests/production -fault-rounds {{ rounds }} -fault-pause 30s -fault-away 5m
 
 # Make the JSON Schemas anew from the Go types.

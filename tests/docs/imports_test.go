@@ -62,6 +62,7 @@ var mayImport = map[string][]string{
 	"tests/e2e":                     {},
 	"tests/faults":                  {},
 	"tests/model":                   {},
+	"tests/presence":                {},
 	"tests/production":              {},
 	"tests/proxy":                   {},
 	"tests/certs":                   {},
