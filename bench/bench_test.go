@@ -284,6 +284,15 @@ func TestDurationOfPersistIsItsOwnUnlessOneIsGiven(t *testing.T) {
 	}
 }
 
+func TestEachWorkloadHasAMethod(t *testing.T) {
+	t.Parallel()
+	for _, name := range Workloads() {
+		if (&run{}).workload(name) == nil {
+			t.Errorf("workload %q has no method", name)
+		}
+	}
+}
+
 func TestValidateReportsEveryFault(t *testing.T) {
 	t.Parallel()
 	err := Config{Workloads: []string{"nope", "replicas"}, TextBytes: -1, LogEvents: 5, LogChats: 3}.Validate()

@@ -39,7 +39,8 @@ type busyChat struct {
 	frame *sendFrame
 }
 
-func (r *run) openBusyLoad(ctx context.Context, chats int, rate float64) (*busyLoad, error) {
+// openBusyLoad opens the sessions of a load on so many chats.
+func openBusyLoad(ctx context.Context, r *run, chats int, rate float64) (*busyLoad, error) {
 	conn, _, layout, err := r.log(ctx)
 	if err != nil {
 		return nil, err
@@ -54,16 +55,12 @@ func (r *run) openBusyLoad(ctx context.Context, chats int, rate float64) (*busyL
 		return r.user("q%d-%d", chats, scatter(i-senders))
 	}
 	all, err := openSessions(ctx, senders+takers, func(ctx context.Context, i int) (*session, error) {
-		s, err := openSession(ctx, r.target, user(i), "", busyBufferBytes)
-		if err == nil {
-			s.lastSeqs = map[string]*uint64{}
-		}
-		return s, err
+		return openSessionOfMany(ctx, r.target, user(i), busyBufferBytes)
 	})
 	if err != nil {
 		return nil, err
 	}
-	b := &busyLoad{rate: rate, inFlightMax: uint64(r.ceilingInFlight() * r.sizes.pairs), sessions: all, origin: time.Now()}
+	b := &busyLoad{rate: rate, inFlightMax: uint64(r.sizes.inFlightMax() * r.sizes.pairs), sessions: all, origin: time.Now()}
 	shards := map[streams.Shard]bool{}
 	for i := range chats {
 		from, to := i%senders, (i/senders+i%senders)%takers

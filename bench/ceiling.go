@@ -13,13 +13,11 @@ import (
 	"parley/streams"
 )
 
-// ceilingInFlight is the most that direct has in flight for each pair.
-func (r *run) ceilingInFlight() int { return r.sizes.inFlight[len(r.sizes.inFlight)-1] }
-
 // publications publishes with a fixed number in flight: each slot is published
 // again once it is acknowledged. One goroutine publishes and nats.go's own takes
 // the acks, since whatever the client burns here the server lacks.
 type publications struct {
+	run   string // its name, for the ids
 	load  *load
 	slots map[*nats.Msg]*publication // never changed once publishing
 	free  chan *publication          // acknowledged; has room for every slot
@@ -38,39 +36,39 @@ type publication struct {
 }
 
 // ceiling measures the log alone, with the chats and events of direct.
-func (r *run) ceiling(ctx context.Context) error {
-	result, err := r.measureCeiling(ctx, ceilingWorkload)
+func (w messageWorkloads) ceiling(ctx context.Context) error {
+	result, err := w.measureCeiling(ctx, ceilingWorkload)
 	if err == nil {
-		r.add(result)
+		w.add(result)
 	}
 	return err
 }
 
-func (r *run) measureCeiling(ctx context.Context, workload string) (result Result, err error) {
-	inFlight := r.ceilingInFlight() * r.sizes.pairs
-	r.progress("%s: %d publications in flight", workload, inFlight)
-	conn, js, layout, err := r.log(ctx)
+func (w messageWorkloads) measureCeiling(ctx context.Context, workload string) (result Result, err error) {
+	inFlight := w.sizes.inFlightMax() * w.sizes.pairs
+	w.progress("%s: %d publications in flight", workload, inFlight)
+	conn, js, layout, err := w.log(ctx)
 	if err != nil {
 		return result, err
 	}
 	defer conn.Close()
-	p := r.newPublications(layout)
+	p := newPublications(w.run, layout)
 	js, err = jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(inFlight+1), jetstream.WithPublishAsyncTimeout(drainWithin),
 		jetstream.WithPublishAsyncAckHandler(p.takeAck), jetstream.WithPublishAsyncErrHandler(p.takeError))
 	if err != nil {
 		return result, fmt.Errorf("prepare publishing: %w", err)
 	}
-	live, err := r.subscribeLive(&p.delivered)
+	live, err := w.subscribeLive(&p.delivered)
 	if err != nil {
 		return result, err
 	}
 	defer live.Close()
 	group, publishing := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.publishLoop(publishing, r, js) })
+	group.Go(func() error { return p.publishLoop(publishing, js) })
 	var m measurement
 	group.Go(func() (err error) {
 		defer p.load.stopping.Store(true)
-		m, err = r.measure(publishing, func() counts { return counts{p.acked.Load(), p.delivered.Load()} }, p.load.measuring.Store)
+		m, err = w.measure(publishing, func() counts { return counts{p.acked.Load(), p.delivered.Load()} }, p.load.measuring.Store)
 		return err
 	})
 	if err := group.Wait(); err != nil {
@@ -84,9 +82,12 @@ func (r *run) measureCeiling(ctx context.Context, workload string) (result Resul
 	return result, nil
 }
 
-func (r *run) newPublications(layout streams.Layout) *publications {
-	inFlight := r.ceilingInFlight()
-	p := &publications{load: &load{}, slots: map[*nats.Msg]*publication{}, free: make(chan *publication, inFlight*r.sizes.pairs), fault: make(chan error, 1)}
+func newPublications(r *run, layout streams.Layout) *publications {
+	inFlight := r.sizes.inFlightMax()
+	p := &publications{
+		run: r.name, load: &load{}, slots: map[*nats.Msg]*publication{},
+		free: make(chan *publication, inFlight*r.sizes.pairs), fault: make(chan error, 1),
+	}
 	for i := range r.sizes.pairs {
 		from, _, chat := r.pairUsers(i)
 		frame, number := newSendFrame(from, chat, "c", r.cfg.TextBytes), new(atomic.Uint64)
@@ -103,8 +104,34 @@ func (r *run) newPublications(layout streams.Layout) *publications {
 	return p
 }
 
+// subscribeLive counts the events of this run that the streams republish. It uses a
+// connection of its own, as an edge does.
+func (w messageWorkloads) subscribeLive(delivered *atomic.Uint64) (*nats.Conn, error) {
+	conn, err := streams.Connect(context.Background(), w.target.NATS)
+	if err != nil {
+		return nil, err
+	}
+	mine := "bench-" + w.name + "-"
+	sub, err := conn.Subscribe("live.>", func(m *nats.Msg) {
+		if len(m.Subject) > len("live.direct.")+len(mine) && m.Subject[len("live.direct."):][:len(mine)] == mine {
+			delivered.Add(1)
+		}
+	})
+	if err == nil {
+		err = sub.SetPendingLimits(1<<20, 1<<30)
+	}
+	if err == nil {
+		err = conn.Flush()
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("subscribe to live.>: %w", err)
+	}
+	return conn, nil
+}
+
 // publishLoop keeps every slot in flight until it is to stop.
-func (p *publications) publishLoop(ctx context.Context, r *run, js jetstream.JetStream) error {
+func (p *publications) publishLoop(ctx context.Context, js jetstream.JetStream) error {
 	for !p.load.stopping.Load() {
 		slot, err := p.nextFree(ctx)
 		if err != nil {
@@ -112,7 +139,7 @@ func (p *publications) publishLoop(ctx context.Context, r *run, js jetstream.Jet
 		}
 		n := slot.number.Add(1)
 		slot.msg.Data = slot.frame.event(n)
-		slot.msg.Header[jetstream.MsgIDHeader][0] = r.messageID(slot.pair, n)
+		slot.msg.Header[jetstream.MsgIDHeader][0] = messageID(p.run, slot.pair, n)
 		slot.sentAt = time.Now()
 		p.published.Add(1)
 		if _, err := js.PublishMsgAsync(slot.msg); err != nil {
@@ -183,50 +210,7 @@ func (p *publications) drain(ctx context.Context) error {
 	return nil
 }
 
-// messageID has as many bytes as the edge's.
-func (r *run) messageID(pair int, n uint64) string {
-	return fmt.Sprintf("%6.6s%04d%012d", r.name, pair, n)
-}
-
-// subscribeLive counts what the streams republish of this run, on a connection of its own, as an edge has.
-func (r *run) subscribeLive(delivered *atomic.Uint64) (*nats.Conn, error) {
-	conn, err := streams.Connect(context.Background(), r.target.NATS)
-	if err != nil {
-		return nil, err
-	}
-	mine := "bench-" + r.name + "-"
-	sub, err := conn.Subscribe("live.>", func(m *nats.Msg) {
-		if len(m.Subject) > len("live.direct.")+len(mine) && m.Subject[len("live.direct."):][:len(mine)] == mine {
-			delivered.Add(1)
-		}
-	})
-	if err == nil {
-		err = sub.SetPendingLimits(1<<20, 1<<30)
-	}
-	if err == nil {
-		err = conn.Flush()
-	}
-	if err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("subscribe to live.>: %w", err)
-	}
-	return conn, nil
-}
-
-// find returns the result of a workload of this run, nil if there is none.
-func (r *run) find(workload string) *Result {
-	for i := range r.results {
-		if r.results[i].Workload == workload {
-			return &r.results[i]
-		}
-	}
-	return nil
-}
-
-// compare sets the ratio to another result of the run, if there is one.
-func (r *Result) compare(to *Result, ratio func(*Result) float64) {
-	if to == nil || to.Rate == 0 {
-		return
-	}
-	r.Ratio, r.RatioOf = ratio(to), to.Workload
+// messageID returns the id of a pair's message in a run. It is as long as the edge's ids.
+func messageID(run string, pair int, n uint64) string {
+	return fmt.Sprintf("%6.6s%04d%012d", run, pair, n)
 }

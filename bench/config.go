@@ -209,6 +209,9 @@ func (cfg Config) sizes() sizes {
 	return s
 }
 
+// inFlightMax is the most sends in flight of a pair in direct.
+func (s sizes) inFlightMax() int { return s.inFlight[len(s.inFlight)-1] }
+
 // sessionsMax is room for the largest workload, and for connections that were
 // closed and that the server still counts.
 func (s sizes) sessionsMax() int { return 2*s.connections + 1000 }

@@ -20,31 +20,31 @@ var workerSeries = []string{"parley_chats_requests_total", "parley_users_request
 
 // connect measures how long a user of many groups, of whom nobody else is there,
 // waits for its welcome, and what that asks of workers.
-func (r *run) connect(ctx context.Context) error {
-	return r.onEachStore(ctx, connectWorkload, StartOptions{}, func(store testedStore) error {
-		return r.connectTo(ctx, store)
+func (w groupWorkloads) connect(ctx context.Context) error {
+	return w.onEachStore(ctx, connectWorkload, StartOptions{}, func(store testedStore) error {
+		return w.connectTo(ctx, store)
 	})
 }
 
-func (r *run) connectTo(ctx context.Context, store testedStore) error {
-	user, groups := r.user("c"), r.sizes.userGroups
-	r.progress("connect: %s: creating %d groups", store.name, groups)
-	chats, err := r.createGroups(ctx, groups, user)
+func (w groupWorkloads) connectTo(ctx context.Context, store testedStore) error {
+	user, groups := w.user("c"), w.sizes.userGroups
+	w.progress("connect: %s: creating %d groups", store.name, groups)
+	chats, err := w.createGroups(ctx, groups, user)
 	if err != nil {
 		return err
 	}
-	if _, err := r.awaitPersisted(ctx); err != nil {
+	if _, err := w.awaitPersisted(ctx); err != nil {
 		return err
 	}
-	if err := r.target.quiet(ctx); err != nil {
+	if err := w.target.quiet(ctx); err != nil {
 		return err
 	}
-	r.progress("connect: %s: again and again", store.name)
-	times, requests, err := r.reconnect(ctx, user)
+	w.progress("connect: %s: again and again", store.name)
+	times, requests, err := w.reconnect(ctx, user)
 	if err != nil {
 		return err
 	}
-	if err := r.hears(ctx, user, chats); err != nil {
+	if err := w.hears(ctx, user, chats); err != nil {
 		return err
 	}
 	result := Result{Workload: connectWorkload, Case: fmt.Sprintf("%s, a user in %d groups", store.name, groups), Unit: "connects"}
@@ -53,16 +53,16 @@ func (r *run) connectTo(ctx context.Context, store testedStore) error {
 	result.figure("requests to workers, of each", requests, "")
 	result.goal(result.P99 < millis(connectWithin), "p99 under %s", connectWithin)
 	result.goal(requests <= connectRequestsMax, "at most %d requests to workers", connectRequestsMax)
-	r.add(result)
+	w.add(result)
 	return nil
 }
 
 // groupOwner is the user who creates the groups of connect.
-func (r *run) groupOwner() schemas.User { return r.user("co") }
+func (w groupWorkloads) groupOwner() schemas.User { return w.user("co") }
 
 // createGroups has groups created of groupOwner and a user.
-func (r *run) createGroups(ctx context.Context, n int, user schemas.User) ([]schemas.Chat, error) {
-	s, err := r.openOwner(ctx)
+func (w groupWorkloads) createGroups(ctx context.Context, n int, user schemas.User) ([]schemas.Chat, error) {
+	s, err := w.openOwner(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -71,63 +71,54 @@ func (r *run) createGroups(ctx context.Context, n int, user schemas.User) ([]sch
 	defer stop()
 	chats := make([]schemas.Chat, n)
 	for i := range chats {
-		if chats[i], err = s.createGroup(fmt.Sprintf("bench-%s-c%d", r.name, scatter(i)), []schemas.User{user}); err != nil {
+		if chats[i], err = s.createGroup(fmt.Sprintf("bench-%s-c%d", w.name, scatter(i)), []schemas.User{user}); err != nil {
 			return nil, err
 		}
 	}
 	return chats, nil
 }
 
-func (r *run) openOwner(ctx context.Context) (*session, error) {
-	return r.openMany(ctx, r.groupOwner())
-}
-
-// openMany opens a session that is sent many chats.
-func (r *run) openMany(ctx context.Context, user schemas.User) (*session, error) {
-	s, err := openSession(ctx, r.target, user, "", busyBufferBytes)
-	if err == nil {
-		s.lastSeqs = make(map[string]*uint64)
-	}
-	return s, err
+func (w groupWorkloads) openOwner(ctx context.Context) (*session, error) {
+	return openSessionOfMany(ctx, w.target, w.groupOwner(), busyBufferBytes)
 }
 
 // reconnect connects a user again and again, each time when the server has let
 // go of it: else the edge would have its groups at hand.
-func (r *run) reconnect(ctx context.Context, user schemas.User) (times *histogram, requests float64, err error) {
+func (w groupWorkloads) reconnect(ctx context.Context, user schemas.User) (times *histogram, requests float64, err error) {
 	var before series
 	times = &histogram{}
 	connects := 0
 	for began := time.Now(); ; connects++ {
-		now, err := r.target.scrape(ctx)
+		now, err := w.target.scrape(ctx)
 		if err != nil {
 			return nil, 0, err
 		}
-		if before == nil && time.Since(began) > r.cfg.Warmup {
+		if before == nil && time.Since(began) > w.cfg.Warmup {
 			times, connects, before, began = &histogram{}, 0, now, time.Now()
 		}
-		if before != nil && connects > 0 && time.Since(began) > r.cfg.Duration {
+		if before != nil && connects > 0 && time.Since(began) > w.cfg.Duration {
 			return times, (now.sum(workerSeries) - before.sum(workerSeries)) / float64(connects), nil
 		}
-		s, err := openSession(ctx, r.target, user, "", busyBufferBytes)
+		s, err := openSession(ctx, w.target, user, "", busyBufferBytes)
 		if err != nil {
 			return nil, 0, err
 		}
 		times.add(s.welcomed)
 		s.close()
-		if err := r.target.connections(ctx, now[connectionsSeries]); err != nil {
+		if err := w.target.connections(ctx, now[connectionsSeries]); err != nil {
 			return nil, 0, err
 		}
 	}
 }
 
 // hears makes sure that a user who has just connected is sent all of its groups.
-func (r *run) hears(ctx context.Context, user schemas.User, chats []schemas.Chat) error {
-	listener, err := r.openMany(ctx, user)
+func (w groupWorkloads) hears(ctx context.Context, user schemas.User, chats []schemas.Chat) error {
+	listener, err := openSessionOfMany(ctx, w.target, user, busyBufferBytes)
 	if err != nil {
 		return err
 	}
 	defer listener.close()
-	owner, err := r.openOwner(ctx)
+	owner, err := w.openOwner(ctx)
 	if err != nil {
 		return err
 	}
@@ -139,7 +130,7 @@ func (r *run) hears(ctx context.Context, user schemas.User, chats []schemas.Chat
 	group.Go(func() error { _, err := owner.awaitEvents(len(chats)); return err })
 	group.Go(func() error {
 		for i, chat := range chats {
-			frame := newSendFrame(owner.user, chat, "c", r.cfg.TextBytes)
+			frame := newSendFrame(owner.user, chat, "c", w.cfg.TextBytes)
 			if err := owner.write(frame.append(nil, 0, uint64(i))); err != nil {
 				return err
 			}

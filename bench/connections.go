@@ -17,37 +17,37 @@ import (
 const warmConnections = 200
 
 // idle measures what a connection that says nothing takes of the server's memory.
-func (r *run) idle(ctx context.Context) error {
-	start, err := r.target.scrape(ctx)
+func (w connectionWorkloads) idle(ctx context.Context) error {
+	start, err := w.target.scrape(ctx)
 	if err != nil {
 		return err
 	}
-	warm, err := r.openIdle(ctx, "w", warmConnections)
+	warm, err := w.openIdle(ctx, "w", warmConnections)
 	if err != nil {
 		return err
 	}
 	warm.close()
-	if err := r.target.connections(ctx, start[connectionsSeries]); err != nil {
+	if err := w.target.connections(ctx, start[connectionsSeries]); err != nil {
 		return err
 	}
-	before, err := r.resident(ctx)
+	before, err := w.resident(ctx)
 	if err != nil {
 		return err
 	}
-	n := r.sizes.connections
-	r.progress("idle: opening %d connections", n)
+	n := w.sizes.connections
+	w.progress("idle: opening %d connections", n)
 	began := time.Now()
-	all, err := r.openIdle(ctx, "i", n)
+	all, err := w.openIdle(ctx, "i", n)
 	if err != nil {
 		return err
 	}
 	elapsed := time.Since(began)
 	defer all.close()
 	reading := readAll(all)
-	if err := r.target.connections(ctx, start[connectionsSeries]+float64(n)); err != nil {
+	if err := w.target.connections(ctx, start[connectionsSeries]+float64(n)); err != nil {
 		return err
 	}
-	after, err := r.resident(ctx)
+	after, err := w.resident(ctx)
 	if err != nil {
 		return err
 	}
@@ -55,17 +55,17 @@ func (r *run) idle(ctx context.Context) error {
 	if err := reading.Wait(); err != nil {
 		return err
 	}
-	r.add(Result{
+	w.add(Result{
 		Workload: idleWorkload, Case: fmt.Sprintf("%d connections", n), Unit: "opened", Rate: float64(n) / elapsed.Seconds(),
 		ResidentBytes: after, BytesPerConnection: (after - before) / float64(n),
 	})
-	return r.target.connections(ctx, start[connectionsSeries])
+	return w.target.connections(ctx, start[connectionsSeries])
 }
 
 // openIdle opens n connections, each of a user of its own.
-func (r *run) openIdle(ctx context.Context, name string, n int) (sessions, error) {
+func (w connectionWorkloads) openIdle(ctx context.Context, name string, n int) (sessions, error) {
 	return openSessions(ctx, n, func(ctx context.Context, i int) (*session, error) {
-		return openSession(ctx, r.target, r.user("%s%d", name, i), "", idleBufferBytes)
+		return openSession(ctx, w.target, w.user("%s%d", name, i), "", idleBufferBytes)
 	})
 }
 
@@ -89,82 +89,74 @@ func readAll(all sessions) *errgroup.Group {
 }
 
 // resident is the server's memory when it has collected its garbage.
-func (r *run) resident(ctx context.Context) (float64, error) {
-	if err := r.target.quiet(ctx); err != nil {
+func (w connectionWorkloads) resident(ctx context.Context) (float64, error) {
+	if err := w.target.quiet(ctx); err != nil {
 		return 0, err
 	}
-	if err := r.target.free(ctx); err != nil {
+	if err := w.target.free(ctx); err != nil {
 		return 0, err
 	}
-	s, err := r.target.scrape(ctx)
+	s, err := w.target.scrape(ctx)
 	return s[residentSeries], err
 }
 
 // storm measures how long it takes until all of many clients, which lost their
 // connections together, have resumed a chat in which each missed one event.
-func (r *run) storm(ctx context.Context) error {
-	n := r.sizes.connections / 2 * 2
-	r.progress("storm: opening %d connections", n)
-	start, err := r.target.scrape(ctx)
+func (w connectionWorkloads) storm(ctx context.Context) error {
+	n := w.sizes.connections / 2 * 2
+	w.progress("storm: opening %d connections", n)
+	start, err := w.target.scrape(ctx)
 	if err != nil {
 		return err
 	}
-	first, err := r.prepareStorm(ctx, n)
+	first, err := w.prepareStorm(ctx, n)
 	if err != nil {
 		return err
 	}
-	if err := r.target.connections(ctx, start[connectionsSeries]); err != nil {
+	if err := w.target.connections(ctx, start[connectionsSeries]); err != nil {
 		return err
 	}
-	if err := r.target.quiet(ctx); err != nil {
+	if err := w.target.quiet(ctx); err != nil {
 		return err
 	}
-	before, err := r.target.scrape(ctx)
+	before, err := w.target.scrape(ctx)
 	if err != nil {
 		return err
 	}
-	r.progress("storm: reconnecting all")
-	var latencies histogram
-	began := time.Now()
-	all, err := openSessions(ctx, n, func(ctx context.Context, i int) (*session, error) {
-		from := time.Now()
-		s, err := r.resume(ctx, i, first[i/2])
-		latencies.add(time.Since(from))
-		return s, err
-	})
-	elapsed := time.Since(began)
+	w.progress("storm: reconnecting all")
+	all, elapsed, latencies, err := w.resumeAll(ctx, n, first)
 	if err != nil {
 		return err
 	}
 	defer all.close()
-	after, err := r.target.scrape(ctx)
+	after, err := w.target.scrape(ctx)
 	if err != nil {
 		return err
 	}
 	if asked := after[historySeries] - before[historySeries]; asked != 0 {
 		return fmt.Errorf("the server asked the store %.0f times: a resume after minutes is the log's to answer", asked)
 	}
-	r.add(Result{
+	w.add(Result{
 		Workload: stormWorkload, Case: fmt.Sprintf("%d clients", n), Unit: "resumed", Rate: float64(n) / elapsed.Seconds(), Seconds: elapsed.Seconds(),
 		P50: millis(latencies.quantile(0.5)), P99: millis(latencies.quantile(0.99)),
 		CPUSeconds: after[cpuSeries] - before[cpuSeries], ResidentBytes: after[residentSeries],
 	})
 	all.close()
-	return r.target.connections(ctx, start[connectionsSeries])
+	return w.target.connections(ctx, start[connectionsSeries])
 }
 
-func (r *run) stormUser(i int) schemas.User { return r.user("s%d", i) }
+func (w connectionWorkloads) stormUser(i int) schemas.User { return w.user("s%d", i) }
 
 // stormChat is the chat of clients 2·pair and 2·pair+1.
-func (r *run) stormChat(pair int) schemas.Chat {
-	return schemas.DirectChat(r.stormUser(2*pair), r.stormUser(2*pair+1))
+func (w connectionWorkloads) stormChat(pair int) schemas.Chat {
+	return schemas.DirectChat(w.stormUser(2*pair), w.stormUser(2*pair+1))
 }
 
 // prepareStorm has two messages sent in each pair's chat, returns the seqs of
 // the first ones, and closes all connections.
-func (r *run) prepareStorm(ctx context.Context, n int) (first []uint64, err error) {
+func (w connectionWorkloads) prepareStorm(ctx context.Context, n int) (first []uint64, err error) {
 	all, err := openSessions(ctx, n, func(ctx context.Context, i int) (*session, error) {
-		return openSession(ctx, r.target, r.stormUser(i), "", idleBufferBytes)
+		return openSession(ctx, w.target, w.stormUser(i), "", idleBufferBytes)
 	})
 	if err != nil {
 		return nil, err
@@ -178,7 +170,7 @@ func (r *run) prepareStorm(ctx context.Context, n int) (first []uint64, err erro
 	for pair := range first {
 		group.Go(func() (err error) {
 			a, b := all[2*pair], all[2*pair+1]
-			frame := newSendFrame(a.user, r.stormChat(pair), "s", r.cfg.TextBytes)
+			frame := newSendFrame(a.user, w.stormChat(pair), "s", w.cfg.TextBytes)
 			if err := a.write(frame.append(frame.append(nil, 0, 1), 1, 2)); err != nil {
 				return err
 			}
@@ -213,9 +205,22 @@ func (s *session) awaitEvents(n int) (first uint64, err error) {
 
 var resumedOne = []byte(`"chats":1`)
 
+// resumeAll connects n clients, and returns the time of all of them and of each.
+func (w connectionWorkloads) resumeAll(ctx context.Context, n int, first []uint64) (all sessions, elapsed time.Duration, latencies *histogram, err error) {
+	latencies = &histogram{}
+	began := time.Now()
+	all, err = openSessions(ctx, n, func(ctx context.Context, i int) (*session, error) {
+		from := time.Now()
+		s, err := w.resume(ctx, i, first[i/2])
+		latencies.add(time.Since(from))
+		return s, err
+	})
+	return all, time.Since(began), latencies, err
+}
+
 // resume connects client i, which holds its chat up to held, and returns when it has resumed.
-func (r *run) resume(ctx context.Context, i int, held uint64) (*session, error) {
-	s, err := openSession(ctx, r.target, r.stormUser(i), fmt.Sprintf(`{%q:%d}`, r.stormChat(i/2), held), idleBufferBytes)
+func (w connectionWorkloads) resume(ctx context.Context, i int, held uint64) (*session, error) {
+	s, err := openSession(ctx, w.target, w.stormUser(i), fmt.Sprintf(`{%q:%d}`, w.stormChat(i/2), held), idleBufferBytes)
 	if err != nil {
 		return nil, err
 	}

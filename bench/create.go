@@ -16,24 +16,20 @@ const createWithin = 2 * time.Second
 
 // create measures how long it takes from the request for a group until the last
 // of its members, who are all connected, is told that it is in it.
-func (r *run) create(ctx context.Context) error {
-	return r.onEachStore(ctx, createWorkload, StartOptions{}, func(store testedStore) error {
-		return r.createOn(ctx, store)
+func (w groupWorkloads) create(ctx context.Context) error {
+	return w.onEachStore(ctx, createWorkload, StartOptions{}, func(store testedStore) error {
+		return w.createOn(ctx, store)
 	})
 }
 
-func (r *run) createOn(ctx context.Context, store testedStore) error {
-	n := r.sizes.groupMembers
+func (w groupWorkloads) createOn(ctx context.Context, store testedStore) error {
+	n := w.sizes.groupMembers
 	users := make([]schemas.User, n+1) // the last is the creator
 	for i := range users {
-		users[i] = r.user("k%d", i)
+		users[i] = w.user("k%d", i)
 	}
 	all, err := openSessions(ctx, len(users), func(ctx context.Context, i int) (*session, error) {
-		s, err := openSession(ctx, r.target, users[i], "", idleBufferBytes)
-		if err == nil {
-			s.lastSeqs = make(map[string]*uint64)
-		}
-		return s, err
+		return openSessionOfMany(ctx, w.target, users[i], idleBufferBytes)
 	})
 	if err != nil {
 		return err
@@ -42,16 +38,16 @@ func (r *run) createOn(ctx context.Context, store testedStore) error {
 	stop := context.AfterFunc(ctx, all.close)
 	defer stop()
 	c := creations{told: &histogram{}, sent: &histogram{}}
-	for round := range r.sizes.creations {
+	for round := range w.sizes.creations {
 		// What the one before left to store and to tell is not charged to this one.
-		if _, err := r.awaitPersisted(ctx); err != nil {
+		if _, err := w.awaitPersisted(ctx); err != nil {
 			return err
 		}
-		if err := r.target.quiet(ctx); err != nil {
+		if err := w.target.quiet(ctx); err != nil {
 			return err
 		}
-		r.progress("create: %s: a group of %d online, the %d. of %d", store.name, n, round+1, r.sizes.creations)
-		if err := c.once(all, users[:n], fmt.Sprintf("bench-%s-k%d", r.name, round)); err != nil {
+		w.progress("create: %s: a group of %d online, the %d. of %d", store.name, n, round+1, w.sizes.creations)
+		if err := c.once(all, users[:n], fmt.Sprintf("bench-%s-k%d", w.name, round)); err != nil {
 			return err
 		}
 	}
@@ -62,7 +58,7 @@ func (r *run) createOn(ctx context.Context, store testedStore) error {
 	result.figure("at worst", c.told.quantile(1).Seconds(), "s")
 	result.figure("last member sent the first event, at worst", c.sent.quantile(1).Seconds(), "s")
 	result.goal(c.told.quantile(1) < createWithin, "under %s", createWithin)
-	r.add(result)
+	w.add(result)
 	return nil
 }
 

@@ -54,11 +54,20 @@ func scatter(i int) int {
 	return i * 7919 % prime
 }
 
-// direct measures sends of pairs, until the log has them.
-func (r *run) direct(ctx context.Context, inFlight int) error {
-	r.progress("direct: %d pairs, %d in flight each", r.sizes.pairs, inFlight)
+// direct measures the sends of pairs until the log has stored them.
+func (w messageWorkloads) direct(ctx context.Context) error {
+	for _, inFlight := range w.sizes.inFlight {
+		if err := w.measureDirect(ctx, inFlight); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w messageWorkloads) measureDirect(ctx context.Context, inFlight int) error {
+	w.progress("direct: %d pairs, %d in flight each", w.sizes.pairs, inFlight)
 	l := &load{}
-	pairs, all, err := r.openPairs(ctx, l, fmt.Sprintf("d%d", inFlight), inFlight)
+	pairs, all, err := w.openPairs(ctx, l, fmt.Sprintf("d%d", inFlight), inFlight)
 	if err != nil {
 		return err
 	}
@@ -84,7 +93,7 @@ func (r *run) direct(ctx context.Context, inFlight int) error {
 				_ = p.from.net.SetReadDeadline(time.Now().Add(drainWithin))
 			}
 		}()
-		m, err = r.measure(ctx, func() (c counts) {
+		m, err = w.measure(ctx, func() (c counts) {
 			for _, p := range pairs {
 				c.operations += p.acked.Load()
 				c.deliveries += p.echoes.Load() + p.taken.Load()
@@ -98,30 +107,30 @@ func (r *run) direct(ctx context.Context, inFlight int) error {
 	}
 	result := Result{Workload: directWorkload, Case: fmt.Sprintf("%d in flight", inFlight), Unit: "acked"}
 	result.setLoad(m, &l.latencies)
-	if inFlight == r.ceilingInFlight() {
-		result.compare(r.find(ceilingWorkload), func(ceiling *Result) float64 { return result.Rate / ceiling.Rate })
+	if inFlight == w.sizes.inFlightMax() {
+		result.compare(w.find(ceilingWorkload), func(ceiling *Result) float64 { return result.Rate / ceiling.Rate })
 	}
-	r.add(result)
+	w.add(result)
 	return nil
 }
 
-func (r *run) openPairs(ctx context.Context, l *load, suffix string, inFlight int) ([]*pair, sessions, error) {
-	all, err := openSessions(ctx, 2*r.sizes.pairs, func(ctx context.Context, i int) (*session, error) {
-		from, to, _ := r.pairUsers(i / 2)
+func (w messageWorkloads) openPairs(ctx context.Context, l *load, suffix string, inFlight int) ([]*pair, sessions, error) {
+	all, err := openSessions(ctx, 2*w.sizes.pairs, func(ctx context.Context, i int) (*session, error) {
+		from, to, _ := w.pairUsers(i / 2)
 		if i%2 == 1 {
 			from = to
 		}
-		return openSession(ctx, r.target, from, "", busyBufferBytes)
+		return openSession(ctx, w.target, from, "", busyBufferBytes)
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	pairs := make([]*pair, r.sizes.pairs)
+	pairs := make([]*pair, w.sizes.pairs)
 	for i := range pairs {
-		from, _, chat := r.pairUsers(i)
+		from, _, chat := w.pairUsers(i)
 		pairs[i] = &pair{
 			load: l, from: all[2*i], to: all[2*i+1],
-			frame:  newSendFrame(from, chat, suffix, r.cfg.TextBytes),
+			frame:  newSendFrame(from, chat, suffix, w.cfg.TextBytes),
 			sentAt: make([]time.Time, inFlight),
 		}
 	}

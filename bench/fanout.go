@@ -44,28 +44,37 @@ type crowd struct {
 }
 
 // fanout measures deliveries of one chat's messages to many sessions of one user.
-func (r *run) fanout(ctx context.Context, n int) error {
-	r.progress("fanout: %d sessions of one user", n)
-	from, to := r.user("f%d", n), r.user("m%d", n)
+func (w messageWorkloads) fanout(ctx context.Context) error {
+	for _, sessions := range w.sizes.fanouts {
+		if err := w.measureFanout(ctx, sessions); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w messageWorkloads) measureFanout(ctx context.Context, n int) error {
+	w.progress("fanout: %d sessions of one user", n)
+	from, to := w.user("f%d", n), w.user("m%d", n)
 	c := crowd{from: from, receiver: func(int) schemas.User { return to }, chat: schemas.DirectChat(from, to)}
 	l := &load{}
-	m, err := r.measureCrowd(ctx, c, n, l, "f", r.cfg.Duration)
+	m, err := w.measureCrowd(ctx, c, n, l, "f", w.cfg.Duration)
 	if err != nil {
 		return err
 	}
 	result := Result{Workload: fanoutWorkload, Case: fmt.Sprintf("%d sessions", n), Unit: "messages"}
 	result.setLoad(m, &l.latencies)
-	r.add(result)
+	w.add(result)
 	return nil
 }
 
 // measureCrowd measures deliveries to n sessions. suffix ends the messages' ids.
-func (r *run) measureCrowd(ctx context.Context, c crowd, n int, l *load, suffix string, duration time.Duration) (m measurement, err error) {
+func (w messageWorkloads) measureCrowd(ctx context.Context, c crowd, n int, l *load, suffix string, duration time.Duration) (m measurement, err error) {
 	all, err := openSessions(ctx, n+1, func(ctx context.Context, i int) (*session, error) {
 		if i == n {
-			return openSession(ctx, r.target, c.from, "", busyBufferBytes)
+			return openSession(ctx, w.target, c.from, "", busyBufferBytes)
 		}
-		return openSession(ctx, r.target, c.receiver(i), "", busyBufferBytes)
+		return openSession(ctx, w.target, c.receiver(i), "", busyBufferBytes)
 	})
 	if err != nil {
 		return m, err
@@ -82,14 +91,14 @@ func (r *run) measureCrowd(ctx context.Context, c crowd, n int, l *load, suffix 
 	group.Go(f.ackLoop)
 	group.Go(func() error {
 		defer all.close()
-		return f.sendLoop(ctx, newSendFrame(c.from, c.chat, suffix, r.cfg.TextBytes))
+		return f.sendLoop(ctx, newSendFrame(c.from, c.chat, suffix, w.cfg.TextBytes))
 	})
 	group.Go(func() (err error) {
 		defer func() {
 			f.load.stopping.Store(true)
 			f.wakeSender()
 		}()
-		m, err = r.measureFor(ctx, duration, func() counts {
+		m, err = w.measureFor(ctx, duration, func() counts {
 			return counts{f.complete.Load(), f.total.Load() + f.echoes.Load()}
 		}, f.load.measuring.Store)
 		return err

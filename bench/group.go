@@ -19,68 +19,70 @@ const (
 	groupRatioMin, groupRatioMax = 0.85, 1.15
 )
 
-// group measures deliveries to the members of a group, a session each, next to
-// those to as many sessions of one user.
-func (r *run) group(ctx context.Context, n int) error {
-	from, to := r.user("g%d", n), r.user("o%d", n)
-	direct := crowd{from: from, receiver: func(int) schemas.User { return to }, chat: schemas.DirectChat(from, to)}
-	member := func(i int) schemas.User { return r.user("m%d-%d", n, i) }
-	members := make([]schemas.User, n)
-	for i := range members {
-		members[i] = member(i)
-	}
-	// Its name is as long as the direct chat's: the frames have as many bytes.
-	name := fmt.Sprintf("bench-%s-%d", r.name, n)
-	id := name + strings.Repeat("_", len(direct.chat.String())-len("group.")-len(name))
-	chat, err := r.createGroupOf(ctx, from, id, members)
-	if err != nil {
-		return err
-	}
-	if _, err := r.awaitPersisted(ctx); err != nil {
-		return err
-	}
-	both := []struct {
-		crowd crowd
-		name  string
-		sum   measurement
-		load  load
-	}{
-		{crowd: direct, name: fmt.Sprintf("fanout, %d sessions", n)},
-		{crowd: crowd{from: from, receiver: member, chat: chat}, name: fmt.Sprintf("%d members", n)},
-	}
-	for turn := range groupTurns {
-		for i := range both {
-			c := &both[i]
-			if err := r.target.quiet(ctx); err != nil {
-				return err
-			}
-			r.progress("group: %s", c.name)
-			m, err := r.measureCrowd(ctx, c.crowd, n, &c.load, fmt.Sprintf("g%d", turn), r.cfg.Duration/groupTurns)
-			if err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
-			}
-			c.sum.add(m)
+// crowdTurns is a crowd and its turns, added up.
+type crowdTurns struct {
+	crowd crowd
+	name  string
+	sum   measurement
+	load  load
+}
+
+// group measures deliveries to the members of a group with one session each, next
+// to deliveries to as many sessions of one user.
+func (w messageWorkloads) group(ctx context.Context) error {
+	for _, members := range w.sizes.fanouts {
+		if err := w.measureGroup(ctx, members); err != nil {
+			return err
 		}
-	}
-	var fanout Result
-	for i := range both {
-		c := &both[i]
-		result := Result{Workload: groupWorkload, Case: c.name, Unit: "messages"}
-		if result.setLoad(c.sum, &c.load.latencies); i == 0 {
-			fanout = result
-		} else {
-			result.compare(&fanout, func(fanout *Result) float64 { return result.DeliveriesPerCPUSecond / fanout.DeliveriesPerCPUSecond })
-			result.RatioOf = "fanout's deliveries/CPU s"
-			result.goal(result.Ratio >= groupRatioMin && result.Ratio <= groupRatioMax, "%.2f to %.2f", groupRatioMin, groupRatioMax)
-		}
-		r.add(result)
 	}
 	return nil
 }
 
-// createGroupOf has a user create a group, with a session for that alone.
-func (r *run) createGroupOf(ctx context.Context, by schemas.User, id string, members []schemas.User) (schemas.Chat, error) {
-	s, err := openSession(ctx, r.target, by, "", busyBufferBytes)
+func (w messageWorkloads) measureGroup(ctx context.Context, n int) error {
+	from, to := w.user("g%d", n), w.user("o%d", n)
+	direct := crowd{from: from, receiver: func(int) schemas.User { return to }, chat: schemas.DirectChat(from, to)}
+	group, err := w.createCrowd(ctx, from, n, len(direct.chat.String()))
+	if err != nil {
+		return err
+	}
+	if _, err := w.awaitPersisted(ctx); err != nil {
+		return err
+	}
+	fanout := &crowdTurns{crowd: direct, name: fmt.Sprintf("fanout, %d sessions", n)}
+	members := &crowdTurns{crowd: group, name: fmt.Sprintf("%d members", n)}
+	for turn := range groupTurns {
+		for _, c := range []*crowdTurns{fanout, members} {
+			if err := w.takeTurn(ctx, c, n, turn); err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+		}
+	}
+	base, result := fanout.result(), members.result()
+	result.compare(&base, func(base *Result) float64 { return result.DeliveriesPerCPUSecond / base.DeliveriesPerCPUSecond })
+	result.RatioOf = "fanout's deliveries/CPU s"
+	result.goal(result.Ratio >= groupRatioMin && result.Ratio <= groupRatioMax, "%.2f to %.2f", groupRatioMin, groupRatioMax)
+	w.add(base)
+	w.add(result)
+	return nil
+}
+
+// createCrowd creates a group of n members. The group's name has chatBytes bytes, as
+// the direct chat's name has, so that the frames of both have the same length.
+func (w messageWorkloads) createCrowd(ctx context.Context, from schemas.User, n, chatBytes int) (crowd, error) {
+	member := func(i int) schemas.User { return w.user("m%d-%d", n, i) }
+	members := make([]schemas.User, n)
+	for i := range members {
+		members[i] = member(i)
+	}
+	name := fmt.Sprintf("bench-%s-%d", w.name, n)
+	id := name + strings.Repeat("_", chatBytes-len("group.")-len(name))
+	chat, err := w.createGroupOf(ctx, from, id, members)
+	return crowd{from: from, receiver: member, chat: chat}, err
+}
+
+// createGroupOf creates a group with a session that does nothing else.
+func (w messageWorkloads) createGroupOf(ctx context.Context, by schemas.User, id string, members []schemas.User) (schemas.Chat, error) {
+	s, err := openSession(ctx, w.target, by, "", busyBufferBytes)
 	if err != nil {
 		return schemas.Chat{}, err
 	}
@@ -90,8 +92,27 @@ func (r *run) createGroupOf(ctx context.Context, by schemas.User, id string, mem
 	return s.createGroup(id, members)
 }
 
-// createGroup creates a group, and returns when its creator is told that it is in
-// it and has its first event.
+// takeTurn measures one turn of a crowd of n sessions.
+func (w messageWorkloads) takeTurn(ctx context.Context, c *crowdTurns, n, turn int) error {
+	if err := w.target.quiet(ctx); err != nil {
+		return err
+	}
+	w.progress("group: %s", c.name)
+	m, err := w.measureCrowd(ctx, c.crowd, n, &c.load, fmt.Sprintf("g%d", turn), w.cfg.Duration/groupTurns)
+	if err == nil {
+		c.sum.add(m)
+	}
+	return err
+}
+
+func (c *crowdTurns) result() Result {
+	result := Result{Workload: groupWorkload, Case: c.name, Unit: "messages"}
+	result.setLoad(c.sum, &c.load.latencies)
+	return result
+}
+
+// createGroup creates a group. It returns when the creator has the group and its
+// first event.
 func (s *session) createGroup(id string, members []schemas.User) (schemas.Chat, error) {
 	chat, frame, err := createFrame(id, members)
 	if err != nil {

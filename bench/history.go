@@ -20,54 +20,54 @@ const (
 )
 
 // history measures reading the newest page of a long chat, next to the store alone.
-func (r *run) history(ctx context.Context) error {
-	from, to := r.user("h"), r.user("p")
+func (w pageWorkloads) history(ctx context.Context) error {
+	from, to := w.user("h"), w.user("p")
 	chat := schemas.DirectChat(from, to)
-	r.progress("history: sending %d messages", r.sizes.events)
-	last, err := r.fill(ctx, from, chat, r.sizes.events)
+	w.progress("history: sending %d messages", w.sizes.events)
+	last, err := w.fill(ctx, from, chat, w.sizes.events)
 	if err != nil {
 		return err
 	}
-	store, err := r.openStore(ctx, chat, last)
+	store, err := w.openStore(ctx, chat, last)
 	if err != nil {
 		return err
 	}
 	if store != nil {
 		defer store.Close()
 	}
-	if err := r.target.quiet(ctx); err != nil {
+	if err := w.target.quiet(ctx); err != nil {
 		return err
 	}
-	r.progress("history: %d readers", r.sizes.readers)
+	w.progress("history: %d readers", w.sizes.readers)
 	l := &load{}
-	m, err := r.readPages(ctx, from, chat, last, l)
+	m, err := w.readPages(ctx, from, chat, last, l)
 	if err != nil {
 		return err
 	}
-	result := Result{Workload: historyWorkload, Case: fmt.Sprintf("%d readers", r.sizes.readers), Unit: "pages"}
+	result := Result{Workload: historyWorkload, Case: fmt.Sprintf("%d readers", w.sizes.readers), Unit: "pages"}
 	result.setLoad(m, &l.latencies)
 	if store != nil {
-		r.progress("history: %d readers of the store alone", r.sizes.readers)
-		alone, err := r.readStore(ctx, store, chat)
+		w.progress("history: %d readers of the store alone", w.sizes.readers)
+		alone, err := w.readStore(ctx, store, chat)
 		if err != nil {
 			return err
 		}
 		result.compare(&Result{Workload: fmt.Sprintf("the store alone (%.0f/s)", alone), Rate: alone}, func(store *Result) float64 { return result.Rate / store.Rate })
 	}
-	r.add(result)
+	w.add(result)
 	return nil
 }
 
 // fill sends n messages and returns the seq of the last.
-func (r *run) fill(ctx context.Context, from schemas.User, chat schemas.Chat, n int) (last uint64, err error) {
-	s, err := openSession(ctx, r.target, from, "", busyBufferBytes)
+func (w pageWorkloads) fill(ctx context.Context, from schemas.User, chat schemas.Chat, n int) (last uint64, err error) {
+	s, err := openSession(ctx, w.target, from, "", busyBufferBytes)
 	if err != nil {
 		return 0, err
 	}
 	defer s.close()
 	stop := context.AfterFunc(ctx, s.close)
 	defer stop()
-	err = s.fill(newSendFrame(from, chat, "h", r.cfg.TextBytes), n)
+	err = s.fill(newSendFrame(from, chat, "h", w.cfg.TextBytes), n)
 	return s.lastSeq, err
 }
 
@@ -105,11 +105,11 @@ func (s *session) fill(frame *sendFrame, n int) error {
 }
 
 // openStore returns the store when it has the chat up to last; nil where none was given.
-func (r *run) openStore(ctx context.Context, chat schemas.Chat, last uint64) (Store, error) {
-	if r.cfg.OpenStore == nil || r.target.StorePath == "" {
+func (w pageWorkloads) openStore(ctx context.Context, chat schemas.Chat, last uint64) (Store, error) {
+	if w.cfg.OpenStore == nil || w.target.StorePath == "" {
 		return nil, nil
 	}
-	store, err := r.cfg.OpenStore(ctx, r.target.StorePath)
+	store, err := w.cfg.OpenStore(ctx, w.target.StorePath)
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
@@ -131,9 +131,9 @@ func (r *run) openStore(ctx context.Context, chat schemas.Chat, last uint64) (St
 	}
 }
 
-func (r *run) readPages(ctx context.Context, user schemas.User, chat schemas.Chat, last uint64, l *load) (m measurement, err error) {
-	all, err := openSessions(ctx, r.sizes.readers, func(ctx context.Context, _ int) (*session, error) {
-		return openSession(ctx, r.target, user, "", busyBufferBytes)
+func (w pageWorkloads) readPages(ctx context.Context, user schemas.User, chat schemas.Chat, last uint64, l *load) (m measurement, err error) {
+	all, err := openSessions(ctx, w.sizes.readers, func(ctx context.Context, _ int) (*session, error) {
+		return openSession(ctx, w.target, user, "", busyBufferBytes)
 	})
 	if err != nil {
 		return m, err
@@ -167,7 +167,7 @@ func (r *run) readPages(ctx context.Context, user schemas.User, chat schemas.Cha
 	}
 	group.Go(func() (err error) {
 		defer l.stopping.Store(true)
-		m, err = r.measure(ctx, func() counts { return counts{operations: pages.Load()} }, l.measuring.Store)
+		m, err = w.measure(ctx, func() counts { return counts{operations: pages.Load()} }, l.measuring.Store)
 		return err
 	})
 	return m, group.Wait()
@@ -179,12 +179,12 @@ func newestEvents(ctx context.Context, s Store, chat schemas.Chat, limit int) ([
 }
 
 // readStore returns the pages per second that as many readers get of the store.
-func (r *run) readStore(ctx context.Context, store Store, chat schemas.Chat) (perSecond float64, err error) {
+func (w pageWorkloads) readStore(ctx context.Context, store Store, chat schemas.Chat) (perSecond float64, err error) {
 	var l load
 	var pages atomic.Uint64
 	var m measurement
 	group, ctx := errgroup.WithContext(ctx)
-	for range r.sizes.readers {
+	for range w.sizes.readers {
 		group.Go(func() error {
 			for !l.stopping.Load() {
 				events, err := newestEvents(ctx, store, chat, pageEvents)
@@ -201,7 +201,7 @@ func (r *run) readStore(ctx context.Context, store Store, chat schemas.Chat) (pe
 	}
 	group.Go(func() (err error) {
 		defer l.stopping.Store(true)
-		m, err = r.measure(ctx, func() counts { return counts{operations: pages.Load()} }, func(bool) {})
+		m, err = w.measure(ctx, func() counts { return counts{operations: pages.Load()} }, func(bool) {})
 		return err
 	})
 	if err := group.Wait(); err != nil {

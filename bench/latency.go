@@ -33,22 +33,22 @@ type steady struct {
 
 // latency measures send → delivery at a steady rate, next to synchronous
 // publishing to the same chats at the same rate.
-func (r *run) latency(ctx context.Context) error {
-	r.progress("latency: %d sends/s, then %d publications/s, by turns", r.sizes.sendRate, r.sizes.sendRate)
-	conn, js, layout, err := r.log(ctx)
+func (w messageWorkloads) latency(ctx context.Context) error {
+	w.progress("latency: %d sends/s, then %d publications/s, by turns", w.sizes.sendRate, w.sizes.sendRate)
+	conn, js, layout, err := w.log(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	pairs, all, err := r.openPairs(ctx, &load{}, "l", 1)
+	pairs, all, err := w.openPairs(ctx, &load{}, "l", 1)
 	if err != nil {
 		return err
 	}
 	defer all.close()
-	slice := min(latencySlice, r.cfg.Duration)
-	turns := max(int(r.cfg.Duration/slice), 1)
-	perTurn := int(slice.Seconds() * float64(r.sizes.sendRate))
-	s := &steady{run: r, pairs: pairs, js: js, layout: layout, origin: time.Now(), sentAt: make([]atomic.Int64, (turns+1)*perTurn)}
+	slice := min(latencySlice, w.cfg.Duration)
+	turns := max(int(w.cfg.Duration/slice), 1)
+	perTurn := int(slice.Seconds() * float64(w.sizes.sendRate))
+	s := &steady{run: w.run, pairs: pairs, js: js, layout: layout, origin: time.Now(), sentAt: make([]atomic.Int64, (turns+1)*perTurn)}
 	group, ctx := errgroup.WithContext(ctx)
 	stop := context.AfterFunc(ctx, all.close)
 	defer stop()
@@ -65,12 +65,12 @@ func (r *run) latency(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	result := Result{Workload: latencyWorkload, Case: fmt.Sprintf("%d sends/s", r.sizes.sendRate), Unit: "delivered"}
+	result := Result{Workload: latencyWorkload, Case: fmt.Sprintf("%d sends/s", w.sizes.sendRate), Unit: "delivered"}
 	result.setLoad(m, &s.edge)
 	raw := millis(s.raw.quantile(0.99))
-	r.progress("latency: publishing alone has p50 %.2f ms, p99 %.2f ms", millis(s.raw.quantile(0.5)), raw)
+	w.progress("latency: publishing alone has p50 %.2f ms, p99 %.2f ms", millis(s.raw.quantile(0.5)), raw)
 	result.compare(&Result{Workload: fmt.Sprintf("p99 of publishing (%.2f ms)", raw), Rate: raw}, func(raw *Result) float64 { return result.P99 / raw.Rate })
-	r.add(result)
+	w.add(result)
 	return nil
 }
 
@@ -184,7 +184,7 @@ func (s *steady) publish(ctx context.Context) error {
 	from, to := s.run.user("x%d", i), s.run.user("y%d", scatter(i))
 	chat := schemas.DirectChat(from, to)
 	event := newSendFrame(from, chat, "l", s.run.cfg.TextBytes).event(n)
-	msg := &nats.Msg{Subject: s.layout.Shard(chat).Timeline(chat), Data: event, Header: nats.Header{jetstream.MsgIDHeader: {s.run.messageID(i, n)}}}
+	msg := &nats.Msg{Subject: s.layout.Shard(chat).Timeline(chat), Data: event, Header: nats.Header{jetstream.MsgIDHeader: {messageID(s.run.name, i, n)}}}
 	began := time.Now()
 	if _, err := s.js.PublishMsg(ctx, msg); err != nil {
 		return fmt.Errorf("publish to %s: %w", msg.Subject, err)

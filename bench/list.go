@@ -39,15 +39,15 @@ type listLoad struct {
 
 // chats measures the request for a page of a user's chats, with few messages in each
 // and with many.
-func (r *run) chats(ctx context.Context) error {
+func (w groupWorkloads) chats(ctx context.Context) error {
 	slack := listSlack
-	if r.cfg.Short {
+	if w.cfg.Short {
 		slack = listSlackShort
 	}
 	// Below its age the log forgets nothing, so that what it has stays for a whole measurement.
-	maxAge := slack + time.Duration(len(listLimits))*(r.cfg.Warmup+r.cfg.Duration)
-	return r.onEachStore(ctx, chatsWorkload, StartOptions{MaxAge: maxAge}, func(store testedStore) error {
-		l := &listLoad{run: r, store: store, user: r.user("l"), maxAge: maxAge}
+	maxAge := slack + time.Duration(len(listLimits))*(w.cfg.Warmup+w.cfg.Duration)
+	return w.onEachStore(ctx, chatsWorkload, StartOptions{MaxAge: maxAge}, func(store testedStore) error {
+		l := &listLoad{run: w.run, store: store, user: w.user("l"), maxAge: maxAge}
 		return l.measure(ctx)
 	})
 }
@@ -107,7 +107,7 @@ func (l *listLoad) fill(ctx context.Context, round, messages int) error {
 func (l *listLoad) fillChat(ctx context.Context, i, round, messages int) error {
 	r := l.run
 	partner := r.user("n%d", scatter(i))
-	s, err := r.openMany(ctx, partner)
+	s, err := openSessionOfMany(ctx, r.target, partner, busyBufferBytes)
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (l *listLoad) fillChat(ctx context.Context, i, round, messages int) error {
 func (l *listLoad) awaitForgotten(ctx context.Context) error {
 	l.run.progress("chats: %s: waiting until the log has forgotten them, %s", l.store.name, l.maxAge)
 	for deadline := time.Now().Add(l.maxAge + quietWithin); ; {
-		inLog, err := l.run.chatsInLog(ctx)
+		inLog, err := l.chatsInLog(ctx)
 		if err != nil || inLog == 0 {
 			return err
 		}
@@ -148,18 +148,18 @@ func (l *listLoad) awaitForgotten(ctx context.Context) error {
 }
 
 // chatsInLog counts the chats of which the log has something.
-func (r *run) chatsInLog(ctx context.Context) (chats uint64, err error) {
-	conn, js, layout, err := r.log(ctx)
+func (l *listLoad) chatsInLog(ctx context.Context) (chats uint64, err error) {
+	conn, js, layout, err := l.run.log(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer conn.Close()
 	for _, shard := range layout.All() {
-		stream, err := js.Stream(ctx, shard.Stream())
+		state, err := streamState(ctx, js, shard.Stream())
 		if err != nil {
-			return 0, fmt.Errorf("look at stream %s: %w", shard.Stream(), err)
+			return 0, err
 		}
-		chats += stream.CachedInfo().State.NumSubjects // a chat has one
+		chats += state.NumSubjects // each chat has one
 	}
 	return chats, nil
 }
@@ -185,7 +185,7 @@ func (l *listLoad) measureLimit(ctx context.Context, limit int) (result Result, 
 	if err != nil {
 		return result, 0, err
 	}
-	inLog, err := r.chatsInLog(ctx)
+	inLog, err := l.chatsInLog(ctx)
 	if err != nil {
 		return result, 0, err
 	}

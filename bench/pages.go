@@ -22,16 +22,16 @@ const (
 
 // pages measures reading a page of a long chat from the store alone, next to one
 // of a short chat. The two have turns, page by page, so that what disturbs one disturbs both.
-func (r *run) pages(ctx context.Context) error {
-	for _, tested := range r.testedStores(pagesWorkload) {
-		if err := r.pagesOf(ctx, tested); err != nil {
+func (w pageWorkloads) pages(ctx context.Context) error {
+	for _, tested := range w.testedStores(pagesWorkload) {
+		if err := w.pagesOf(ctx, tested); err != nil {
 			return fmt.Errorf("store %s: %w", tested.name, err)
 		}
 	}
 	return nil
 }
 
-func (r *run) pagesOf(ctx context.Context, tested testedStore) (err error) {
+func (w pageWorkloads) pagesOf(ctx context.Context, tested testedStore) (err error) {
 	if tested.url == "" {
 		dir, err := os.MkdirTemp("", "parley-bench-pages-")
 		if err != nil {
@@ -40,15 +40,15 @@ func (r *run) pagesOf(ctx context.Context, tested testedStore) (err error) {
 		defer os.RemoveAll(dir)
 		tested.url = "sqlite://" + filepath.Join(dir, "pages.db")
 	}
-	opened, err := r.cfg.NewStore(ctx, tested.url)
+	opened, err := w.cfg.NewStore(ctx, tested.url)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
-	filler := &chatFiller{run: r, store: opened}
+	filler := &chatFiller{run: w.run, store: opened}
 	var chats []filledChat
-	for _, events := range r.sizes.pageEvents {
-		r.progress("pages: %s: filling a chat of %d", tested.name, events)
+	for _, events := range w.sizes.pageEvents {
+		w.progress("pages: %s: filling a chat of %d", tested.name, events)
 		chat, err := filler.fill(ctx, events)
 		if err != nil {
 			return fmt.Errorf("fill a chat of %d: %w", events, err)
@@ -56,12 +56,12 @@ func (r *run) pagesOf(ctx context.Context, tested testedStore) (err error) {
 		chats = append(chats, chat)
 	}
 	for _, kind := range []pageKind{newestPage, pageBefore, pageAfter} {
-		result, err := r.readPagesOf(ctx, opened, chats[0], chats[1], kind)
+		result, err := w.readPagesOf(ctx, opened, chats[0], chats[1], kind)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", kind, err)
 		}
 		result.Case = fmt.Sprintf("%s, %s, chat of %d", tested.name, kind, chats[1].events)
-		r.add(result)
+		w.add(result)
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ type filledChat struct {
 }
 
 // readPagesOf measures pages of long, and compares them with those of short.
-func (r *run) readPagesOf(ctx context.Context, s Store, short, long filledChat, kind pageKind) (Result, error) {
+func (w pageWorkloads) readPagesOf(ctx context.Context, s Store, short, long filledChat, kind pageKind) (Result, error) {
 	random := rand.New(rand.NewPCG(1, 2)) // the same places in every run
 	var times [2]histogram
 	var spent time.Duration // with the long chat
@@ -107,10 +107,10 @@ func (r *run) readPagesOf(ctx context.Context, s Store, short, long filledChat, 
 				spent += took
 			}
 		}
-		if !warm && time.Since(began) > r.cfg.Warmup {
+		if !warm && time.Since(began) > w.cfg.Warmup {
 			began, warm = time.Now(), true
 		}
-		if warm && time.Since(began) > r.cfg.Duration {
+		if warm && time.Since(began) > w.cfg.Duration {
 			break
 		}
 	}

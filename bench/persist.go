@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"parley/streams"
 )
 
 // Series of persist.
@@ -24,124 +21,53 @@ const (
 const (
 	// ceilingShare of what the log alone takes is what the edge is given.
 	ceilingShare = 0.5
-	// persistedWithin bounds the wait for persist to have all. A store that is slower
-	// than the log catches up on what ceiling left in less.
-	persistedWithin = 3 * time.Minute
-	lagEvery        = 100 * time.Millisecond
+	lagEvery     = 100 * time.Millisecond
 	// lagAtEnd is the last part of a measurement, whose worst lag is its result:
 	// one sample could fall between two batches, where the lag is none.
 	lagAtEnd = 2 * time.Second
 )
 
-// testedStore is a permanent store that a workload is run with.
-type testedStore struct {
-	name string
-	url  string // "": SQLite, in the directory of the server
-}
-
-// testedStores are SQLite, and the store that was given. That one gets a keyspace for this
-// run and workload: a store belongs to one log.
-func (r *run) testedStores(workload string) []testedStore {
-	stores := []testedStore{{name: "sqlite"}}
-	if r.cfg.StoreURL != "" {
-		scheme, _, _ := strings.Cut(r.cfg.StoreURL, "://")
-		url, options, found := strings.Cut(r.cfg.StoreURL, "?")
-		url += "_" + r.name + "_" + workload
-		if found {
-			url += "?" + options
-		}
-		stores = append(stores, testedStore{scheme, url})
-	}
-	return stores
-}
-
 // persist measures how far the permanent store is behind while the edge takes
 // half of what the log alone would, with few and with many busy chats.
-func (r *run) persist(ctx context.Context) error {
-	return r.onEachStore(ctx, persistWorkload, StartOptions{}, func(store testedStore) error {
-		return r.persistInto(ctx, store)
+func (w storageWorkloads) persist(ctx context.Context) error {
+	return w.onEachStore(ctx, persistWorkload, StartOptions{}, func(store testedStore) error {
+		return w.persistInto(ctx, store)
 	})
 }
 
-// onEachStore calls do for each tested store, with a server on it.
-func (r *run) onEachStore(ctx context.Context, workload string, options StartOptions, do func(testedStore) error) error {
-	options.NATSNodes = r.cfg.NATSNodes
-	for _, store := range r.testedStores(workload) {
-		options.Store = store.url
-		if err := r.withServer(ctx, options, func() error { return do(store) }); err != nil {
-			return fmt.Errorf("store %s: %w", store.name, err)
-		}
-	}
-	return nil
-}
-
-func (r *run) persistInto(ctx context.Context, store testedStore) error {
-	ceiling, err := r.measureCeiling(ctx, persistWorkload)
+func (w storageWorkloads) persistInto(ctx context.Context, store testedStore) error {
+	ceiling, err := messageWorkloads(w).measureCeiling(ctx, persistWorkload)
 	if err != nil {
 		return err
 	}
 	ceiling.Case = store.name + ", ceiling"
-	caughtUp, err := r.awaitPersisted(ctx)
+	caughtUp, err := w.awaitPersisted(ctx)
 	if err != nil {
 		return err
 	}
 	ceiling.figure("persisted after", caughtUp.Seconds(), "s")
-	r.add(ceiling)
-	for _, chats := range r.sizes.busyChats {
-		if err := r.target.quiet(ctx); err != nil {
+	w.add(ceiling)
+	for _, chats := range w.sizes.busyChats {
+		if err := w.target.quiet(ctx); err != nil {
 			return err
 		}
-		p := &keepingUp{run: r, chats: chats, rate: ceiling.Rate * ceilingShare}
+		p := &keepingUp{run: w.run, chats: chats, rate: ceiling.Rate * ceilingShare}
 		if store.url != "" {
-			p.storeCPU = r.cfg.StoreCPU
+			p.storeCPU = w.cfg.StoreCPU
 		}
 		if err := p.measure(ctx); err != nil {
 			return err
 		}
-		if caughtUp, err = r.awaitPersisted(ctx); err != nil {
+		if caughtUp, err = w.awaitPersisted(ctx); err != nil {
 			return err
 		}
 		result := p.result(fmt.Sprintf("%s, %d busy chats", store.name, chats))
 		result.figure("persisted after", caughtUp.Seconds(), "s")
 		result.compare(&ceiling, func(ceiling *Result) float64 { return result.Rate / ceiling.Rate })
 		result.RatioOf = "its ceiling"
-		r.add(result)
+		w.add(result)
 	}
 	return nil
-}
-
-// awaitPersisted returns how long it took until persist had acknowledged all that
-// the log has, which it does when it has stored it.
-func (r *run) awaitPersisted(ctx context.Context) (time.Duration, error) {
-	conn, js, layout, err := r.log(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	began := time.Now()
-	for _, shard := range layout.All() {
-		stream, err := js.Stream(ctx, shard.Stream())
-		if err != nil {
-			return 0, fmt.Errorf("look at stream %s: %w", shard.Stream(), err)
-		}
-		state := stream.CachedInfo().State
-		for acked := uint64(0); state.Msgs > 0 && acked < state.LastSeq; {
-			consumer, err := js.Consumer(ctx, shard.Stream(), streams.PersistConsumer)
-			if err != nil {
-				return 0, fmt.Errorf("look at consumer %s of %s: %w", streams.PersistConsumer, shard.Stream(), err)
-			}
-			if acked = consumer.CachedInfo().AckFloor.Stream; acked >= state.LastSeq {
-				break
-			}
-			if time.Since(began) > persistedWithin {
-				return 0, fmt.Errorf("persist has acknowledged %d of %d in %s after %s", acked, state.LastSeq, shard.Stream(), persistedWithin)
-			}
-			if err := sleep(ctx, 20*time.Millisecond); err != nil {
-				return 0, err
-			}
-		}
-	}
-	return time.Since(began), nil
 }
 
 // keepingUp is one measurement of persist under a load.
@@ -161,7 +87,7 @@ type keepingUp struct {
 func (p *keepingUp) measure(ctx context.Context) (err error) {
 	r := p.run
 	r.progress("persist: %.0f sends/s in %d chats", p.rate, p.chats)
-	if p.load, err = r.openBusyLoad(ctx, p.chats, p.rate); err != nil {
+	if p.load, err = openBusyLoad(ctx, r, p.chats, p.rate); err != nil {
 		return err
 	}
 	defer p.load.sessions.close()

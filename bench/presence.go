@@ -49,12 +49,12 @@ func keyEvery(heartbeat time.Duration) time.Duration {
 // Then, with all these sessions there: a change until each of many watchers is told,
 // and questions about 500 users, half of whom have gone. At the end all sessions are
 // closed, and the bucket has to become empty.
-func (r *run) presence(ctx context.Context) error {
-	if err := r.presenceKeys(ctx); err != nil {
+func (w presenceWorkloads) presence(ctx context.Context) error {
+	if err := w.presenceKeys(ctx); err != nil {
 		return err
 	}
-	for _, store := range r.testedStores(presenceWorkload) {
-		if err := r.presenceOn(ctx, store); err != nil {
+	for _, store := range w.testedStores(presenceWorkload) {
+		if err := w.presenceOn(ctx, store); err != nil {
 			return fmt.Errorf("store %s: %w", store.name, err)
 		}
 	}
@@ -63,9 +63,9 @@ func (r *run) presence(ctx context.Context) error {
 
 // presenceOn measures a whole server on a store that knows when users were last seen
 // of whom the server does not.
-func (r *run) presenceOn(ctx context.Context, store testedStore) error {
-	p := &presenceLoad{run: r, store: store, inServer: store.url == "", heartbeat: heartbeat}
-	if r.cfg.Short {
+func (w presenceWorkloads) presenceOn(ctx context.Context, store testedStore) error {
+	p := &presenceLoad{run: w.run, store: store, inServer: store.url == "", heartbeat: heartbeat}
+	if w.cfg.Short {
 		p.heartbeat = heartbeatShort
 	}
 	if p.inServer {
@@ -79,7 +79,7 @@ func (r *run) presenceOn(ctx context.Context, store testedStore) error {
 	if err := p.fillStore(ctx); err != nil {
 		return err
 	}
-	return r.withServer(ctx, StartOptions{NATSNodes: r.cfg.NATSNodes, Store: p.store.url, Heartbeat: p.heartbeat}, func() error {
+	return w.withServer(ctx, StartOptions{NATSNodes: w.cfg.NATSNodes, Store: p.store.url, Heartbeat: p.heartbeat}, func() error {
 		return p.measure(ctx)
 	})
 }
@@ -182,9 +182,11 @@ type presenceLook struct {
 }
 
 func (p *presenceLoad) look(ctx context.Context) (look presenceLook, err error) {
-	if look.written, err = lastOf(ctx, p.js, streams.PresenceStream); err != nil {
+	state, err := streamState(ctx, p.js, streams.PresenceStream)
+	if err != nil {
 		return look, err
 	}
+	look.written = state.LastSeq
 	s, err := p.run.target.scrape(ctx)
 	look.at, look.cpuSeconds = time.Now(), s[cpuSeries]
 	return look, err
@@ -209,23 +211,14 @@ func (p *presenceLoad) measureEnd(ctx context.Context, closed time.Time) error {
 // awaitEmpty waits until the bucket presence is empty, and returns what it has at last.
 func awaitEmpty(ctx context.Context, js jetstream.JetStream, within time.Duration) (left uint64, err error) {
 	for deadline := time.Now().Add(within); ; {
-		left, err = messagesIn(ctx, js, streams.PresenceStream)
-		if err != nil || left == 0 || time.Now().After(deadline) {
-			return left, err
+		state, err := streamState(ctx, js, streams.PresenceStream)
+		if err != nil || state.Msgs == 0 || time.Now().After(deadline) {
+			return state.Msgs, err
 		}
 		if err := sleep(ctx, leftEvery); err != nil {
-			return left, err
+			return state.Msgs, err
 		}
 	}
-}
-
-// lastOf returns a stream's last sequence.
-func lastOf(ctx context.Context, js jetstream.JetStream, name string) (uint64, error) {
-	stream, err := js.Stream(ctx, name)
-	if err != nil {
-		return 0, fmt.Errorf("look at stream %s: %w", name, err)
-	}
-	return stream.CachedInfo().State.LastSeq, nil
 }
 
 // fillStore stores when users were last seen who are not there.

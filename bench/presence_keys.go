@@ -84,13 +84,13 @@ type edgeFields struct {
 // each key is written once, without that of processes at rest, and of memory the live heap
 // after a collection, without that of processes that know of no key. A second worker
 // would use as much as the one; a second replica is not measured.
-func (r *run) presenceKeys(ctx context.Context) (err error) {
+func (w presenceWorkloads) presenceKeys(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "parley-bench-presence-")
 	if err != nil {
 		return fmt.Errorf("make temporary directory: %w", err)
 	}
-	k := &keyLoad{run: r, every: keyEvery(heartbeat), ttl: keyTTL(heartbeat), lastTTL: lastTTL, node: benchID("edge-1")}
-	if r.cfg.Short {
+	k := &keyLoad{run: w.run, every: keyEvery(heartbeat), ttl: keyTTL(heartbeat), lastTTL: lastTTL, node: benchID("edge-1")}
+	if w.cfg.Short {
 		k.every, k.lastTTL = keyEvery(heartbeatShort), lastTTLShort
 	}
 	defer func() { err = errors.Join(err, k.stop(), os.RemoveAll(dir)) }()
@@ -100,7 +100,7 @@ func (r *run) presenceKeys(ctx context.Context) (err error) {
 	if err := k.watchRest(ctx); err != nil {
 		return err
 	}
-	for _, n := range r.sizes.presenceKeys {
+	for _, n := range w.sizes.presenceKeys {
 		if err := k.measure(ctx, n); err != nil {
 			return fmt.Errorf("%d keys: %w", n, err)
 		}
@@ -163,16 +163,12 @@ func (k *keyLoad) watchRest(ctx context.Context) (err error) {
 	if k.nothing, err = k.heaps(ctx); err != nil {
 		return err
 	}
-	wait := restFor
-	if k.run.cfg.Short {
-		wait /= 5
-	}
 	before, err := k.cpu(ctx)
 	if err != nil {
 		return err
 	}
 	began := time.Now()
-	if err := sleep(ctx, wait); err != nil {
+	if err := sleep(ctx, k.run.cfg.restWait()); err != nil {
 		return err
 	}
 	after, err := k.cpu(ctx)
@@ -276,7 +272,7 @@ func (k *keyLoad) write(i int, ttl time.Duration) error {
 func (k *keyLoad) awaitKnown(ctx context.Context) error {
 	want := uint64(len(k.keys))
 	for deadline := time.Now().Add(keysWithin); ; {
-		inBucket, err := messagesIn(ctx, k.js, streams.PresenceStream)
+		bucket, err := streamState(ctx, k.js, streams.PresenceStream)
 		if err != nil {
 			return err
 		}
@@ -284,10 +280,10 @@ func (k *keyLoad) awaitKnown(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return err
-		case inBucket == want && known == want:
+		case bucket.Msgs == want && known == want:
 			return nil
 		case time.Now().After(deadline):
-			return fmt.Errorf("the bucket has %d of %d keys, and the worker knows of %d", inBucket, want, known)
+			return fmt.Errorf("the bucket has %d of %d keys, and the worker knows of %d", bucket.Msgs, want, known)
 		}
 		if err := sleep(ctx, leftEvery); err != nil {
 			return err

@@ -12,9 +12,6 @@ const (
 	// receiptsRatioMax is what a message may cost of the server's CPU that is
 	// delivered and read, next to one of which nothing is told.
 	receiptsRatioMax = 1.6
-	// restFor is how long a server is watched that has nothing to do, and a fifth of
-	// it with Short.
-	restFor = 5 * time.Second
 	// settleFor is for what is left to do when everything is stored: a collection of
 	// garbage, and the answers to the last acks.
 	settleFor = 500 * time.Millisecond
@@ -48,18 +45,18 @@ type receiptCrowd struct {
 // The CPU is that of the whole dev server: edge, NATS, persist, the worker receipts
 // and SQLite. Each turn ends when all is stored, marks too; what the server uses at rest
 // with all sessions connected is taken off, which makes the ratio higher.
-func (r *run) receipts(ctx context.Context) error {
-	for _, crowd := range r.sizes.receiptCrowds {
-		if err := r.receiptsOf(ctx, crowd); err != nil {
+func (w receiptWorkloads) receipts(ctx context.Context) error {
+	for _, crowd := range w.sizes.receiptCrowds {
+		if err := w.receiptsOf(ctx, crowd); err != nil {
 			return fmt.Errorf("%s: %w", crowd.name, err)
 		}
 	}
 	return nil
 }
 
-func (r *run) receiptsOf(ctx context.Context, crowd receiptCrowd) error {
-	r.progress("receipts: %s: opening %d pairs", crowd.name, crowd.pairs)
-	l, err := r.openReceiptLoad(ctx, crowd)
+func (w receiptWorkloads) receiptsOf(ctx context.Context, crowd receiptCrowd) error {
+	w.progress("receipts: %s: opening %d pairs", crowd.name, crowd.pairs)
+	l, err := openReceiptLoad(ctx, w.run, crowd)
 	if err != nil {
 		return err
 	}
@@ -157,22 +154,4 @@ func (l *receiptLoad) watchRest(ctx context.Context) error {
 	used, elapsed, err := l.run.watchRest(ctx)
 	l.atRest = used / elapsed.Seconds()
 	return err
-}
-
-// watchRest returns the CPU seconds that the server uses by itself in some time.
-func (r *run) watchRest(ctx context.Context) (cpuSeconds float64, elapsed time.Duration, err error) {
-	wait := restFor
-	if r.cfg.Short {
-		wait /= 5
-	}
-	before, err := r.target.scrape(ctx)
-	if err != nil {
-		return 0, 0, err
-	}
-	began := time.Now()
-	if err := sleep(ctx, wait); err != nil {
-		return 0, 0, err
-	}
-	after, err := r.target.scrape(ctx)
-	return after[cpuSeries] - before[cpuSeries], time.Since(began), err
 }

@@ -57,7 +57,7 @@ type dueRead struct {
 
 // openReceiptLoad opens a session of each user. Many are opened in the time in
 // which keys of presence are written once, so that those come evenly afterwards.
-func (r *run) openReceiptLoad(ctx context.Context, crowd receiptCrowd) (*receiptLoad, error) {
+func openReceiptLoad(ctx context.Context, r *run, crowd receiptCrowd) (*receiptLoad, error) {
 	conn, js, _, err := r.log(ctx)
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func (r *run) openReceiptLoad(ctx context.Context, crowd receiptCrowd) (*receipt
 		return nil, err
 	}
 	l := &receiptLoad{
-		busyLoad: &busyLoad{rate: float64(crowd.pairs) * crowd.rate, inFlightMax: uint64(r.ceilingInFlight() * r.sizes.pairs), sessions: all, origin: time.Now()},
+		busyLoad: &busyLoad{rate: float64(crowd.pairs) * crowd.rate, inFlightMax: uint64(r.sizes.inFlightMax() * r.sizes.pairs), sessions: all, origin: time.Now()},
 		run:      r, conn: conn, js: js, reads: make(chan dueRead, readsMax),
 	}
 	for i := range crowd.pairs {
@@ -278,28 +278,19 @@ func (l *receiptLoad) awaitRead(ctx context.Context) error {
 // awaitMarked waits until every mark is stored.
 func (l *receiptLoad) awaitMarked(ctx context.Context) error {
 	for deadline := time.Now().Add(persistedWithin); ; {
-		left, err := messagesIn(ctx, l.js, streams.ReceiptsStream)
+		state, err := streamState(ctx, l.js, streams.ReceiptsStream)
 		switch {
 		case err != nil:
 			return err
-		case left == 0:
+		case state.Msgs == 0:
 			return nil
 		case time.Now().After(deadline):
-			return fmt.Errorf("%d marks are not stored after %s", left, persistedWithin)
+			return fmt.Errorf("%d marks are not stored after %s", state.Msgs, persistedWithin)
 		}
 		if err := sleep(ctx, leftEvery); err != nil {
 			return err
 		}
 	}
-}
-
-// messagesIn counts the messages of a stream.
-func messagesIn(ctx context.Context, js jetstream.JetStream, name string) (uint64, error) {
-	stream, err := js.Stream(ctx, name)
-	if err != nil {
-		return 0, fmt.Errorf("look at stream %s: %w", name, err)
-	}
-	return stream.CachedInfo().State.Msgs, nil
 }
 
 // openSpread opens n sessions evenly over a time; with none, as fast as they open.

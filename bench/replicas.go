@@ -8,7 +8,7 @@ import (
 // replicas measures the log alone with one replica on one node and with three on
 // three nodes, which commit in groups, with one chat stream and with as many as usual.
 // Every node syncs what it acknowledges.
-func (r *run) replicas(ctx context.Context) error {
+func (w storageWorkloads) replicas(ctx context.Context) error {
 	for _, streams := range []struct {
 		name  string
 		count int
@@ -16,8 +16,8 @@ func (r *run) replicas(ctx context.Context) error {
 		var one *Result
 		for _, nodes := range []int{1, 3} {
 			var result Result
-			err := r.withServer(ctx, StartOptions{NATSNodes: nodes, Shards: streams.count}, func() (err error) {
-				result, err = r.measureCeiling(ctx, replicasWorkload)
+			err := w.withServer(ctx, StartOptions{NATSNodes: nodes, Shards: streams.count}, func() (err error) {
+				result, err = messageWorkloads(w).measureCeiling(ctx, replicasWorkload)
 				return err
 			})
 			if err != nil {
@@ -28,7 +28,7 @@ func (r *run) replicas(ctx context.Context) error {
 				result.compare(one, func(one *Result) float64 { return result.Rate / one.Rate })
 				result.RatioOf = "R1"
 			}
-			r.add(result)
+			w.add(result)
 			one = &result
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"parley/schemas"
 	"parley/streams"
 )
 
@@ -28,12 +27,12 @@ const (
 )
 
 // restart measures starting a NATS server on a log that is full of events.
-func (r *run) restart(ctx context.Context) error {
+func (w storageWorkloads) restart(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "parley-bench-log-")
 	if err != nil {
 		return fmt.Errorf("make temporary directory: %w", err)
 	}
-	l := &fullLog{run: r, dir: dir}
+	l := &fullLog{run: w.run, dir: dir}
 	return errors.Join(l.measure(ctx), os.RemoveAll(dir))
 }
 
@@ -88,7 +87,9 @@ func (l *fullLog) measure(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	l.run.addSizing(sizingOf(empty, shallow, full, killed, l.diskBytes))
+	for _, result := range sizingOf(empty, shallow, full, killed, l.diskBytes).results() {
+		l.run.add(result)
+	}
 	return nil
 }
 
@@ -108,7 +109,7 @@ func (l *fullLog) provision(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.fill = l.run.newLogFill(layout)
+	l.fill = newLogFill(l.run, layout)
 	return l.stop()
 }
 
@@ -260,13 +261,4 @@ func diskBytes(dir string) (n int64, err error) {
 		return nil
 	})
 	return n, err
-}
-
-// userChats is how many chats each user of the log has who began them.
-const userChats = 1000
-
-// logChat returns who begins the i-th chat of the log, and the chat.
-func (r *run) logChat(i int) (schemas.User, schemas.Chat) {
-	from := r.user("u%d", i/userChats)
-	return from, schemas.DirectChat(from, r.user("v%d", i%userChats))
 }

@@ -16,6 +16,9 @@ import (
 // is waited for. It is far below the 100,000 that a stream lets wait.
 const fillWindow = 2000
 
+// userChats is how many chats of the log each user begins.
+const userChats = 1000
+
 // logFill publishes the events of restart. They go round the chats, so that each
 // chat's are spread over the whole log: the worst case for a server's index.
 type logFill struct {
@@ -37,7 +40,7 @@ type fillChat struct {
 	frame   *sendFrame // of its first user, who says everything
 }
 
-func (r *run) newLogFill(layout streams.Layout) *logFill {
+func newLogFill(r *run, layout streams.Layout) *logFill {
 	f := &logFill{}
 	at := map[streams.Shard]int{}
 	for i, shard := range layout.All() {
@@ -46,7 +49,7 @@ func (r *run) newLogFill(layout streams.Layout) *logFill {
 	}
 	var frame *sendFrame
 	for i := range r.sizes.logChats {
-		from, chat := r.logChat(i)
+		from, chat := logChat(r, i)
 		if i%userChats == 0 {
 			frame = newSendFrame(from, chat, "r", r.cfg.TextBytes)
 		}
@@ -58,6 +61,12 @@ func (r *run) newLogFill(layout streams.Layout) *logFill {
 		s.chats = append(s.chats, fillChat{shard.Timeline(chat), frame})
 	}
 	return f
+}
+
+// logChat returns the user who begins the i-th chat of the log, and the chat.
+func logChat(r *run, i int) (schemas.User, schemas.Chat) {
+	from := r.user("u%d", i/userChats)
+	return from, schemas.DirectChat(from, r.user("v%d", i%userChats))
 }
 
 // chatsOfOne are the chats of one user.
@@ -95,7 +104,7 @@ func (s *fillShard) add(ctx context.Context, server *LogServer, n uint64) error 
 		return err
 	}
 	defer js.Conn().Close()
-	before, err := s.last(ctx, js)
+	before, err := streamState(ctx, js, s.stream)
 	if err != nil {
 		return err
 	}
@@ -111,20 +120,11 @@ func (s *fillShard) add(ctx context.Context, server *LogServer, n uint64) error 
 		if err != nil {
 			return fmt.Errorf("publish to %s: %w", msg.Subject, err)
 		}
-		if want := before + i + 1; ack.Sequence != want || ack.Duplicate {
+		if want := before.LastSeq + i + 1; ack.Sequence != want || ack.Duplicate {
 			return fmt.Errorf("publish to %s: event %d has sequence %d: some were refused", msg.Subject, want, ack.Sequence)
 		}
 	}
 	return nil
-}
-
-// last is the stream's last sequence; its events get those that follow.
-func (s *fillShard) last(ctx context.Context, js jetstream.JetStream) (uint64, error) {
-	stream, err := js.Stream(ctx, s.stream)
-	if err != nil {
-		return 0, fmt.Errorf("look at stream %s: %w", s.stream, err)
-	}
-	return stream.CachedInfo().State.LastSeq, nil
 }
 
 func (s *fillShard) message() *nats.Msg {
@@ -145,12 +145,12 @@ func (f *logFill) acknowledge(ctx context.Context, server *LogServer) error {
 	defer js.Conn().Close()
 	for i := range f.shards {
 		stream := f.shards[i].stream
-		last, err := f.shards[i].last(ctx, js)
+		state, err := streamState(ctx, js, stream)
 		if err != nil {
 			return err
 		}
-		if _, err := js.ResetConsumerToSequence(ctx, stream, streams.PersistConsumer, last+1); err != nil {
-			return fmt.Errorf("set consumer of %s behind %d: %w", stream, last, err)
+		if _, err := js.ResetConsumerToSequence(ctx, stream, streams.PersistConsumer, state.LastSeq+1); err != nil {
+			return fmt.Errorf("set consumer of %s behind %d: %w", stream, state.LastSeq, err)
 		}
 	}
 	return nil

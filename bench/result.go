@@ -96,6 +96,14 @@ func (r *Result) setTimes(h *histogram) {
 	r.P50, r.P99 = millis(h.quantile(0.5)), millis(h.quantile(0.99))
 }
 
+// compare sets the ratio to another result of the run, if there is one.
+func (r *Result) compare(to *Result, ratio func(*Result) float64) {
+	if to == nil || to.Rate == 0 {
+		return
+	}
+	r.Ratio, r.RatioOf = ratio(to), to.Workload
+}
+
 // remark is the last column of the table: what the workload is about.
 func (r *Result) remark() string {
 	var parts []string

@@ -6,23 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"parley/schemas"
-	"parley/streams"
 )
 
-// run is one run of workloads.
+// run is one run of workloads. It holds what all workloads share: the sizes, the
+// server to measure, the names of users and the results.
 type run struct {
 	cfg     Config
 	sizes   sizes
 	target  *Target
-	name    string // tells this run's users and messages from those of others
+	name    string // distinguishes the users and messages of this run from those of other runs
 	results []Result
-	served  kindOfServer // what target was started for
+	served  kindOfServer // the kind for which target was started
 }
 
 // Run measures and writes the results to cfg.Out: a table at the end, or each
@@ -31,7 +27,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
-	sizes := cfg.sizes() // a duration that is given is persist's too
+	sizes := cfg.sizes() // before the defaults: persist takes only a duration that the caller gave
 	cfg = cfg.withDefaults()
 	r := &run{cfg: cfg, sizes: sizes, target: cfg.Target, name: strings.ToLower(rand.Text()[:6])}
 	failed := r.workloads(ctx)
@@ -42,6 +38,7 @@ func Run(ctx context.Context, cfg Config) error {
 	return failed
 }
 
+// workloads runs the workloads of the configuration, one after the other.
 func (r *run) workloads(ctx context.Context) error {
 	for _, name := range r.cfg.Workloads {
 		kind := serverOf(name)
@@ -55,7 +52,7 @@ func (r *run) workloads(ctx context.Context) error {
 		}
 		r.progress("%s", name)
 		before := len(r.results)
-		if err := r.workload(ctx, name); err != nil {
+		if err := r.workload(name)(ctx); err != nil {
 			return fmt.Errorf("workload %s: %w", name, err)
 		}
 		for _, result := range r.results[before:] {
@@ -69,29 +66,8 @@ func (r *run) workloads(ctx context.Context) error {
 	return nil
 }
 
-// Kinds of workloads, by the server that they share.
-type kindOfServer int
-
-const (
-	noServer kindOfServer = iota // they start what they need
-	ofMessages
-	// ofConnections have a new one: what messages left in a server's memory would
-	// blur what a connection takes.
-	ofConnections
-)
-
-func serverOf(workload string) kindOfServer {
-	switch workload {
-	case replicasWorkload, restartWorkload, persistWorkload, pagesWorkload, connectWorkload, chatsWorkload, createWorkload, presenceWorkload:
-		return noServer
-	case idleWorkload, stormWorkload:
-		return ofConnections
-	default:
-		return ofMessages
-	}
-}
-
-// serve starts the server of a workload, unless the one before left it.
+// serve starts the server of a workload. If the previous workload had the same
+// kind of server, that server stays.
 func (r *run) serve(ctx context.Context, kind kindOfServer) error {
 	if r.cfg.Start == nil || kind == r.served {
 		return nil
@@ -106,7 +82,7 @@ func (r *run) serve(ctx context.Context, kind kindOfServer) error {
 	return r.startServer(ctx, StartOptions{NATSNodes: r.cfg.NATSNodes})
 }
 
-// startServer starts a server and waits until it has come to rest.
+// startServer starts a server and waits until it is at rest.
 func (r *run) startServer(ctx context.Context, options StartOptions) error {
 	r.progress("starting a server")
 	options.SessionsMax = r.sizes.sessionsMax()
@@ -118,7 +94,7 @@ func (r *run) startServer(ctx context.Context, options StartOptions) error {
 	return r.target.quiet(ctx)
 }
 
-// stopServer stops the server that was started, if there is one.
+// stopServer stops the server that startServer started, if there is one.
 func (r *run) stopServer() error {
 	if r.cfg.Start == nil || r.target == nil || r.target.Stop == nil {
 		return nil
@@ -131,7 +107,7 @@ func (r *run) stopServer() error {
 	return nil
 }
 
-// withServer calls do with a server of its own.
+// withServer calls do while a server of its own runs.
 func (r *run) withServer(ctx context.Context, options StartOptions, do func() error) error {
 	if err := r.startServer(ctx, options); err != nil {
 		return errors.Join(err, r.stopServer())
@@ -139,58 +115,47 @@ func (r *run) withServer(ctx context.Context, options StartOptions, do func() er
 	return errors.Join(do(), r.stopServer())
 }
 
-func (r *run) workload(ctx context.Context, name string) error {
-	switch name {
-	case ceilingWorkload:
-		return r.ceiling(ctx)
-	case directWorkload:
-		for _, inFlight := range r.sizes.inFlight {
-			if err := r.direct(ctx, inFlight); err != nil {
-				return err
-			}
+// onEachStore calls do for each tested store, while a server on that store runs.
+func (r *run) onEachStore(ctx context.Context, workload string, options StartOptions, do func(testedStore) error) error {
+	options.NATSNodes = r.cfg.NATSNodes
+	for _, store := range r.testedStores(workload) {
+		options.Store = store.url
+		if err := r.withServer(ctx, options, func() error { return do(store) }); err != nil {
+			return fmt.Errorf("store %s: %w", store.name, err)
 		}
-		return nil
-	case fanoutWorkload:
-		for _, sessions := range r.sizes.fanouts {
-			if err := r.fanout(ctx, sessions); err != nil {
-				return err
-			}
-		}
-		return nil
-	case groupWorkload:
-		for _, members := range r.sizes.fanouts {
-			if err := r.group(ctx, members); err != nil {
-				return err
-			}
-		}
-		return nil
-	case latencyWorkload:
-		return r.latency(ctx)
-	case receiptsWorkload:
-		return r.receipts(ctx)
-	case historyWorkload:
-		return r.history(ctx)
-	case idleWorkload:
-		return r.idle(ctx)
-	case stormWorkload:
-		return r.storm(ctx)
-	case replicasWorkload:
-		return r.replicas(ctx)
-	case restartWorkload:
-		return r.restart(ctx)
-	case persistWorkload:
-		return r.persist(ctx)
-	case connectWorkload:
-		return r.connect(ctx)
-	case chatsWorkload:
-		return r.chats(ctx)
-	case createWorkload:
-		return r.create(ctx)
-	case presenceWorkload:
-		return r.presence(ctx)
-	default:
-		return r.pages(ctx)
 	}
+	return nil
+}
+
+// testedStore is a permanent store with which a workload runs.
+type testedStore struct {
+	name string
+	url  string // "": SQLite, in the directory of the server
+}
+
+// testedStores returns SQLite, and the store of cfg.StoreURL. Each workload of each run
+// uses its own keyspace in that store, because a store belongs to one log.
+func (r *run) testedStores(workload string) []testedStore {
+	stores := []testedStore{{name: "sqlite"}}
+	if r.cfg.StoreURL != "" {
+		scheme, _, _ := strings.Cut(r.cfg.StoreURL, "://")
+		url, options, found := strings.Cut(r.cfg.StoreURL, "?")
+		url += "_" + r.name + "_" + workload
+		if found {
+			url += "?" + options
+		}
+		stores = append(stores, testedStore{scheme, url})
+	}
+	return stores
+}
+
+// user returns the user of that name in this run.
+func (r *run) user(format string, args ...any) schemas.User {
+	user, err := schemas.ParseUser("bench-" + r.name + "-" + fmt.Sprintf(format, args...))
+	if err != nil {
+		panic(err) // the format is a constant of this package
+	}
+	return user
 }
 
 func (r *run) progress(format string, args ...any) {
@@ -202,105 +167,12 @@ func (r *run) add(result Result) {
 	r.progress("%s", result.line())
 }
 
-// user returns this run's user of that name.
-func (r *run) user(format string, args ...any) schemas.User {
-	user, err := schemas.ParseUser("bench-" + r.name + "-" + fmt.Sprintf(format, args...))
-	if err != nil {
-		panic(err) // the names are ours
+// find returns the first result of a workload in this run, nil if there is none.
+func (r *run) find(workload string) *Result {
+	for i := range r.results {
+		if r.results[i].Workload == workload {
+			return &r.results[i]
+		}
 	}
-	return user
-}
-
-// log connects to NATS as an edge does.
-func (r *run) log(ctx context.Context) (*nats.Conn, jetstream.JetStream, streams.Layout, error) {
-	return connectLog(ctx, r.target.NATS)
-}
-
-// connectLog connects and reads the layout.
-func connectLog(ctx context.Context, config streams.ConnectConfig) (*nats.Conn, jetstream.JetStream, streams.Layout, error) {
-	js, err := openJetStream(ctx, config)
-	if err != nil {
-		return nil, nil, streams.Layout{}, err
-	}
-	layout, err := streams.LoadLayout(ctx, js)
-	if err != nil {
-		js.Conn().Close()
-		return nil, nil, streams.Layout{}, err
-	}
-	return js.Conn(), js, layout, nil
-}
-
-// openJetStream connects; who is done closes the connection.
-func openJetStream(ctx context.Context, config streams.ConnectConfig) (jetstream.JetStream, error) {
-	conn, err := streams.Connect(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	js, err := jetstream.New(conn)
-	if err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("open JetStream: %w", err)
-	}
-	return js, nil
-}
-
-// measurement is what happened between two moments.
-type measurement struct {
-	elapsed       time.Duration
-	operations    uint64
-	deliveries    uint64
-	cpuSeconds    float64
-	residentBytes float64 // at its end
-	before, after series
-}
-
-// add takes in another measurement of the same.
-func (m *measurement) add(other measurement) {
-	m.elapsed += other.elapsed
-	m.operations += other.operations
-	m.deliveries += other.deliveries
-	m.cpuSeconds += other.cpuSeconds
-	m.residentBytes = other.residentBytes
-}
-
-// counts are read at both ends of a measurement.
-type counts struct {
-	operations, deliveries uint64
-}
-
-// measure waits for the warm-up and then measures for the run's duration.
-// while is called with true at its beginning and with false at its end.
-func (r *run) measure(ctx context.Context, read func() counts, while func(bool)) (measurement, error) {
-	return r.measureFor(ctx, r.cfg.Duration, read, while)
-}
-
-func (r *run) measureFor(ctx context.Context, duration time.Duration, read func() counts, while func(bool)) (measurement, error) {
-	if err := sleep(ctx, r.cfg.Warmup); err != nil {
-		return measurement{}, err
-	}
-	before, err := r.target.scrape(ctx)
-	if err != nil {
-		return measurement{}, err
-	}
-	began, first := time.Now(), read()
-	while(true)
-	err = sleep(ctx, duration)
-	while(false)
-	if err != nil {
-		return measurement{}, err
-	}
-	elapsed, last := time.Since(began), read()
-	after, err := r.target.scrape(ctx)
-	if err != nil {
-		return measurement{}, err
-	}
-	return measurement{
-		elapsed:       elapsed,
-		operations:    last.operations - first.operations,
-		deliveries:    last.deliveries - first.deliveries,
-		cpuSeconds:    after[cpuSeries] - before[cpuSeries],
-		residentBytes: after[residentSeries],
-		before:        before,
-		after:         after,
-	}, nil
+	return nil
 }

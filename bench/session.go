@@ -68,6 +68,16 @@ func openSession(ctx context.Context, target *Target, user schemas.User, resume 
 	return s, nil
 }
 
+// openSessionOfMany connects a user who receives the events of many chats. Each
+// chat's order is checked by itself.
+func openSessionOfMany(ctx context.Context, target *Target, user schemas.User, bufferBytes int) (*session, error) {
+	s, err := openSession(ctx, target, user, "", bufferBytes)
+	if err == nil {
+		s.lastSeqs = make(map[string]*uint64)
+	}
+	return s, err
+}
+
 // openSessions opens n sessions, handshakesMax at a time. After an error those that were opened are closed.
 func openSessions(ctx context.Context, n int, open func(ctx context.Context, i int) (*session, error)) (sessions, error) {
 	all := make(sessions, n)

@@ -52,21 +52,24 @@ const (
 	dedupBytes   = 160
 )
 
-// addSizing adds what the parts cost, and what follows for logs of some ages and rates.
-func (r *run) addSizing(s sizing) {
+// results are the cost of each part, and the needs of logs of some ages and rates.
+func (s sizing) results() []Result {
 	const million = 1e6
 	nothing, chats, events := s.needs(0, 0), s.needs(0, million), s.needs(million, 0)
-	r.add(nothing.result("nothing"))
-	r.add(chats.less(nothing).result("more for a million chats"))
-	r.add(events.less(nothing).result("more for a million events"))
+	results := []Result{
+		nothing.result("nothing"),
+		chats.less(nothing).result("more for a million chats"),
+		events.less(nothing).result("more for a million events"),
+	}
 	for _, age := range []time.Duration{time.Hour, 24 * time.Hour, 7 * 24 * time.Hour} {
 		for _, rate := range []float64{100, 1000, 10_000} {
 			n := s.needs(age.Seconds()*rate, age.Seconds()*rate/s.eventsPerChat)
 			n.resident += rate * dedupSeconds * dedupBytes
 			n.residentAfter += rate * dedupSeconds * dedupBytes
-			r.add(n.result(fmt.Sprintf("%.0f h at %.0f messages/s", age.Hours(), rate)))
+			results = append(results, n.result(fmt.Sprintf("%.0f h at %.0f messages/s", age.Hours(), rate)))
 		}
 	}
+	return results
 }
 
 // needs are those of a node with so much in its log: bytes and seconds.

@@ -1,185 +1,18 @@
 package parley
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/gorilla/websocket"
 	"go.uber.org/goleak"
 
 	"parley/schemas"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-const testWithin = 20 * time.Second
-
-// scriptServer hands each connection to the test, which plays the server on it:
-// what a client does about gaps, losses and refusals can be had at will only so.
-type scriptServer struct {
-	t     *testing.T
-	url   string
-	conns chan *scriptConn
-}
-
-type scriptConn struct {
-	t *testing.T
-	*websocket.Conn
-}
-
-func newScriptServer(t *testing.T) *scriptServer {
-	t.Helper()
-	s := &scriptServer{t: t, conns: make(chan *scriptConn, 16)}
-	upgrader := websocket.Upgrader{Subprotocols: []string{schemas.Subprotocol}}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		conn, err := upgrader.Upgrade(w, r, nil)
-		if err == nil {
-			s.conns <- &scriptConn{t, conn}
-		}
-	}))
-	s.url = server.URL
-	t.Cleanup(server.Close)
-	return s
-}
-
-// accept returns the next connection.
-func (s *scriptServer) accept() *scriptConn {
-	s.t.Helper()
-	select {
-	case conn := <-s.conns:
-		s.t.Cleanup(func() { conn.Close() })
-		return conn
-	case <-time.After(testWithin):
-		s.t.Fatal("no connection came")
-		return nil
-	}
-}
-
-// want reads the client's next frame and checks it.
-func (c *scriptConn) want(want string) {
-	c.t.Helper()
-	c.SetReadDeadline(time.Now().Add(testWithin))
-	_, data, err := c.ReadMessage()
-	if err != nil {
-		c.t.Fatalf("waiting for %s: %v", want, err)
-	}
-	if string(data) != want {
-		c.t.Fatalf("the client said %s\nwant           %s", data, want)
-	}
-}
-
-func (c *scriptConn) say(format string, args ...any) {
-	c.t.Helper()
-	if err := c.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, format, args...)); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-func (c *scriptConn) sayEvent(seq, prev uint64, from, id string) {
-	c.t.Helper()
-	c.say(`{"t":"event","chat":"direct.alice.bob","seq":%d,"prev":%d,"time":"2026-11-24T03:00:00Z","event":%s}`, seq, prev, eventJSON(from, id))
-}
-
-func eventJSON(from, id string) string {
-	return fmt.Sprintf(`{"type":"message","id":%q,"from":%q,"body":{"kind":"text","text":"hi"}}`, id, from)
-}
-
-func (c *scriptConn) sayWelcome() {
-	c.t.Helper()
-	c.say(`{"t":"welcome","user":"alice","session":"s1","node":"edge-1","heartbeat":30,"bodyBytesMax":102400,"now":"2026-11-24T03:00:00Z","expires":"2026-11-24T04:00:00Z"}`)
-}
-
-func (c *scriptConn) closeWith(code schemas.CloseCode, text string) {
-	c.t.Helper()
-	if err := c.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(int(code), text), time.Now().Add(testWithin)); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-// dial starts Dial and plays its handshake, in which the client says hello.
-func (s *scriptServer) dial(opts Options, hello string) (*Client, *scriptConn) {
-	s.t.Helper()
-	opts.URL = s.url
-	if opts.Token == nil {
-		opts.Token = StaticToken("T")
-	}
-	opts.BackoffMin, opts.BackoffMax = time.Millisecond, 5*time.Millisecond
-	type dialed struct {
-		client *Client
-		err    error
-	}
-	done := make(chan dialed, 1)
-	go func() {
-		client, err := Dial(s.t.Context(), opts)
-		done <- dialed{client, err}
-	}()
-	conn := s.accept()
-	conn.want(hello)
-	conn.sayWelcome()
-	d := <-done
-	if d.err != nil {
-		s.t.Fatal(d.err)
-	}
-	s.t.Cleanup(d.client.Close)
-	return d.client, conn
-}
-
-var directAB = mustChat("direct.alice.bob")
-
-func mustChat(name string) schemas.Chat {
-	chat, err := schemas.ParseChat(name)
-	if err != nil {
-		panic(err)
-	}
-	return chat
-}
-
-func mustID(t *testing.T, name string) schemas.ID {
-	t.Helper()
-	id, err := schemas.ParseID(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return id
-}
-
-// recorder collects what the callbacks bring.
-type recorder struct {
-	t    *testing.T
-	said chan string
-}
-
-func newRecorder(t *testing.T) *recorder {
-	return &recorder{t, make(chan string, 256)}
-}
-
-func (r *recorder) event(ev Event) { r.said <- fmt.Sprintf("%d %s", ev.Seq, ev.ID) }
-
-func (r *recorder) want(lines ...string) {
-	r.t.Helper()
-	for _, want := range lines {
-		select {
-		case got := <-r.said:
-			if got != want {
-				r.t.Fatalf("callback %q, want %q", got, want)
-			}
-		case <-time.After(testWithin):
-			r.t.Fatalf("no callback, want %q", want)
-		}
-	}
-}
-
-const (
-	helloEmpty = `{"t":"hello","token":"T","resume":{}}`
-	helloAt    = `{"t":"hello","token":"T","resume":{"direct.alice.bob":%d}}`
-)
 
 func TestEventsAreTakenOnceAndInOrder(t *testing.T) {
 	t.Parallel()
@@ -235,111 +68,6 @@ func TestResetAndResyncReadOn(t *testing.T) {
 	conn.want(`{"t":"history","ref":3,"chat":"direct.alice.bob","after":45,"limit":200}`)
 	conn.say(`{"t":"page","ref":3,"chat":"direct.alice.bob","more":false,"events":[{"seq":46,"prev":45,"time":"2026-11-24T03:00:00Z","event":%s}]}`, eventJSON("bob", "d"))
 	rec.want("46 d")
-}
-
-func sendJSON(ref int, id, rest string) string {
-	return fmt.Sprintf(`{"t":"send","ref":%d,"id":%q,"chat":"direct.alice.bob","type":"message","body":{"kind":"text","text":"hi"}%s}`, ref, id, rest)
-}
-
-func start(t *testing.T, client *Client, id string) *Sending {
-	t.Helper()
-	sending, err := client.StartSend(t.Context(), schemas.Send{Chat: directAB, ID: mustID(t, id), Body: Text("hi")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sending
-}
-
-func wantAck(t *testing.T, sending *Sending, seq uint64) {
-	t.Helper()
-	ack, err := sending.Wait(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if ack.Seq != seq {
-		t.Fatalf("ack with seq %d, want %d", ack.Seq, seq)
-	}
-}
-
-func (c *scriptConn) sayAck(ref int, id string, seq uint64) {
-	c.t.Helper()
-	c.say(`{"t":"ack","ref":%d,"id":%q,"chat":"direct.alice.bob","seq":%d,"time":"2026-11-24T03:00:00Z"}`, ref, id, seq)
-}
-
-func TestAcksFindTheirSends(t *testing.T) {
-	t.Parallel()
-	client, conn := newScriptServer(t).dial(Options{}, helloEmpty)
-	a, b, c := start(t, client, "a"), start(t, client, "b"), start(t, client, "c")
-	conn.want(sendJSON(1, "a", ""))
-	conn.want(sendJSON(2, "b", ""))
-	conn.want(sendJSON(3, "c", ""))
-	conn.sayAck(3, "c", 13)
-	conn.say(`{"t":"error","ref":2,"id":"b","code":"not_member","message":"no"}`)
-	conn.sayAck(1, "a", 11)
-	wantAck(t, a, 11)
-	wantAck(t, c, 13)
-	var refusal *schemas.Error
-	if _, err := b.Wait(t.Context()); !errors.As(err, &refusal) || refusal.Code != schemas.NotMember {
-		t.Fatalf("b: %v, want %s", err, schemas.NotMember)
-	}
-}
-
-func TestUnansweredIsSaidAgainAfterALoss(t *testing.T) {
-	t.Parallel()
-	server := newScriptServer(t)
-	rec := newRecorder(t)
-	client, conn := server.dial(Options{OnEvent: rec.event, NoDelivered: true, Reconnect: true}, helloEmpty)
-	conn.sayEvent(7, 0, "bob", "x")
-	rec.want("7 x")
-	acked, a := start(t, client, "acked"), start(t, client, "a")
-	conn.want(sendJSON(1, "acked", ""))
-	conn.want(sendJSON(2, "a", ""))
-	conn.sayAck(1, "acked", 8)
-	wantAck(t, acked, 8)
-	conn.sayEvent(9, 7, "bob", "y")
-	rec.want("9 y")
-	b := start(t, client, "b")
-	conn.want(sendJSON(3, "b", ""))
-	conn.NetConn().Close()
-
-	conn = server.accept()
-	conn.want(fmt.Sprintf(helloAt, 9))
-	conn.sayWelcome()
-	conn.want(sendJSON(2, "a", `,"retry":true,"after":7`))
-	conn.want(sendJSON(3, "b", `,"retry":true,"after":9`))
-	conn.sayAck(2, "a", 10)
-	conn.sayAck(3, "b", 11)
-	wantAck(t, a, 10)
-	wantAck(t, b, 11)
-	c := start(t, client, "c")
-	conn.want(sendJSON(4, "c", ""))
-	conn.sayAck(4, "c", 12)
-	wantAck(t, c, 12)
-	if got := client.Sessions(); got != 2 {
-		t.Fatalf("%d sessions, want 2", got)
-	}
-}
-
-func TestRefusalWithRetryAfterIsWaitedOut(t *testing.T) {
-	t.Parallel()
-	client, conn := newScriptServer(t).dial(Options{Reconnect: true}, helloEmpty)
-	a := start(t, client, "a")
-	conn.want(sendJSON(1, "a", ""))
-	conn.say(`{"t":"error","ref":1,"id":"a","code":"rate_limited","message":"slowly","retryAfter":0.01}`)
-	type result struct {
-		ack schemas.Ack
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		ack, err := a.Wait(t.Context())
-		done <- result{ack, err}
-	}()
-	conn.want(sendJSON(2, "a", `,"retry":true`))
-	conn.sayAck(2, "a", 5)
-	if got := <-done; got.err != nil || got.ack.Seq != 5 {
-		t.Fatalf("ack %v, error %v, want seq 5", got.ack, got.err)
-	}
 }
 
 func TestWithoutReconnectTheFirstLossIsTheEnd(t *testing.T) {
@@ -431,26 +159,6 @@ func TestPlanFollowsTheCloseCode(t *testing.T) {
 	}
 }
 
-func TestCallbackMaySend(t *testing.T) {
-	t.Parallel()
-	server := newScriptServer(t)
-	acked := make(chan error, 1)
-	clients := make(chan *Client, 1)
-	onEvent := func(Event) {
-		client := <-clients
-		_, err := client.Send(context.Background(), directAB, mustID(t, "echo"), Text("hi"))
-		acked <- err
-	}
-	client, conn := server.dial(Options{OnEvent: onEvent, NoDelivered: true}, helloEmpty)
-	clients <- client
-	conn.sayEvent(7, 0, "bob", "x")
-	conn.want(sendJSON(1, "echo", ""))
-	conn.sayAck(1, "echo", 8)
-	if err := <-acked; err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestFullInboxGivesTheConnectionUp(t *testing.T) {
 	t.Parallel()
 	inbox := inbox{signal: make(chan struct{}, 1)}
@@ -486,16 +194,6 @@ func TestNamesAreForgottenAtTheBound(t *testing.T) {
 	}
 	if !line.take(name(0), eventsMax+3) {
 		t.Fatal("the oldest name was not forgotten")
-	}
-}
-
-func TestTextIsJSON(t *testing.T) {
-	t.Parallel()
-	for _, text := range []string{"hi", "a\xffb", `"\`} {
-		var body schemas.TextBody
-		if err := json.Unmarshal(Text(text), &body); err != nil || body.Text == "" {
-			t.Errorf("Text(%q) = %s: %v", text, Text(text), err)
-		}
 	}
 }
 
