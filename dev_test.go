@@ -18,6 +18,7 @@ import (
 	"parley/clients/parley"
 	"parley/edge"
 	"parley/schemas"
+	"parley/tests/cassandra/cassandratest"
 )
 
 // programVariable makes the test binary the program itself: tests of processes
@@ -27,7 +28,7 @@ const programVariable = "PARLEY_TEST_PROGRAM"
 func TestMain(m *testing.M) {
 	switch os.Getenv(programVariable) {
 	case "":
-		goleak.VerifyTestMain(m)
+		goleak.VerifyTestMain(cassandratest.StopAfter(m))
 	case natsNode:
 		natsNodeMain()
 	default:

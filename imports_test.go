@@ -47,10 +47,8 @@ var mayImport = map[string][]string{
 	"deploy":                        {},
 	"tests/certs":                   {},
 	"tests/cassandra":               {"tests/cassandra/flock"},
-	"tests/cassandra/cassandratest": {"tests/cassandra", "tests/cassandra/shared"},
+	"tests/cassandra/cassandratest": {"tests/cassandra"},
 	"tests/cassandra/flock":         {},
-	"tests/cassandra/shared":        {"tests/cassandra", "tests/cassandra/flock"},
-	"tests/cassandra/shared/keeper": {"tests/cassandra/shared"},
 	"deploy/cluster":                {"streams", "tests/cassandra", "tests/cassandra/flock"},
 }
 
