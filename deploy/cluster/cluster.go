@@ -50,7 +50,7 @@ func newCluster(f flags, term *terminal) (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	c.lock, err = flock.Try(filepath.Join(c.dir, "lock"), flock.Exclusive)
+	c.lock, err = flock.Try(filepath.Join(c.dir, "lock"))
 	if errors.Is(err, flock.ErrHeld) {
 		return nil, fmt.Errorf("a cluster runs in %s already: end it, or choose another directory with --data", c.dir)
 	}

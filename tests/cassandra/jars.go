@@ -48,7 +48,7 @@ func Jars(ctx context.Context, progress io.Writer) (string, error) {
 	if err := os.MkdirAll(home, 0o755); err != nil {
 		return "", fmt.Errorf("make cache folder: %w", err)
 	}
-	lock, err := flock.Take(ctx, filepath.Join(home, "fetch.lock"), flock.Exclusive)
+	lock, err := flock.Take(ctx, filepath.Join(home, "fetch.lock"))
 	if err != nil {
 		return "", err
 	}

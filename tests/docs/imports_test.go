@@ -55,7 +55,7 @@ var mayImport = map[string][]string{
 	"cmd":                             {"*"},
 
 	"deploy": {},
-	"tests/harness": {"clients/parley", "cmd", "edge/auth", "schemas", "streams", "streams/streamstest",
+	"tests/harness": {"clients/parley", "cmd", "edge/auth", "schemas", "tests/cassandra/cassandratest", "streams", "streams/streamstest",
 		"workers/store", "workers/store/cql", "workers/store/sqlite"},
 	"tests/commands":                {},
 	"tests/docs":                    {},
@@ -67,10 +67,8 @@ var mayImport = map[string][]string{
 	"tests/proxy":                   {},
 	"tests/certs":                   {},
 	"tests/cassandra":               {"tests/cassandra/flock"},
-	"tests/cassandra/cassandratest": {"tests/cassandra", "tests/cassandra/shared"},
+	"tests/cassandra/cassandratest": {"tests/cassandra"},
 	"tests/cassandra/flock":         {},
-	"tests/cassandra/shared":        {"tests/cassandra", "tests/cassandra/flock"},
-	"tests/cassandra/shared/keeper": {"tests/cassandra/shared"},
 	"deploy/cluster":                {"streams", "tests/cassandra", "tests/cassandra/flock"},
 }
 

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"parley/cmd"
+	"parley/tests/cassandra/cassandratest"
 )
 
 const (
@@ -36,12 +37,13 @@ const (
 	natsProgram = "nats-node"
 )
 
-// Main runs the tests of a package and wants no goroutine to outlive them. In a process
+// Main runs the tests of a package, and stops the Cassandra that they share. It wants no
+// goroutine to outlive them. In a process
 // that a test has started, it runs the program instead.
 func Main(m *testing.M) {
 	program := os.Getenv(programVariable)
 	if program == "" {
-		goleak.VerifyTestMain(m)
+		goleak.VerifyTestMain(cassandratest.StopAfter(m))
 		return
 	}
 	conf, err := os.ReadFile(os.Getenv(confVariable))

@@ -1,45 +1,22 @@
-// Package cassandratest gives tests a real Cassandra: the one that all packages of a `go test`
-// run share, or one of a test's own. Where none can run the test is skipped and says what is
-// missing; with PARLEY_REQUIRE_CASSANDRA set it fails.
+// Package cassandratest gives tests a real Cassandra: one that all tests of a process share, or
+// one of a test's own. Where none can run, the test is skipped and says what is missing; with
+// PARLEY_REQUIRE_CASSANDRA set, it fails.
 package cassandratest
 
 import (
 	"context"
 	"errors"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
 	"parley/tests/cassandra"
-	"parley/tests/cassandra/shared"
 )
 
 const (
 	requireVariable = "PARLEY_REQUIRE_CASSANDRA"
 	startMax        = 5 * time.Minute // the first time there are 66 MB to fetch
-	idleMax         = 2 * time.Minute // between the users of one run there is the building of the next package
 )
-
-// Shared gives the address (host:port) of the Cassandra that all test processes of one `go test`
-// run share. It is started for the first, in some ten seconds, and ends with the run. It is
-// unsafe in the sense of cassandra.Config: fast, and no subject for tests of durability.
-func Shared(t testing.TB) string {
-	t.Helper()
-	if runtime.GOOS != "linux" {
-		unavailable(t, errors.New("the shared Cassandra needs Linux: nothing would end it for sure"))
-	}
-	owner, err := shared.Parent()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), startMax)
-	defer cancel()
-	use, err := shared.Acquire(ctx, owner, idleMax)
-	check(t, err)
-	t.Cleanup(use.Release)
-	return use.Address
-}
 
 // Start starts a Cassandra of the test's own and ends it with the test. An empty Dir is a
 // temporary folder.

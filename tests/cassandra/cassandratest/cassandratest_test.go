@@ -4,34 +4,8 @@ import (
 	"io"
 	"testing"
 
-	"github.com/gocql/gocql"
-
 	"parley/tests/cassandra"
 )
-
-func TestSharedIsOneInstanceWithKeyspacesApart(t *testing.T) {
-	t.Parallel()
-	address := Shared(t)
-	if again := Shared(t); again != address {
-		t.Fatalf("Shared gave %s and then %s", address, again)
-	}
-	first, second := Keyspace(t, address), Keyspace(t, address)
-	if first == second {
-		t.Fatalf("two keyspaces have the name %s", first)
-	}
-	for _, keyspace := range []string{first, second} {
-		cluster := gocql.NewCluster(address)
-		cluster.Keyspace, cluster.Timeout = keyspace, schemaMax
-		session, err := cluster.CreateSession()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer session.Close()
-		if err := session.Query("CREATE TABLE rows (id int PRIMARY KEY)").Exec(); err != nil {
-			t.Fatalf("create the same table in %s: %v", keyspace, err)
-		}
-	}
-}
 
 // outcome notes what a helper does to its test.
 type outcome struct {

@@ -11,14 +11,6 @@ import (
 	"time"
 )
 
-// Mode says who else may hold the same file.
-type Mode int
-
-const (
-	Shared    Mode = syscall.LOCK_SH
-	Exclusive Mode = syscall.LOCK_EX
-)
-
 // ErrHeld means that another process, or another Lock of this one, has the file.
 var ErrHeld = errors.New("the file is locked by another process")
 
@@ -30,13 +22,13 @@ type Lock struct{ file *os.File }
 
 // Try takes the lock or returns ErrHeld at once. The file is made if it is
 // missing and never removed: a removed lock file would be two locks.
-func Try(path string, mode Mode) (*Lock, error) {
+func Try(path string) (*Lock, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}
 	for {
-		err = syscall.Flock(int(file.Fd()), int(mode)|syscall.LOCK_NB)
+		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if !errors.Is(err, syscall.EINTR) {
 			break
 		}
@@ -52,11 +44,11 @@ func Try(path string, mode Mode) (*Lock, error) {
 }
 
 // Take waits for the lock until ctx ends.
-func Take(ctx context.Context, path string, mode Mode) (*Lock, error) {
+func Take(ctx context.Context, path string) (*Lock, error) {
 	ticker := time.NewTicker(retryEvery)
 	defer ticker.Stop()
 	for {
-		lock, err := Try(path, mode)
+		lock, err := Try(path)
 		if !errors.Is(err, ErrHeld) {
 			return lock, err
 		}
@@ -70,6 +62,3 @@ func Take(ctx context.Context, path string, mode Mode) (*Lock, error) {
 
 // Unlock gives the lock up. A second call does nothing.
 func (l *Lock) Unlock() { _ = l.file.Close() }
-
-// File is what holds the lock, to hand it to a child: the lock then lasts until both ended it.
-func (l *Lock) File() *os.File { return l.file }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,8 @@ import (
 	"parley/workers/store"
 	"parley/workers/store/storetest"
 )
+
+func TestMain(m *testing.M) { os.Exit(cassandratest.StopAfter(m).Run()) }
 
 func TestContract(t *testing.T) {
 	t.Parallel()
