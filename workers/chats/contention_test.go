@@ -129,43 +129,15 @@ func testBusyGroup(t *testing.T, w *world) {
 
 	ctx, quiet := context.WithCancel(t.Context())
 	var talking sync.WaitGroup
-	var said atomic.Int64
-	talking.Go(func() {
-		for i := 0; ctx.Err() == nil; i++ {
-			data := fmt.Sprintf(`{"type":"message","id":"t%d","from":"olga","body":{"kind":"text","text":"x"}}`, i)
-			if _, err := w.EdgeJS.Publish(ctx, w.Layout.Shard(chat).Timeline(chat), []byte(data)); err == nil {
-				said.Add(1)
-			}
-			select {
-			case <-time.After(3 * time.Millisecond):
-			case <-ctx.Done():
-			}
-		}
-	})
-	var done, refused, conflicts, unknown atomic.Int64
-	var mu sync.Mutex
-	seqs := make(map[uint64]int) // of answers
+	var said int
+	talking.Go(func() { said = w.talk(ctx, chat) })
+	answers := changeAnswers{seqs: make(map[uint64]int)}
 	var asks []func()
 	for i := range 6 {
 		random := rand.New(rand.NewPCG(1, uint64(i)))
 		asks = append(asks, func() {
 			for range 150 {
-				r := w.randomChange(random, chat, people)
-				switch r.Code {
-				case "":
-					done.Add(1)
-					mu.Lock()
-					seqs[r.Seq]++
-					mu.Unlock()
-				case schemas.Conflict:
-					conflicts.Add(1)
-				case schemas.Unavailable: // a stream without a leader for a while, where the machine is slow
-					unknown.Add(1)
-				case schemas.Forbidden, schemas.Invalid, schemas.NotMember:
-					refused.Add(1)
-				default:
-					t.Errorf("a change got %s", r.Code)
-				}
+				answers.count(t, w.randomChange(random, chat, people))
 			}
 		})
 	}
@@ -174,15 +146,75 @@ func testBusyGroup(t *testing.T, w *world) {
 	talking.Wait()
 
 	changes := w.checkTimeline(chat)
-	untold := int64(0)
-	for seq := range changes {
-		if _, told := seqs[seq]; !told && seq > begun {
-			untold++
+	answers.check(t, begun, changes)
+	w.checkMembers(chat)
+	t.Logf("%d messages between %d changes: %d answers done, %d refused, %d gave up, %d got none; one service tried again %.0f times",
+		said, len(changes), answers.done, answers.refused, answers.conflicts, answers.unknown, workerstest.Metric(t, registry, "parley_chats_conflicts_total"))
+}
+
+// talk publishes messages of olga until ctx ends, and returns how many the log stored.
+func (w *world) talk(ctx context.Context, chat schemas.Chat) (said int) {
+	for i := 0; ctx.Err() == nil; i++ {
+		data := fmt.Sprintf(`{"type":"message","id":"t%d","from":"olga","body":{"kind":"text","text":"x"}}`, i)
+		if _, err := w.EdgeJS.Publish(ctx, w.Layout.Shard(chat).Timeline(chat), []byte(data)); err == nil {
+			said++
+		}
+		select {
+		case <-time.After(3 * time.Millisecond):
+		case <-ctx.Done():
 		}
 	}
-	if untold > unknown.Load() {
-		t.Errorf("%d changes in the log were told by no answer, and %d requests got none", untold, unknown.Load())
+	return said
+}
+
+// changeAnswers counts the answers to requests for changes of a group.
+type changeAnswers struct {
+	mu                                sync.Mutex
+	done, refused, conflicts, unknown int            // guarded by mu
+	seqs                              map[uint64]int // guarded by mu: answers that name a seq
+}
+
+func (c *changeAnswers) count(t *testing.T, r reply) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch r.Code {
+	case "":
+		c.done++
+		c.seqs[r.Seq]++
+	case schemas.Conflict:
+		c.conflicts++
+	case schemas.Unavailable: // on a slow machine a stream has no leader for a while
+		c.unknown++
+	case schemas.Forbidden, schemas.Invalid, schemas.NotMember:
+		c.refused++
+	default:
+		t.Errorf("a change got %s", r.Code)
 	}
+}
+
+// check compares the answers with the changes in the log after begun.
+func (c *changeAnswers) check(t *testing.T, begun uint64, changes map[uint64]struct{}) {
+	t.Helper()
+	unanswered := 0
+	for seq := range changes {
+		if _, answered := c.seqs[seq]; !answered && seq > begun {
+			unanswered++
+		}
+	}
+	if unanswered > c.unknown {
+		t.Errorf("no answer named %d changes in the log, and %d requests got no answer", unanswered, c.unknown)
+	}
+	if len(changes) < 100 {
+		t.Errorf("only %d changes were made", len(changes))
+	}
+	if lost := c.conflicts + c.unknown; lost > c.done/4 {
+		t.Errorf("%d changes gave up, %d got no answer", c.conflicts, c.unknown)
+	}
+}
+
+// checkMembers checks that all services and the store have the members that the log has.
+func (w *world) checkMembers(chat schemas.Chat) {
+	w.T.Helper()
 	want := w.standing(chat)
 	owner := ""
 	for name, role := range want {
@@ -190,19 +222,19 @@ func testBusyGroup(t *testing.T, w *world) {
 			owner = name
 		}
 	}
-	for range 10 { // of any of the services
+	for range 10 { // any of the services answers
 		got := make(map[string]schemas.Role)
 		for _, m := range w.members(chat, owner, 3) {
 			got[m.User.String()] = m.Role
 		}
 		if !maps.Equal(got, want) {
-			t.Errorf("a service has %v, the log %v", got, want)
+			w.T.Errorf("a service has %v, the log %v", got, want)
 		}
 	}
 	w.PersistAll()
-	rows, err := w.Store.Members(t.Context(), chat, schemas.User{}, 100)
+	rows, err := w.Store.Members(w.T.Context(), chat, schemas.User{}, 100)
 	if err != nil {
-		t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	stored := make(map[string]schemas.Role)
 	for _, row := range rows {
@@ -211,16 +243,8 @@ func testBusyGroup(t *testing.T, w *world) {
 		}
 	}
 	if !maps.Equal(stored, want) {
-		t.Errorf("the store has %v, the log %v", stored, want)
+		w.T.Errorf("the store has %v, the log %v", stored, want)
 	}
-	if len(changes) < 100 {
-		t.Errorf("only %d changes were made", len(changes))
-	}
-	if lost := conflicts.Load() + unknown.Load(); lost > done.Load()/4 {
-		t.Errorf("%d changes gave up, %d got no answer", conflicts.Load(), unknown.Load())
-	}
-	t.Logf("%d messages between %d changes: %d answers done, %d refused, %d gave up, %d got none; one service tried again %.0f times",
-		said.Load(), len(changes), done.Load(), refused.Load(), conflicts.Load(), unknown.Load(), workerstest.Metric(t, registry, "parley_chats_conflicts_total"))
 }
 
 // randomChange asks for a change, often by wim, who stays and stays the owner, so
