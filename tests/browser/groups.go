@@ -8,114 +8,185 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// Groups has alice, bob and carol use a group at the server at url, in three windows
-// that share nothing, by what people see and press: alice creates the group with
-// bob, adds carol, edits, pins and deletes; bob reacts and answers; what was not
-// seen is counted; carol is removed, and bob leaves.
+// Groups lets alice, bob and carol use a group at the server at url, in three windows
+// that share nothing. It uses only what people see and press.
 func Groups(t *testing.T, url string) {
+	t.Helper()
+	g := openGroupTalk(t, url)
+	g.aliceCreates()
+	g.bobReads()
+	g.aliceAddsCarol()
+	g.bothReact()
+	g.aliceEdits()
+	g.bobReplies()
+	g.alicePins()
+	g.aliceDeletes()
+	g.bobReloads()
+	g.aliceRemovesCarol()
+	g.aliceRenames()
+	g.aliceMutesAndArchives()
+	g.bobLeaves()
+}
+
+// groupTalk is a talk of three people in a group. Each has a window.
+type groupTalk struct {
+	t                 *testing.T
+	run               string // part of every name and text: the server can know the users of an earlier run
+	alice, bob, carol string
+	a, b, c           *Tab // the windows of alice, bob and carol
+}
+
+// teamName has HTML in it, which no window may interpret.
+const teamName = "The <b>team</b>"
+
+func openGroupTalk(t *testing.T, url string) *groupTalk {
 	t.Helper()
 	browser := Start(t)
 	url = strings.TrimSuffix(url, "/")
-	run := ulid.Make().String()[10:] // the server may know an earlier run's users
-	alice, bob, carol := "alice-"+run, "bob-"+run, "carol-"+run
-	a := browser.OpenPrivate(t, url+"/#"+alice)
-	b := browser.OpenPrivate(t, url+"/#"+bob)
-	c := browser.OpenPrivate(t, url+"/#"+carol)
-	for _, tab := range []*Tab{a, b, c} {
+	run := ulid.Make().String()[10:]
+	g := &groupTalk{t: t, run: run, alice: "alice-" + run, bob: "bob-" + run, carol: "carol-" + run}
+	g.a = browser.OpenPrivate(t, url+"/#"+g.alice)
+	g.b = browser.OpenPrivate(t, url+"/#"+g.bob)
+	g.c = browser.OpenPrivate(t, url+"/#"+g.carol)
+	for _, tab := range []*Tab{g.a, g.b, g.c} {
 		wantState(t, tab, "online")
 	}
+	return g
+}
 
-	a.Click("#new-group")
-	a.Fill("#group-name", "The <b>team</b>")
-	a.Fill("#group-members", bob)
-	a.Click("#group-form .primary")
-	wantText(t, a, "#title", "The <b>team</b>")
-	wantNotice(t, a, "You created the group “The <b>team</b>”")
-	wantList(t, b, "The <b>team</b>")
+// text ends a message's text with the run.
+func (g *groupTalk) text(text string) string { return text + " " + g.run }
 
-	a.Send("hello " + run)
-	a.Send("secnod " + run)
-	wantMessages(t, run, a, "hello "+run, "secnod "+run)
-	wantUnread(t, b, "The <b>team</b>", "2")
-	wantTitle(t, b, "(2) "+bob+" · Parley")
-	b.Reload() // the server counts the same
-	wantState(t, b, "online")
-	wantUnread(t, b, "The <b>team</b>", "2")
-	b.OpenChat("The <b>team</b>")
-	wantMessages(t, run, b, "hello "+run, "secnod "+run)
-	wantUnread(t, b, "The <b>team</b>", "")
+func (g *groupTalk) aliceCreates() {
+	g.a.Click("#new-group")
+	g.a.Fill("#group-name", teamName)
+	g.a.Fill("#group-members", g.bob)
+	g.a.Click("#group-form .primary")
+	wantText(g.t, g.a, "#title", teamName)
+	wantNotice(g.t, g.a, "You created the group “"+teamName+"”")
+	wantList(g.t, g.b, teamName)
+}
 
-	a.Click("#info")
-	a.Fill("#add-users", carol)
-	a.Click("#add button")
-	wantText(t, a, "#members-title", "3 members")
-	Until(t, "carol among the members", func() string { return a.Text("#members") }, func(text string) bool { return strings.Contains(text, carol) })
-	a.Click("#details .cancel")
-	wantNotice(t, b, alice+" added "+carol)
-	wantList(t, c, "The <b>team</b>")
-	c.OpenChat("The <b>team</b>")
-	wantNotice(t, c, alice+" added you")
-	if got := c.Messages(); len(got) != 0 {
-		t.Errorf("carol reads %q from before she came", got)
+// bobReads has two unread messages, and none after he opened the chat.
+func (g *groupTalk) bobReads() {
+	g.a.Send(g.text("hello"))
+	g.a.Send(g.text("secnod"))
+	wantMessages(g.t, g.run, g.a, g.text("hello"), g.text("secnod"))
+	wantUnread(g.t, g.b, teamName, "2")
+	wantTitle(g.t, g.b, "(2) "+g.bob+" · Parley")
+	g.b.Reload() // the server counts the same
+	wantState(g.t, g.b, "online")
+	wantUnread(g.t, g.b, teamName, "2")
+	g.b.OpenChat(teamName)
+	wantMessages(g.t, g.run, g.b, g.text("hello"), g.text("secnod"))
+	wantUnread(g.t, g.b, teamName, "")
+}
+
+// aliceAddsCarol adds a member, who reads nothing from before she came.
+func (g *groupTalk) aliceAddsCarol() {
+	g.a.Click("#info")
+	g.a.Fill("#add-users", g.carol)
+	g.a.Click("#add button")
+	wantText(g.t, g.a, "#members-title", "3 members")
+	Until(g.t, "carol among the members", func() string { return g.a.Text("#members") }, func(text string) bool { return strings.Contains(text, g.carol) })
+	g.a.Click("#details .cancel")
+	wantNotice(g.t, g.b, g.alice+" added "+g.carol)
+	wantList(g.t, g.c, teamName)
+	g.c.OpenChat(teamName)
+	wantNotice(g.t, g.c, g.alice+" added you")
+	if got := g.c.Messages(); len(got) != 0 {
+		g.t.Errorf("carol reads %q from before she came", got)
 	}
+}
 
-	b.Act("hello "+run, "React with 👍")
-	wantReactions(t, a, "hello "+run, "👍 1")
-	a.Act("hello "+run, "React with 👍")
-	wantReactions(t, b, "hello "+run, "👍 2")
-	b.Act("hello "+run, "React with 👍") // again: it is taken back
-	wantReactions(t, a, "hello "+run, "👍 1")
-	a.Act("secnod "+run, "Edit")
-	Until(t, "the text to be edited", func() string { return Eval[string](a, `document.querySelector('#text').value`) },
-		func(text string) bool { return text == "secnod "+run })
-	a.Send("second " + run)
-	for _, tab := range []*Tab{a, b} {
-		wantMessages(t, run, tab, "hello "+run, "second "+run)
-		wantStamp(t, tab, "second "+run, "edited")
-	}
-	b.Act("hello "+run, "Reply")
-	b.Send("answer " + run)
-	for _, tab := range []*Tab{a, b} {
-		Until(t, "the quote", func() string { return quoteOf(tab, "answer "+run) }, func(text string) bool { return strings.Contains(text, "hello "+run) })
-	}
-	wantMessages(t, run, c, "answer "+run)
-	a.Act("answer "+run, "Pin")
-	for _, tab := range []*Tab{a, b, c} {
-		wantText(t, tab, "#pinned", "Pinned · "+bob+": answer "+run)
-	}
-	a.Act("answer "+run, "Unpin")
-	Until(t, "no pinned message", func() bool { return Eval[bool](c, `document.querySelector('#pinned').hidden`) }, isTrue)
-	a.Act("hello "+run, "Delete")
-	a.Verb("Delete for everybody?")
-	for _, tab := range []*Tab{a, b} {
-		wantMessages(t, run, tab, "second "+run, "answer "+run)
-		Until(t, "no quote of what was deleted", func() string { return quoteOf(tab, "answer "+run) }, func(text string) bool { return !strings.Contains(text, "hello") })
-	}
-	b.Reload() // what the server folded looks like what came live
-	wantState(t, b, "online")
-	wantMessages(t, run, b, "second "+run, "answer "+run)
-	wantStamp(t, b, "second "+run, "edited")
+func (g *groupTalk) bothReact() {
+	g.b.Act(g.text("hello"), "React with 👍")
+	wantReactions(g.t, g.a, g.text("hello"), "👍 1")
+	g.a.Act(g.text("hello"), "React with 👍")
+	wantReactions(g.t, g.b, g.text("hello"), "👍 2")
+	g.b.Act(g.text("hello"), "React with 👍") // the second time takes it back
+	wantReactions(g.t, g.a, g.text("hello"), "👍 1")
+}
 
-	a.Click("#info")
-	a.ClickLabel("Remove " + carol)
-	wantText(t, a, "#members-title", "2 members")
-	wantText(t, c, "#told", "You are no longer in The <b>team</b>.")
-	wantList(t, c)
-	a.Fill("#rename-name", "Us")
-	a.Click("#rename button")
-	wantText(t, b, "#title", "Us")
-	wantNotice(t, b, alice+" renamed the group to “Us”")
-	a.ClickText("#settings button", "Mute")
-	Until(t, "the mark of a muted chat", func() string { return a.Text("#chats") }, func(text string) bool { return strings.Contains(text, "muted") })
-	a.ClickText("#settings button", "Archive")
-	Until(t, "the archive", func() string { return a.Text("#archived .name") }, func(text string) bool { return text == "Us" })
-	a.Click("#details .cancel")
+func (g *groupTalk) aliceEdits() {
+	g.a.Act(g.text("secnod"), "Edit")
+	Until(g.t, "the text to be edited", func() string { return Eval[string](g.a, `document.querySelector('#text').value`) },
+		func(text string) bool { return text == g.text("secnod") })
+	g.a.Send(g.text("second"))
+	for _, tab := range []*Tab{g.a, g.b} {
+		wantMessages(g.t, g.run, tab, g.text("hello"), g.text("second"))
+		wantStamp(g.t, tab, g.text("second"), "edited")
+	}
+}
 
-	b.Click("#info")
-	b.Click("#leave")
-	b.Click("#leave")
-	wantNotice(t, a, bob+" left")
-	wantList(t, b)
+func (g *groupTalk) bobReplies() {
+	g.b.Act(g.text("hello"), "Reply")
+	g.b.Send(g.text("answer"))
+	for _, tab := range []*Tab{g.a, g.b} {
+		Until(g.t, "the quote", func() string { return quoteOf(tab, g.text("answer")) }, func(text string) bool { return strings.Contains(text, g.text("hello")) })
+	}
+	wantMessages(g.t, g.run, g.c, g.text("answer"))
+}
+
+func (g *groupTalk) alicePins() {
+	g.a.Act(g.text("answer"), "Pin")
+	for _, tab := range []*Tab{g.a, g.b, g.c} {
+		wantText(g.t, tab, "#pinned", "Pinned · "+g.bob+": "+g.text("answer"))
+	}
+	g.a.Act(g.text("answer"), "Unpin")
+	Until(g.t, "no pinned message", func() bool { return Eval[bool](g.c, `document.querySelector('#pinned').hidden`) }, isTrue)
+}
+
+// aliceDeletes deletes the message that bob's answer quotes.
+func (g *groupTalk) aliceDeletes() {
+	g.a.Act(g.text("hello"), "Delete")
+	g.a.Verb("Delete for everybody?")
+	for _, tab := range []*Tab{g.a, g.b} {
+		wantMessages(g.t, g.run, tab, g.text("second"), g.text("answer"))
+		Until(g.t, "no quote of what was deleted", func() string { return quoteOf(tab, g.text("answer")) }, func(text string) bool { return !strings.Contains(text, "hello") })
+	}
+}
+
+// bobReloads checks that the items of the server look like the events that came live.
+func (g *groupTalk) bobReloads() {
+	g.b.Reload()
+	wantState(g.t, g.b, "online")
+	wantMessages(g.t, g.run, g.b, g.text("second"), g.text("answer"))
+	wantStamp(g.t, g.b, g.text("second"), "edited")
+}
+
+// aliceRemovesCarol leaves the group's details open.
+func (g *groupTalk) aliceRemovesCarol() {
+	g.a.Click("#info")
+	g.a.ClickLabel("Remove " + g.carol)
+	wantText(g.t, g.a, "#members-title", "2 members")
+	wantText(g.t, g.c, "#told", "You are no longer in "+teamName+".")
+	wantList(g.t, g.c)
+}
+
+func (g *groupTalk) aliceRenames() {
+	g.a.Fill("#rename-name", "Us")
+	g.a.Click("#rename button")
+	wantText(g.t, g.b, "#title", "Us")
+	wantNotice(g.t, g.b, g.alice+" renamed the group to “Us”")
+}
+
+// aliceMutesAndArchives closes the group's details.
+func (g *groupTalk) aliceMutesAndArchives() {
+	g.a.ClickText("#settings button", "Mute")
+	Until(g.t, "the mark of a muted chat", func() string { return g.a.Text("#chats") }, func(text string) bool { return strings.Contains(text, "muted") })
+	g.a.ClickText("#settings button", "Archive")
+	Until(g.t, "the archive", func() string { return g.a.Text("#archived .name") }, func(text string) bool { return text == "Us" })
+	g.a.Click("#details .cancel")
+}
+
+// bobLeaves clicks twice: the second click confirms the first.
+func (g *groupTalk) bobLeaves() {
+	g.b.Click("#info")
+	g.b.Click("#leave")
+	g.b.Click("#leave")
+	wantNotice(g.t, g.a, g.bob+" left")
+	wantList(g.t, g.b)
 }
 
 func quoteOf(tab *Tab, text string) string {
