@@ -25,7 +25,7 @@ test *flags:
 # waits for the machine, and the second finds the CQL driver's own.
 race:
     GOFLAGS=-race go test -timeout 20m -skip '^TestProductionParts' ./...
-    go test -timeout 20m -run '^TestProductionParts|^TestKilledDatabase|^TestPausedDatabase' ./tests/production ./workers/store/cql
+    go test -timeout 20m -run '^TestProductionParts|^TestKilledDatabase|^TestPausedDatabase' ./tests/production ./tests/database
 
 # Check formatting, vet, staticcheck.
 lint:

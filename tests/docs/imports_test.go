@@ -58,6 +58,7 @@ var mayImport = map[string][]string{
 	"tests/harness": {"clients/parley", "cmd", "edge/auth", "schemas", "tests/cassandra/cassandratest", "streams", "streams/streamstest",
 		"workers/store", "workers/store/cql", "workers/store/sqlite"},
 	"tests/commands":                {},
+	"tests/database":                {},
 	"tests/docs":                    {},
 	"tests/e2e":                     {},
 	"tests/faults":                  {},

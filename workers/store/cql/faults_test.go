@@ -3,7 +3,6 @@ package cql
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"parley/schemas"
-	"parley/tests/cassandra"
 	"parley/tests/cassandra/cassandratest"
 	"parley/workers/store"
 	"parley/workers/store/storetest"
@@ -19,128 +17,6 @@ import (
 	"github.com/gocql/gocql"
 	"github.com/scylladb/gocqlx/v2"
 )
-
-// again repeats a call until it succeeds: the driver looks for lost nodes each
-// second. Whatever it says until then has to be that the store is unavailable.
-func again(t *testing.T, call func() error) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		err := call()
-		if err == nil {
-			return
-		}
-		if !errors.Is(err, store.ErrUnavailable) {
-			t.Fatalf("%v, want ErrUnavailable until it works again", err)
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("it does not work again: %v", err)
-		}
-	}
-}
-
-// wantAll checks that the store has all that l made, in order.
-func wantAll(t *testing.T, s *Store, l *storetest.Timeline) {
-	t.Helper()
-	for chat, all := range l.Events {
-		events, more, err := s.Page(t.Context(), chat, store.Range{Forward: true, Limit: len(all) + 1})
-		if err != nil || more || len(events) != len(all) {
-			t.Fatalf("%s has %d events, more %t, %v, want %d", chat, len(events), more, err, len(all))
-		}
-		for i := range all {
-			if events[i].Seq != all[i].Seq || string(events[i].JSON) != string(all[i].JSON) {
-				t.Fatalf("event %d of %s is %d, want %d", i, chat, events[i].Seq, all[i].Seq)
-			}
-		}
-	}
-}
-
-// batchOfMany has events in many chats, so that a commit can be stopped in its middle.
-func batchOfMany(l *storetest.Timeline) store.Batch {
-	var messages []storetest.Message
-	for i := range 400 {
-		messages = append(messages, storetest.Message{Chat: storetest.DirectChat("alice", fmt.Sprintf("user-%d", i%200))})
-	}
-	return l.Batch(messages...)
-}
-
-// breaksConnections is for tests that end connections on which many requests wait:
-// the driver gives all of them one error and marks it for each, which the race
-// detector rightly finds.
-func breaksConnections(t *testing.T) {
-	t.Helper()
-	if raceDetector {
-		t.Skip("the driver's requests share an error when their connection ends: run it without the race detector")
-	}
-}
-
-// TestKilledDatabaseComesBack: what was committed is there, and what was refused is stored when it is given again.
-func TestKilledDatabaseComesBack(t *testing.T) {
-	t.Parallel()
-	breaksConnections(t)
-	node := cassandratest.Start(t, cassandra.Config{})
-	s := openNew(t, node.Address())
-	t.Cleanup(func() { closeStore(t, s) })
-	l := storetest.NewTimeline("0", 1<<40)
-	if err := s.Commit(t.Context(), batchOfMany(l)); err != nil {
-		t.Fatal(err)
-	}
-	node.Kill()
-	b := batchOfMany(l)
-	_, committed := s.Committed(t.Context(), "0")
-	_, _, head := s.Head(t.Context(), storetest.DirectChat("alice", "user-1"))
-	_, _, page := s.Page(t.Context(), storetest.DirectChat("alice", "user-1"), store.Range{Limit: 1})
-	for call, err := range map[string]error{
-		"Commit": s.Commit(t.Context(), b), "Committed": committed, "Head": head, "Page": page, "Ping": s.Ping(t.Context()),
-	} {
-		if !errors.Is(err, store.ErrUnavailable) {
-			t.Errorf("%s: %v, want ErrUnavailable", call, err)
-		}
-	}
-	if err := node.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	again(t, func() error { return s.Commit(t.Context(), b) })
-	if got, err := s.Committed(t.Context(), "0"); got != b.Committed || err != nil {
-		t.Errorf("Committed: %d, %v, want %d", got, err, b.Committed)
-	}
-	wantAll(t, s, l)
-}
-
-// TestPausedDatabaseIsUnavailable: requests end in time, and a commit that was
-// stopped anywhere is whole once it is given again.
-func TestPausedDatabaseIsUnavailable(t *testing.T) {
-	t.Parallel()
-	breaksConnections(t)
-	node := cassandratest.Start(t, cassandra.Config{})
-	s := openNew(t, node.Address())
-	t.Cleanup(func() { closeStore(t, s) })
-	short, err := Open(t.Context(), Config{Hosts: []string{node.Address()}, Keyspace: s.cfg.Keyspace, Timeout: 500 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { closeStore(t, short) })
-	l := storetest.NewTimeline("0", 1<<40)
-	for range 3 {
-		b := batchOfMany(l)
-		done := make(chan error, 1)
-		go func() { done <- short.Commit(t.Context(), b) }()
-		if err := node.Pause(); err != nil {
-			t.Fatal(err)
-		}
-		if err := <-done; err != nil && !errors.Is(err, store.ErrUnavailable) {
-			t.Errorf("Commit: %v, want ErrUnavailable", err)
-		}
-		if err := short.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
-			t.Errorf("Ping: %v, want ErrUnavailable", err)
-		}
-		if err := node.Resume(); err != nil {
-			t.Fatal(err)
-		}
-		again(t, func() error { return short.Commit(t.Context(), b) })
-	}
-	wantAll(t, s, l)
-}
 
 // TestSeedsThatAreDown: one of three that answers is enough, wherever it stands.
 func TestSeedsThatAreDown(t *testing.T) {
@@ -170,26 +46,6 @@ func TestSeedsThatAreDown(t *testing.T) {
 	}
 }
 
-func TestCredentials(t *testing.T) {
-	t.Parallel()
-	node := cassandratest.Start(t, cassandra.Config{Credentials: true})
-	for _, c := range []struct{ user, password, want string }{
-		{"cassandra", "wrong", `refuses user "cassandra"`},
-		{"nobody", "cassandra", `refuses user "nobody"`},
-		{"", "", "does it want TLS or a password"},
-		{"cassandra", "cassandra", ""},
-	} {
-		s, err := Open(t.Context(), Config{Hosts: []string{node.Address()}, Keyspace: newKeyspace(), User: c.user, Password: c.password})
-		if err == nil {
-			err = s.Migrate(t.Context())
-			closeStore(t, s)
-		}
-		if got := fmt.Sprint(err); c.want == "" && err != nil || !strings.Contains(got, c.want) || strings.Contains(got, "wrong") {
-			t.Errorf("%s: %v, want %q and no password", c.user, err, c.want)
-		}
-	}
-}
-
 func TestStoreWithoutKeyspace(t *testing.T) {
 	t.Parallel()
 	s := openIn(t, cassandratest.Shared(t), newKeyspace())
@@ -200,7 +56,7 @@ func TestStoreWithoutKeyspace(t *testing.T) {
 	if err := s.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Ping: %v, want ErrUnavailable", err)
 	}
-	if err := s.Commit(t.Context(), batchOfMany(storetest.NewTimeline("0", 1))); !errors.Is(err, store.ErrUnavailable) {
+	if err := s.Commit(t.Context(), storetest.BatchOfMany(storetest.NewTimeline("0", 1))); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Commit: %v, want ErrUnavailable", err)
 	}
 }
@@ -290,6 +146,7 @@ func observe(t *testing.T, s *Store, o interface {
 	gocql.QueryObserver
 	gocql.BatchObserver
 }) {
+
 	t.Helper()
 	cluster := s.cfg.cluster(s.cfg.Keyspace, s.cfg.Timeout, newLastConnect())
 	cluster.QueryObserver, cluster.BatchObserver = o, o
@@ -380,7 +237,7 @@ func TestCommitStopsWithItsContext(t *testing.T) {
 	s := open(t)
 	l := storetest.NewTimeline("0", 1<<40)
 	for i := range 5 {
-		b := batchOfMany(l)
+		b := storetest.BatchOfMany(l)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*5*time.Millisecond)
 		if err := s.Commit(ctx, b); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v, want DeadlineExceeded", err)
@@ -390,5 +247,5 @@ func TestCommitStopsWithItsContext(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantAll(t, s, l)
+	storetest.WantAll(t, s, l)
 }

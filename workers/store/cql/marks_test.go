@@ -88,7 +88,7 @@ func TestMarksAreWholeWhenGivenAgain(t *testing.T) {
 		t.Fatalf("%v, want ErrUnavailable", err)
 	}
 	changeSchema(t, s, "CREATE TABLE receipts (chat text, user text, delivered bigint, read bigint, PRIMARY KEY (chat, user))")
-	again(t, func() error { return s.Mark(t.Context(), marks) })
+	storetest.Again(t, func() error { return s.Mark(t.Context(), marks) })
 	receipts, err := s.Receipts(t.Context(), chat, []schemas.User{alice})
 	if got := receipts[alice]; got.Delivered != schemas.SeqMax || err != nil {
 		t.Errorf("alice has %+v, %v", got, err)

@@ -226,7 +226,7 @@ func TestInterruptedMigrationGoesOn(t *testing.T) {
 		if err := s.CheckSchema(t.Context()); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err := s.Commit(t.Context(), batchOfMany(storetest.NewTimeline("0", 1))); err != nil {
+		if err := s.Commit(t.Context(), storetest.BatchOfMany(storetest.NewTimeline("0", 1))); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -1,8 +1,10 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -182,4 +184,49 @@ func TextBody(text string) jsontext.Value {
 // Text is a message whose event has a body of n bytes of text.
 func Text(chat schemas.Chat, n int) Message {
 	return Message{Chat: chat, JSON: `{"type":"message","id":"x","from":"alice","body":{"kind":"text","text":"` + strings.Repeat("x", n) + `"}}`}
+}
+
+// WantAll checks that a store has all events of a timeline, in order.
+func WantAll(t testing.TB, s Store, l *Timeline) {
+	t.Helper()
+	for chat, all := range l.Events {
+		events, more, err := s.Page(t.Context(), chat, store.Range{Forward: true, Limit: len(all) + 1})
+		if err != nil || more || len(events) != len(all) {
+			t.Fatalf("%s has %d events, more %t, %v, want %d", chat, len(events), more, err, len(all))
+		}
+		for i := range all {
+			if events[i].Seq != all[i].Seq || string(events[i].JSON) != string(all[i].JSON) {
+				t.Fatalf("event %d of %s is %d, want %d", i, chat, events[i].Seq, all[i].Seq)
+			}
+		}
+	}
+}
+
+// BatchOfMany returns a batch with events in many chats, so that a test can stop its commit
+// in the middle.
+func BatchOfMany(l *Timeline) store.Batch {
+	var messages []Message
+	for i := range 400 {
+		messages = append(messages, Message{Chat: DirectChat("alice", fmt.Sprintf("user-%d", i%200))})
+	}
+	return l.Batch(messages...)
+}
+
+// Again repeats a call until it succeeds: a driver looks for lost nodes each second. Until
+// then the call must return [store.ErrUnavailable].
+func Again(t testing.TB, call func() error) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		err := call()
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Fatalf("%v, want ErrUnavailable until it works again", err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not work again: %v", err)
+		}
+	}
 }

@@ -1,5 +1,5 @@
 //go:build race
 
-package cql
+package database
 
 const raceDetector = true
