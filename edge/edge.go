@@ -8,7 +8,7 @@
 // receipts, sessionKeys and watches carry presence, and httpAPI serves bots.
 //
 // A message goes accept → welcome → readLoop → dispatch → sends.handleSend → publish →
-// streams.Publisher, and sends.acked answers it. A stored event goes
+// append → streams.Publisher, and sends.acked answers it. A stored event goes
 // liveLoop.handleMessage → handleStored → tell → deliver → fanoutLoop.passOnce → flush.
 // A request goes dispatch → requests.handleAsk → services.forward.
 //
@@ -26,7 +26,8 @@
 // share of the audiences in order; as many fan-out loops as cores, each writing to a share
 // of the connections. A session's outbox belongs to its fan-out loop, and an audience's
 // cursors to its live loop. Shared state has a mutex or is atomic; its declaration says
-// which. Lock order: a live loop, then a user; never two live loops at once.
+// which. Lock order: liveLoop.mu or watchedUsers.mu, then user.mu. No goroutine holds two
+// of the first kind at once.
 package edge
 
 import (
@@ -67,7 +68,8 @@ type Edge struct {
 	*base
 	cfg Config
 
-	// The parts, fixed by New: each calls only those above it.
+	// The parts, fixed by New. Each calls only those above it, except that a live loop
+	// calls membership and its part of watches.
 	auth     *auth.Verifier
 	services *services
 	logWatch *logWatch

@@ -5,9 +5,9 @@ import (
 	"sync"
 	"time"
 
-	"parley/schemas"
-
 	"golang.org/x/time/rate"
+
+	"parley/schemas"
 )
 
 // limitedMax bounds the keys whose rate is remembered. When they are more, those

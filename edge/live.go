@@ -27,9 +27,11 @@ const (
 // hands it to their sessions in order. It keeps a cursor per audience and chat: what
 // is not higher is dropped, and a gap is read from the log before going on.
 type liveLoop struct {
+	// Fixed by New.
 	*base
 	loops   []*fanoutLoop
-	members *membership // set by newMembership
+	members *membership   // set by newMembership
+	watched *watchedUsers // set by newWatches; it has a mutex of its own
 	channel chan *nats.Msg
 	calls   chan func()   // run by the loop: results of heals
 	repairs chan struct{} // holds one while a repair is asked for
@@ -45,7 +47,6 @@ type liveLoop struct {
 	heals    int // in flight
 	receipts *receiptBoard
 	typists  *typists
-	watched  *watchedUsers // set by newWatches
 	// repairing and repairAgain: one repair at a time, and what was asked meanwhile is one more.
 	repairing, repairAgain bool
 }

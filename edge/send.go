@@ -19,7 +19,7 @@ const (
 	retryEventsMax = 100_000
 )
 
-// sends is the way of what users send to the log, by WebSocket and by HTTP.
+// sends publishes messages to the log, from WebSockets and from HTTP.
 type sends struct {
 	*base
 	members *membership

@@ -33,8 +33,8 @@ type watches struct {
 	count    atomic.Int64  // users that are watched; at most watchedMax
 }
 
-// newWatches returns the watches of lives, which hand them what workers say. It asks
-// workers again at least once in askEvery, the life of a session key.
+// newWatches returns the watches of an edge, and gives each of lives its watchedUsers.
+// askLoop asks workers again once in askEvery, the life of a session key.
 func newWatches(b *base, services *services, lives liveLoops, askEvery time.Duration) *watches {
 	ws := &watches{base: b, services: services, lives: lives, askEvery: askEvery, again: make(chan struct{}, 1)}
 	for _, v := range lives {
@@ -173,8 +173,8 @@ func (ws *watches) unwatchAll(s *session) {
 	}
 }
 
-// refresh tells a user's sessions of those whom they watch among others, with whom
-// it talks or does not since just now.
+// refresh sends a user's sessions the presence of others that they watch: a block
+// between the user and each of others has just begun or ended.
 func (ws *watches) refresh(u *user, others []schemas.User) {
 	if len(others) == 0 {
 		return
@@ -195,7 +195,7 @@ func (ws *watches) refresh(u *user, others []schemas.User) {
 	}
 }
 
-// askAgain has watchLoop ask for all presence that is watched.
+// askAgain has askLoop ask a worker again about each watched user. It never blocks.
 func (ws *watches) askAgain() {
 	select {
 	case ws.again <- struct{}{}:

@@ -21,12 +21,13 @@ const watchedMax = 1 << 18
 
 var errWatched = errors.New("too many users are watched")
 
-// watchedUsers are the watched users of one live loop, which hands it what workers say.
+// watchedUsers has the watched users of one live loop. The loop calls handleChange; the
+// read loops and the goroutines of requests call the other methods.
 type watchedUsers struct {
 	loop  *liveLoop
 	count *atomic.Int64 // of all live loops; at most watchedMax
 
-	mu    sync.Mutex // taken before a session's or a user's, never before a live loop's
+	mu    sync.Mutex // taken before watching.mu and user.mu; never held together with liveLoop.mu
 	users map[string]*watched
 }
 
@@ -89,9 +90,9 @@ func (wu *watchedUsers) hold(user schemas.User) (err error) {
 	return nil
 }
 
-// begin has a session be told of a user from now on, and returns what it has to
-// know before: what the worker answered, or what came since. It returns false where
-// the session does not watch the user any more.
+// begin adds a session to those that watch a user. It returns the presence to send first:
+// the worker's answer, or a change that arrived since. ok is false if the session has
+// ended its watch meanwhile. The caller holds the user, so that it is in users.
 func (wu *watchedUsers) begin(s *session, user schemas.User, answer *schemas.PresenceAnswer) (is schemas.Presence, asOf time.Time, ok bool) {
 	wu.mu.Lock()
 	defer wu.mu.Unlock()
@@ -177,8 +178,9 @@ func (wu *watchedUsers) handleChange(name string, data []byte) {
 	wu.apply(name, change)
 }
 
-// apply tells a change to who watches the user. Several workers tell each,
-// and one of them may be behind.
+// apply sends a change to the sessions that watch the user. Only the live loop calls it.
+// Every worker publishes every change, and one worker can be behind: apply drops a change
+// that is older than the last.
 func (wu *watchedUsers) apply(name string, change schemas.PresenceChange) {
 	wu.mu.Lock()
 	w := wu.users[name]
@@ -196,7 +198,7 @@ func (wu *watchedUsers) apply(name string, change schemas.PresenceChange) {
 	wu.loop.deliverTo(told, item{frame: presenceFrame(schemas.Ref{}, map[schemas.User]schemas.Presence{w.name: change.Presence})})
 }
 
-// apply tells those who watch what a worker has answered, where it is news.
+// apply has each live loop apply a worker's answer, as it applies a published change.
 func (ws *watches) apply(answer *schemas.PresenceAnswer) {
 	byLoop := make(map[*liveLoop][]schemas.User)
 	for user := range answer.Users {

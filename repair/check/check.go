@@ -20,7 +20,7 @@
 //
 // A dead letter that was replayed has a row that was placed late: its n is that of
 // the row before it, and the row after it has the prev that it had before
-// (see package persist). So a row with the n of the one before may be left out of
+// (see Late in package fold). So a row with the n of the one before may be left out of
 // the chain; nothing tells whether it was replayed or damaged to look like it.
 //
 // Memory is bounded: two windows of the log, a page for each reader, and the
