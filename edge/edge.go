@@ -190,33 +190,12 @@ func (e *Edge) connect(ctx context.Context) (err error) {
 // Run serves until ctx ends or a drain is asked for. Then it stops in order:
 // accept, sends in flight, sessions, loops, NATS.
 func (e *Edge) Run(ctx context.Context) error {
-	var loops, services sync.WaitGroup
-	loopsCtx, stopLoops := context.WithCancel(context.Background())
-	defer stopLoops()
-	for _, l := range e.loops {
-		loops.Go(func() { l.run(loopsCtx) })
-	}
-	for _, v := range e.lives {
-		services.Go(func() { v.run(e.ctx) })
-	}
-	services.Go(func() { e.flusher.run(e.ctx) })
-	services.Go(func() { e.keys.run(e.ctx) })
-	services.Go(func() { e.logWatch.watchLoop(e.ctx) })
-	services.Go(func() { e.members.loadLoop(e.ctx) })
-	services.Go(func() { e.marks.publishLoop(e.ctx) })
-	services.Go(func() { e.watches.askLoop(e.ctx) })
-	services.Go(func() { e.logReader.FollowLoop(e.ctx, e.log) })
+	stopLoops := e.startFanout()
+	waitForParts := e.startParts()
 	node, err := e.startNodeService()
-
 	server := &http.Server{Handler: e.handler(), ReadHeaderTimeout: handshakeWithin, WriteTimeout: answerWithin, IdleTimeout: idleWithin, ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelDebug)}
-	served := make(chan error, 1)
 	if err == nil {
-		go func() { served <- server.Serve(e.cfg.Listener) }()
-		select {
-		case <-ctx.Done():
-		case <-e.drainAsked:
-		case err = <-served:
-		}
+		err = e.serveUntil(ctx, server)
 	}
 
 	e.draining.Store(true)
@@ -227,10 +206,9 @@ func (e *Edge) Run(ctx context.Context) error {
 	e.drainSessions()
 	e.conns.Wait()
 	e.stop()
-	services.Wait()
+	waitForParts()
 	e.tasks.Wait()
 	stopLoops()
-	loops.Wait()
 	if node != nil {
 		_ = node.Stop() // the connection closes below, and its subscriptions with it
 	}
@@ -241,6 +219,50 @@ func (e *Edge) Run(ctx context.Context) error {
 		return fmt.Errorf("serve clients: %w", err)
 	}
 	return nil
+}
+
+// startFanout starts the fan-out loops. They outlive all that writes to sessions; stop
+// ends them and waits.
+func (e *Edge) startFanout() (stop func()) {
+	var loops sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	for _, l := range e.loops {
+		loops.Go(func() { l.run(ctx) })
+	}
+	return func() {
+		cancel()
+		loops.Wait()
+	}
+}
+
+// startParts starts the goroutines of the parts, which end with e.ctx; wait waits for them.
+func (e *Edge) startParts() (wait func()) {
+	var parts sync.WaitGroup
+	for _, v := range e.lives {
+		parts.Go(func() { v.run(e.ctx) })
+	}
+	parts.Go(func() { e.flusher.run(e.ctx) })
+	parts.Go(func() { e.keys.run(e.ctx) })
+	parts.Go(func() { e.logWatch.watchLoop(e.ctx) })
+	parts.Go(func() { e.members.loadLoop(e.ctx) })
+	parts.Go(func() { e.marks.publishLoop(e.ctx) })
+	parts.Go(func() { e.watches.askLoop(e.ctx) })
+	parts.Go(func() { e.logReader.FollowLoop(e.ctx, e.log) })
+	return parts.Wait
+}
+
+// serveUntil serves clients until ctx ends, a drain is asked for, or the server fails.
+func (e *Edge) serveUntil(ctx context.Context, server *http.Server) error {
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(e.cfg.Listener) }()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-e.drainAsked:
+		return nil
+	case err := <-served:
+		return err
+	}
 }
 
 // stopServer ends the HTTP requests; WebSockets are not among its connections. Who

@@ -260,6 +260,13 @@ func TestEchoThatDoesNotComeIsHinted(t *testing.T) {
 	bea.wantEvents(chat, log[10].seq, "m1")
 }
 
+// inLoop has a live loop run f, and waits for it.
+func inLoop(v *liveLoop, f func()) {
+	done := make(chan struct{})
+	v.call(func() { f(); close(done) })
+	<-done
+}
+
 func TestEchoWatchHintsOncePerChatAndSecond(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
@@ -268,13 +275,8 @@ func TestEchoWatchHintsOncePerChatAndSecond(t *testing.T) {
 	ann := r.join(t, r.edge(), "ann")
 	v := r.edge().lives.of("ann")
 	u := r.sessionOf(t, "ann").user
-	inLoop := func(f func()) {
-		done := make(chan struct{})
-		v.call(func() { f(); close(done) })
-		<-done
-	}
 	start := r.clock.Now()
-	inLoop(func() {
+	inLoop(v, func() {
 		const seq = 1 << 40
 		// Cursors past what a hint could heal: the hints themselves come back here.
 		u.setCursor(chat, cursor{last: seq})

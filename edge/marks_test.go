@@ -60,10 +60,8 @@ func TestMarksAreToldTheHighestWins(t *testing.T) {
 		seqs = append(seqs, ann.sent(fmt.Sprint("m", i), chat, "hi"))
 	}
 	last := seqs[len(seqs)-1]
-	for i := 0; i < len(seqs); {
-		if g := bea.next(); g.T == "event" {
-			i++
-		}
+	for range seqs {
+		bea.await("event")
 	}
 	for _, i := range []int{7, 3, 99, 50} { // in whatever order
 		bea.say(fmt.Sprintf(`{"t":"read","ref":%d,"chat":%q,"seq":%d}`, i, chat, seqs[i]))

@@ -5,6 +5,7 @@ import (
 	stdjson "encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -24,6 +25,19 @@ var update = flag.Bool("update", false, "write the JSON Schemas and the fixtures
 // schemaTypes names each JSON Schema and the type it is made from. Clients'
 // frames get the members t and ref, which the decoder keeps outside of them.
 func schemaTypes() map[string]any {
+	types := map[string]any{
+		"body-text":   TextBody{},
+		"body-image":  ImageBody{},
+		"body-file":   FileBody{},
+		"body-opaque": OpaqueBody{},
+		"event":       Event{},
+	}
+	maps.Copy(types, clientFrames())
+	maps.Copy(types, serverFrames())
+	return types
+}
+
+func clientFrames() map[string]any {
 	return map[string]any{
 		"client-hello":   Hello{},
 		"client-renew":   Renew{},
@@ -53,7 +67,11 @@ func schemaTypes() map[string]any {
 		"client-watch":       Users{},
 		"client-unwatch":     Users{},
 		"client-status":      SetStatus{},
+	}
+}
 
+func serverFrames() map[string]any {
+	return map[string]any{
 		"server-welcome": Welcome{},
 		"server-resumed": Resumed{},
 		"server-resync":  Resync{},
@@ -74,12 +92,6 @@ func schemaTypes() map[string]any {
 		"server-receipt":  ReceiptFrame{},
 		"server-receipts": ReceiptsPage{},
 		"server-presence": PresenceFrame{},
-
-		"body-text":   TextBody{},
-		"body-image":  ImageBody{},
-		"body-file":   FileBody{},
-		"body-opaque": OpaqueBody{},
-		"event":       Event{},
 	}
 }
 

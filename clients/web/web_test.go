@@ -100,6 +100,14 @@ func TestPageHasNoInlineScriptNorMarkupFromText(t *testing.T) {
 	}
 }
 
+// tokenAnswer is a token, or the error in its place.
+type tokenAnswer struct {
+	Token   string       `json:"token"`
+	Expires time.Time    `json:"expires"`
+	Code    schemas.Code `json:"code"`
+	Message string       `json:"message"`
+}
+
 func TestGivesTokens(t *testing.T) {
 	t.Parallel()
 	const jsonType = "application/json"
@@ -137,12 +145,7 @@ func TestGivesTokens(t *testing.T) {
 			if got := recorder.Header().Get("Cache-Control"); got != "no-store" {
 				t.Errorf("Cache-Control %q: a token must not be kept", got)
 			}
-			var answer struct {
-				Token   string       `json:"token"`
-				Expires time.Time    `json:"expires"`
-				Code    schemas.Code `json:"code"`
-				Message string       `json:"message"`
-			}
+			var answer tokenAnswer
 			if err := json.Unmarshal(body, &answer); err != nil {
 				t.Fatalf("answer %s: %v", body, err)
 			}

@@ -44,22 +44,22 @@ func presenceOfUsersAndTheirSessions(t *testing.T, d *harness.DevServer) {
 	if is := alice.PresenceOf("bob"); is.Status != schemas.Offline || is.LastSeen.IsZero() {
 		t.Errorf("bob, invisible, is %v", is)
 	}
-	for _, f := range alice.Quiet() {
-		for user := range f.Users {
-			if user.String() == "bob" {
-				t.Errorf("alice is told of who is invisible: %v", f)
-			}
-		}
-	}
+	wantNoPresenceOf(t, alice, "bob", "who is invisible")
 	tablet.Do(`{"t":"status","status":"online"}`)
 	alice.AwaitShown("bob", schemas.Online)
 	alice.Do(`{"t":"unwatch","users":["bob"]}`)
 	tablet.HangUp()
 	harness.Eventually(t, "bob is offline", func() bool { return alice.PresenceOf("bob").Status == schemas.Offline })
-	for _, f := range alice.Quiet() {
-		for user := range f.Users {
-			if user.String() == "bob" {
-				t.Errorf("alice is told of whom she does not watch: %v", f)
+	wantNoPresenceOf(t, alice, "bob", "whom she does not watch")
+}
+
+// wantNoPresenceOf checks that no frame that a talker has received shows a user.
+func wantNoPresenceOf(t *testing.T, talker *harness.Talker, user, why string) {
+	t.Helper()
+	for _, f := range talker.Quiet() {
+		for shown := range f.Users {
+			if shown.String() == user {
+				t.Errorf("a frame shows %s, %s: %v", user, why, f)
 			}
 		}
 	}
