@@ -85,44 +85,27 @@ func (w *workers) run(p *process, started func()) error {
 		return err
 	}
 	log := streams.NewLog(js, layout)
+	var publisher *streams.Publisher // only chats publishes to the log
+	if w.runs("chats") {
+		if publisher, err = streams.NewPublisher(conn); err != nil {
+			return err
+		}
+		defer closePublisher(publisher)
+	}
+
+	var answering latches
 	runs := []func(context.Context) error{
 		func(ctx context.Context) error { log.FollowLoop(ctx, p.log); return nil },
 	}
-	if w.runs("persist") {
-		if err := checkSameLog(p.ctx, log, w.store); err != nil {
-			return err
+	for _, name := range workerNames {
+		if !w.runs(name) {
+			continue
 		}
-		persister, err := persist.New(persist.Config{JetStream: js, Log: log, Store: w.store, Runtime: w.runtime(p, nil)})
-		if err != nil {
-			return err
-		}
-		runs = append(runs, persister.Run)
-	}
-	if w.runs("receipts") {
-		worker, err := receipts.New(receipts.Config{Conn: conn, JetStream: js, Log: log, Store: w.store, Runtime: w.runtime(p, nil)})
+		worker, err := w.newWorker(p, name, js, log, publisher, &answering)
 		if err != nil {
 			return err
 		}
 		runs = append(runs, worker.Run)
-	}
-	var answering latches
-	services, err := w.services(p, js, log, &answering)
-	if err != nil {
-		return err
-	}
-	runs = append(runs, services...)
-	if w.runs("chats") {
-		publisher, err := streams.NewPublisher(conn)
-		if err != nil {
-			return err
-		}
-		defer closePublisher(publisher)
-		service, err := chats.New(chats.Config{Conn: conn, Log: log, Publisher: publisher, Store: w.store,
-			Runtime: w.runtime(p, answering.add())})
-		if err != nil {
-			return err
-		}
-		runs = append(runs, service.Run)
 	}
 	runs = append(runs, func(ctx context.Context) error {
 		if answering.await(ctx) == nil {
@@ -135,39 +118,39 @@ func (w *workers) run(p *process, started func()) error {
 	return runAll(p.ctx, runs...)
 }
 
-// runtime returns what each worker of the process gets. A micro service calls started.
-func (w *workers) runtime(p *process, started func()) worker.Runtime {
-	return worker.Runtime{Logger: p.log, Registerer: w.metrics, Version: edge.Version, Started: started}
+// workerNames are all workers, in the order in which a process makes them.
+var workerNames = []string{"persist", "receipts", "presence", "query", "users", "chats"}
+
+// runner is a worker; Run serves until its context ends.
+type runner interface {
+	Run(context.Context) error
 }
 
-// services are the micro services that answer questions and write nothing to the log.
-func (w *workers) services(p *process, js jetstream.JetStream, log *streams.Log, answering *latches) (runs []func(context.Context) error, err error) {
+// newWorker makes a worker. A micro service delays the start until it answers.
+func (w *workers) newWorker(p *process, name string, js jetstream.JetStream, log *streams.Log, publisher *streams.Publisher, answering *latches) (runner, error) {
 	conn := js.Conn()
-	if w.runs("presence") {
-		worker, err := presence.New(presence.Config{Conn: conn, JetStream: js, Log: log, Store: w.store,
-			Runtime: w.runtime(p, answering.add())})
-		if err != nil {
+	runtime := worker.Runtime{Logger: p.log, Registerer: w.metrics, Version: edge.Version}
+	switch name {
+	case "persist":
+		if err := checkSameLog(p.ctx, log, w.store); err != nil {
 			return nil, err
 		}
-		runs = append(runs, worker.Run)
+		return persist.New(persist.Config{JetStream: js, Log: log, Store: w.store, Runtime: runtime})
+	case "receipts":
+		return receipts.New(receipts.Config{Conn: conn, JetStream: js, Log: log, Store: w.store, Runtime: runtime})
 	}
-	if w.runs("query") {
-		service, err := query.New(query.Config{Conn: conn, Log: log, Store: w.store,
-			Runtime: w.runtime(p, answering.add())})
-		if err != nil {
-			return nil, err
-		}
-		runs = append(runs, service.Run)
+	runtime.Started = answering.add()
+	switch name {
+	case "presence":
+		return presence.New(presence.Config{Conn: conn, JetStream: js, Log: log, Store: w.store, Runtime: runtime})
+	case "query":
+		return query.New(query.Config{Conn: conn, Log: log, Store: w.store, Runtime: runtime})
+	case "users":
+		return users.New(users.Config{Conn: conn, Store: w.store, Runtime: runtime})
+	case "chats":
+		return chats.New(chats.Config{Conn: conn, Log: log, Publisher: publisher, Store: w.store, Runtime: runtime})
 	}
-	if w.runs("users") {
-		service, err := users.New(users.Config{Conn: conn, Store: w.store,
-			Runtime: w.runtime(p, answering.add())})
-		if err != nil {
-			return nil, err
-		}
-		runs = append(runs, service.Run)
-	}
-	return runs, nil
+	return nil, fmt.Errorf("there is no worker %q: the workers are %v", name, workerNames)
 }
 
 func closePublisher(publisher *streams.Publisher) {
