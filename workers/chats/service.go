@@ -41,7 +41,7 @@ func New(cfg Config) (*Service, error) {
 	s.conflicts = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "parley_chats_conflicts_total", Help: "Changes of groups that were tried again since something else came first.",
 	})
-	err := worker.Register(cfg.Registerer, s.conflicts)
+	err := worker.Register(cfg.Registerer, "chats", s.conflicts)
 	if err != nil {
 		return nil, err
 	}

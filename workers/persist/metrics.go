@@ -53,7 +53,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		lag: &lagCollector{oldest: make(map[string]time.Time)},
 	}
 	m.storeUp.Set(1)
-	return m, worker.Register(reg, m.events, m.batches, m.batchRows, m.commit, m.holes, m.gone, m.lost,
+	return m, worker.Register(reg, "persist", m.events, m.batches, m.batchRows, m.commit, m.holes, m.gone, m.lost,
 		m.deadLetters, m.takeovers, m.storeUp, m.pending, m.lag)
 }
 

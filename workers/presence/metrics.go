@@ -25,7 +25,7 @@ func newMetrics(reg prometheus.Registerer, r *roster) (*metrics, error) {
 			Namespace: "parley", Subsystem: "presence", Name: "repairs_total", Help: "Sessions found in the bucket of which no message had come.",
 		}),
 	}
-	return m, worker.Register(reg, m.changes, m.repairs,
+	return m, worker.Register(reg, "presence", m.changes, m.repairs,
 		gauge("sessions", "Sessions in the bucket.", func() int { sessions, _ := r.size(); return sessions }),
 		gauge("users", "Users with a session, those included who are invisible.", func() int { _, users := r.size(); return users }),
 	)

@@ -49,5 +49,5 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	for _, o := range []outcome{served, invalid, busy, unavailable, behind, unsent} {
 		m.requests.WithLabelValues(string(o))
 	}
-	return m, worker.Register(reg, m.requests, m.seconds, m.tail, m.hits, m.loads)
+	return m, worker.Register(reg, "query", m.requests, m.seconds, m.tail, m.hits, m.loads)
 }

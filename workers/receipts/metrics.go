@@ -25,5 +25,5 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
 		}),
 	}
-	return m, worker.Register(reg, m.rows, m.early, m.dropped, m.seconds)
+	return m, worker.Register(reg, "receipts", m.rows, m.early, m.dropped, m.seconds)
 }

@@ -25,5 +25,5 @@ func newMetrics(cfg Config) (*metrics, error) {
 	for _, e := range cfg.Endpoints {
 		m.requests.WithLabelValues(e.Name, "ok")
 	}
-	return m, worker.Register(cfg.Registerer, m.requests, m.seconds)
+	return m, worker.Register(cfg.Registerer, "service "+cfg.Name, m.requests, m.seconds)
 }

@@ -17,7 +17,7 @@ func FaultsOf(of string) *Faults { return &Faults{of: of} }
 // If adds a fault where bad is true. Its text has the value and the bound.
 func (f *Faults) If(bad bool, format string, args ...any) {
 	if bad {
-		f.all = append(f.all, fmt.Errorf(f.of+": "+format, args...))
+		f.all = append(f.all, fmt.Errorf("%s: "+format, append([]any{f.of}, args...)...))
 	}
 }
 

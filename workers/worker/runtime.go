@@ -41,14 +41,14 @@ func Defaults(r Runtime) Runtime {
 	return r
 }
 
-// Register registers a worker's metrics.
-func Register(reg prometheus.Registerer, metrics ...prometheus.Collector) error {
+// Register registers the metrics of a worker. of names the worker in the error.
+func Register(reg prometheus.Registerer, of string, metrics ...prometheus.Collector) error {
 	var faults []error
 	for _, m := range metrics {
 		faults = append(faults, reg.Register(m))
 	}
 	if err := errors.Join(faults...); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
+		return fmt.Errorf("register metrics of %s: %w", of, err)
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"parley/workers/worker"
 )
 
@@ -24,6 +26,28 @@ func TestFaultsAreReportedAtOnce(t *testing.T) {
 	faults.If(true, "%d tries: at least 1", 0)
 	if got, want := faults.Err().Error(), "test: no store\ntest: 0 tries: at least 1"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A config's name can come from a caller: it is no format.
+func TestFaultsTakeAnyName(t *testing.T) {
+	t.Parallel()
+	faults := worker.FaultsOf("service 100%d")
+	faults.If(true, "%d requests at once: at least 1", 0)
+	if got, want := faults.Err().Error(), "service 100%d: 0 requests at once: at least 1"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestMetricsAreRegisteredOnce(t *testing.T) {
+	t.Parallel()
+	registry, metric := prometheus.NewRegistry(), prometheus.NewGauge(prometheus.GaugeOpts{Name: "test"})
+	if err := worker.Register(registry, "test", metric); err != nil {
+		t.Fatal(err)
+	}
+	err := worker.Register(registry, "test", metric)
+	if want := "register metrics of test: "; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v, want %s…", err, want)
 	}
 }
 
