@@ -132,7 +132,7 @@ func New(ctx context.Context, cfg Config) (*Edge, error) {
 func (e *Edge) makeParts() {
 	e.services = &services{base: e.base}
 	e.logWatch = &logWatch{base: e.base}
-	reader := &reader{base: e.base, services: e.services, watch: e.logWatch}
+	reader := &reader{base: e.base, services: e.services, logWatch: e.logWatch}
 	e.keys = newSessionKeys(e.base, e.cfg.Heartbeat)
 	for i := range runtime.GOMAXPROCS(0) {
 		e.loops = append(e.loops, newFanoutLoop(i, e.metrics, e.cfg.Heartbeat, e.cfg.AwayAfter, e.keys.refresh, e.now))
@@ -141,7 +141,7 @@ func (e *Edge) makeParts() {
 	e.watches = newWatches(e.base, e.services, e.lives, e.keys.ttl)
 	e.members = newMembership(e.base, e.services, reader, e.lives, e.keys, e.watches)
 	e.marks = &marks{base: e.base, members: e.members, reader: reader}
-	e.sends = &sends{base: e.base, members: e.members, reader: reader}
+	e.sends = &sends{base: e.base, services: e.services, logWatch: e.logWatch, members: e.members, reader: reader}
 	e.requests = &requests{base: e.base, services: e.services, members: e.members}
 	e.api = &httpAPI{base: e.base, auth: e.auth, origins: e.origins, services: e.services, members: e.members, sends: e.sends}
 }

@@ -13,13 +13,13 @@ import (
 type reader struct {
 	*base
 	services *services
-	watch    *logWatch
+	logWatch *logWatch
 }
 
 // after returns a chat's events after a seq from where they stand together:
 // the log, which ends at last for this chat as far as is known, or the store.
 func (rd *reader) after(ctx context.Context, chat schemas.Chat, after, last uint64) (events []schemas.StoredEvent, more bool, err error) {
-	if rd.watch.covers(chat, after, last) {
+	if rd.logWatch.covers(chat, after, last) {
 		return rd.logReader.After(ctx, chat, after, schemas.ResumeEventsMax+1, schemas.ResumeBytesMax)
 	}
 	limit := int64(schemas.PageEventsMax)

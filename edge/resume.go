@@ -27,12 +27,13 @@ const (
 // before the welcome (see gate), and let through chat by chat as each is done.
 type resume struct {
 	*base
-	members *membership
-	reader  *reader
-	session *session
-	bytes   int // sent so far, of all chats
-	chunk   int // queued since there was room
-	result  schemas.Resumed
+	members  *membership
+	reader   *reader
+	logWatch *logWatch
+	session  *session
+	bytes    int // sent so far, of all chats
+	chunk    int // queued since there was room
+	result   schemas.Resumed
 	// since tells by which event the user is in a group: one after it may take it out.
 	since map[schemas.Chat]uint64
 	// entering: the user has just come into the chat, and its first event follows on
@@ -41,7 +42,7 @@ type resume struct {
 }
 
 func newResume(members *membership, s *session) *resume {
-	return &resume{base: members.base, members: members, reader: members.reader, session: s}
+	return &resume{base: members.base, members: members, reader: members.reader, logWatch: members.reader.logWatch, session: s}
 }
 
 // run ends with the frame resumed, whatever came.
@@ -84,7 +85,7 @@ func (r *resume) chats(ctx context.Context, chats []schemas.Chat, held map[schem
 		after := held[chat]
 		last, inLog := lasts[chat]
 		switch {
-		case last > after, !inLog && !r.reader.watch.reaches(chat, after):
+		case last > after, !inLog && !r.logWatch.reaches(chat, after):
 			r.chat(ctx, chat, after, last)
 		case last != after && r.ahead(ctx, chat, after):
 			r.reset(chat, schemas.ResetAhead)

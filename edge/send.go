@@ -22,8 +22,10 @@ const (
 // sends publishes messages to the log, from WebSockets and from HTTP.
 type sends struct {
 	*base
-	members *membership
-	reader  *reader
+	services *services
+	logWatch *logWatch
+	members  *membership
+	reader   *reader
 
 	publisher *streams.Publisher // set by Edge.connect
 }
@@ -95,7 +97,7 @@ func (sn *sends) admit(shard streams.Shard) *schemas.Error {
 	if sn.draining.Load() {
 		return &schemas.Error{Code: schemas.Unavailable, Message: "this node is draining: resume elsewhere", RetryAfter: 1}
 	}
-	if state := sn.reader.watch.state(shard); state != nil && state.behind {
+	if state := sn.logWatch.state(shard); state != nil && state.behind {
 		return &schemas.Error{Code: schemas.Overloaded, Message: "the permanent store is too far behind the log", RetryAfter: 30}
 	}
 	return nil
@@ -123,7 +125,7 @@ func (sn *sends) findSent(ctx context.Context, user schemas.User, send *schemas.
 		return 0, unread(err)
 	}
 	last, inLog := lasts[send.Chat]
-	if inLog && last <= send.After || !inLog && sn.reader.watch.reaches(send.Chat, send.After) {
+	if inLog && last <= send.After || !inLog && sn.logWatch.reaches(send.Chat, send.After) {
 		return 0, nil // nothing has come since
 	}
 	after := send.After

@@ -62,7 +62,7 @@ func (sn *sends) mayDelete(ctx context.Context, m member, chat schemas.Chat, aut
 	case m.role != schemas.Admin:
 		return schemas.Errorf(schemas.Forbidden, "only its author, the owner and admins of %s delete a message", chat)
 	}
-	standing, err := sn.reader.services.standing(ctx, chat, author)
+	standing, err := sn.services.standing(ctx, chat, author)
 	if err != nil && err.Code != schemas.NotMember {
 		return err
 	}
