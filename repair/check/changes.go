@@ -9,7 +9,6 @@ import (
 
 	"parley/schemas"
 	"parley/workers/store"
-	"parley/workers/worker"
 )
 
 // changesMax bounds what is remembered of a shard's edits, deletes, pins and
@@ -140,7 +139,7 @@ func (c *Checker) claimReacted(ctx context.Context, found *comparison) error {
 }
 
 func (c *Checker) reactions(ctx context.Context, chat schemas.Chat, of []store.Event) (map[uint64][]store.Reactions, error) {
-	return worker.Retry(ctx, c.cfg.RetryWithin, func() (map[uint64][]store.Reactions, error) { return c.cfg.Store.Reactions(ctx, chat, of) })
+	return again(ctx, c.cfg.RetryWithin, func() (map[uint64][]store.Reactions, error) { return c.cfg.Store.Reactions(ctx, chat, of) })
 }
 
 // made is what the log makes of a message: persist's fold, once more.

@@ -8,7 +8,6 @@ import (
 
 	"parley/schemas"
 	"parley/workers/store"
-	"parley/workers/worker"
 )
 
 // walkChats checks the rows of each chat by themselves: those in the log's range,
@@ -44,7 +43,7 @@ func (c *Checker) checkChat(ctx context.Context, s *shard, row store.ChatHead) e
 	if err != nil || len(findings) == 0 {
 		return err
 	}
-	heads, err := worker.Retry(ctx, c.cfg.RetryWithin, func() (map[schemas.Chat]store.Head, error) {
+	heads, err := again(ctx, c.cfg.RetryWithin, func() (map[schemas.Chat]store.Head, error) {
 		return c.cfg.Store.Heads(ctx, []schemas.Chat{row.Chat})
 	})
 	if err != nil {

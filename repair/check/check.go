@@ -36,6 +36,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"parley/schemas"
@@ -176,7 +177,7 @@ type shard struct {
 // begin reads how far the shard is stored, and then how far its log goes: what
 // is stored is in the log by then.
 func (c *Checker) begin(ctx context.Context, of streams.Shard) error {
-	committed, err := worker.Retry(ctx, c.cfg.RetryWithin, func() (uint64, error) { return c.cfg.Store.Committed(ctx, of.Token) })
+	committed, err := again(ctx, c.cfg.RetryWithin, func() (uint64, error) { return c.cfg.Store.Committed(ctx, of.Token) })
 	if err != nil {
 		return fmt.Errorf("read row of shard %s: %w", of.Token, err)
 	}
@@ -202,7 +203,7 @@ func (c *Checker) begin(ctx context.Context, of streams.Shard) error {
 }
 
 func (c *Checker) bounds(ctx context.Context, of streams.Shard) (first, last uint64, err error) {
-	bounds, err := worker.Retry(ctx, c.cfg.RetryWithin, func() (bounds [2]uint64, err error) {
+	bounds, err := again(ctx, c.cfg.RetryWithin, func() (bounds [2]uint64, err error) {
 		bounds[0], bounds[1], err = c.cfg.Log.Bounds(ctx, of)
 		return bounds, err
 	})
@@ -219,4 +220,10 @@ type Progress struct {
 // Progress may be called while Run runs.
 func (c *Checker) Progress() Progress {
 	return Progress{Done: c.done.Load(), Total: c.total.Load(), Chats: c.chats.Load(), Rows: c.rows.Load()}
+}
+
+// again repeats a read until it succeeds or its time is over. It waits half a second at
+// first: the workers use the same store.
+func again[T any](ctx context.Context, within time.Duration, read func() (T, error)) (T, error) {
+	return worker.Retry(ctx, backoff.NewExponentialBackOff(), within, read)
 }

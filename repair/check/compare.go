@@ -8,7 +8,6 @@ import (
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/store"
-	"parley/workers/worker"
 )
 
 // comparison is what comparing a chat's part of a window found.
@@ -111,7 +110,7 @@ func (c *Checker) isBefore(ctx context.Context, s *shard, w window, chat schemas
 
 // inLog tells whether the log has an event of chat at seq.
 func (c *Checker) inLog(ctx context.Context, s *shard, chat schemas.Chat, seq uint64) (bool, error) {
-	return worker.Retry(ctx, c.cfg.RetryWithin, func() (bool, error) {
+	return again(ctx, c.cfg.RetryWithin, func() (bool, error) {
 		msgs, _, err := c.cfg.Log.Span(ctx, s.shard, seq, seq, 1, 1)
 		if err != nil || len(msgs) == 0 {
 			return false, err
@@ -243,7 +242,7 @@ func (c *Checker) page(ctx context.Context, chat schemas.Chat, r store.Range) (e
 		events []store.Event
 		more   bool
 	}
-	p, err := worker.Retry(ctx, c.cfg.RetryWithin, func() (p page, err error) {
+	p, err := again(ctx, c.cfg.RetryWithin, func() (p page, err error) {
 		p.events, p.more, err = c.cfg.Store.Page(ctx, chat, r)
 		return p, err
 	})

@@ -8,7 +8,6 @@ import (
 
 	"parley/schemas"
 	"parley/workers/store"
-	"parley/workers/worker"
 )
 
 // membersMax bounds the members of a shard's groups that are remembered, at some
@@ -82,7 +81,7 @@ func (c *Checker) compareMembers(ctx context.Context, s *shard, chat schemas.Cha
 	met := 0
 	var wrong []schemas.User
 	for after := (schemas.User{}); ; {
-		members, err := worker.Retry(ctx, c.cfg.RetryWithin, func() ([]store.Member, error) { return c.cfg.Store.Members(ctx, chat, after, perRead) })
+		members, err := again(ctx, c.cfg.RetryWithin, func() ([]store.Member, error) { return c.cfg.Store.Members(ctx, chat, after, perRead) })
 		if err != nil {
 			return fmt.Errorf("read members of %s: %w", chat, err)
 		}

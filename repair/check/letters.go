@@ -8,7 +8,6 @@ import (
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/dead"
-	"parley/workers/worker"
 )
 
 // letters are the events that persist gave up on. The stream DEAD bounds them by
@@ -32,7 +31,7 @@ func (l *letters) has(of streams.Shard, seq uint64) bool {
 
 // loadLetters adds those that there are now to those that were there before.
 func (c *Checker) loadLetters(ctx context.Context) error {
-	seqs, err := worker.Retry(ctx, c.cfg.RetryWithin, func() (map[letter]struct{}, error) {
+	seqs, err := again(ctx, c.cfg.RetryWithin, func() (map[letter]struct{}, error) {
 		seqs := make(map[letter]struct{})
 		for l, err := range dead.List(ctx, c.cfg.JetStream, streams.PersistConsumer) {
 			switch {

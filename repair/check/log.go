@@ -11,7 +11,6 @@ import (
 	"parley/schemas"
 	"parley/streams"
 	"parley/workers/store"
-	"parley/workers/worker"
 )
 
 // One question to the log asks for that much: what a connection carries in a moment.
@@ -74,7 +73,7 @@ func (c *Checker) readWindow(ctx context.Context, s *shard, from uint64) (window
 	w := window{from: from, upto: from - 1}
 	for bytes := 0; w.upto < s.committed && len(w.msgs) < c.cfg.WindowEvents && bytes < c.cfg.WindowBytes; {
 		limit := min(spanEvents, c.cfg.WindowEvents-len(w.msgs))
-		span, err := worker.Retry(ctx, c.cfg.RetryWithin, func() (span window, err error) {
+		span, err := again(ctx, c.cfg.RetryWithin, func() (span window, err error) {
 			span.msgs, span.upto, err = c.cfg.Log.Span(ctx, s.shard, w.upto+1, s.committed, limit, spanBytes)
 			return span, err
 		})
@@ -166,7 +165,7 @@ func (c *Checker) compareHeads(ctx context.Context, s *shard, newest map[schemas
 	for len(chats) > 0 {
 		part := chats[:min(len(chats), 1000)]
 		chats = chats[len(part):]
-		heads, err := worker.Retry(ctx, c.cfg.RetryWithin, func() (map[schemas.Chat]store.Head, error) { return c.cfg.Store.Heads(ctx, part) })
+		heads, err := again(ctx, c.cfg.RetryWithin, func() (map[schemas.Chat]store.Head, error) { return c.cfg.Store.Heads(ctx, part) })
 		if err != nil {
 			return fmt.Errorf("read heads of %d chats: %w", len(part), err)
 		}

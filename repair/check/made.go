@@ -10,7 +10,6 @@ import (
 
 	"parley/schemas"
 	"parley/workers/store"
-	"parley/workers/worker"
 )
 
 // targetsPerRead bounds the messages whose rows, edits and reactions are read at once.
@@ -60,7 +59,7 @@ func (c *Checker) compareTargets(ctx context.Context, s *shard, chat schemas.Cha
 	if err != nil {
 		return fmt.Errorf("read reactions of %s: %w", chat, err)
 	}
-	edits, err := worker.Retry(ctx, c.cfg.RetryWithin, func() ([]store.Edit, error) { return c.cfg.Store.Edits(ctx, chat, rows) })
+	edits, err := again(ctx, c.cfg.RetryWithin, func() ([]store.Edit, error) { return c.cfg.Store.Edits(ctx, chat, rows) })
 	if err != nil {
 		return fmt.Errorf("read edits of %s: %w", chat, err)
 	}
@@ -88,7 +87,7 @@ func (c *Checker) compareTargets(ctx context.Context, s *shard, chat schemas.Cha
 }
 
 func (c *Checker) events(ctx context.Context, chat schemas.Chat, seqs []uint64) ([]store.Event, error) {
-	rows, err := worker.Retry(ctx, c.cfg.RetryWithin, func() ([]store.Event, error) { return c.cfg.Store.Events(ctx, chat, seqs) })
+	rows, err := again(ctx, c.cfg.RetryWithin, func() ([]store.Event, error) { return c.cfg.Store.Events(ctx, chat, seqs) })
 	if err != nil {
 		return nil, fmt.Errorf("read %d rows of %s: %w", len(seqs), chat, err)
 	}

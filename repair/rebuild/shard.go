@@ -92,7 +92,7 @@ func (s *shard) run(ctx context.Context) error {
 	group.Go(func() error {
 		defer close(batches)
 		for next := s.from; next <= s.last; {
-			b, err := worker.Retry(ctx, s.cfg.RetryWithin, func() (b span, err error) {
+			b, err := worker.Retry(ctx, worker.BackOff(time.Second), s.cfg.RetryWithin, func() (b span, err error) {
 				b.msgs, b.upto, err = s.cfg.Log.Span(ctx, s.shard, next, s.last, s.cfg.BatchEventsMax, s.cfg.BatchBytesMax)
 				return b, err
 			})
@@ -158,7 +158,7 @@ func (s *shard) bury(ctx context.Context, e fold.Entry, reason error) error {
 // apply commits events up to a sequence. A batch that the store will never take
 // is halved until the event at fault is alone; that one goes to DEAD.
 func (s *shard) apply(ctx context.Context, events []fold.Event, upto uint64) error {
-	_, err := worker.Retry(ctx, s.cfg.RetryWithin, func() (struct{}, error) {
+	_, err := worker.Retry(ctx, worker.BackOff(time.Second), s.cfg.RetryWithin, func() (struct{}, error) {
 		err := s.applyOnce(ctx, events, upto)
 		if errors.Is(err, store.ErrBatch) || errors.Is(err, ErrOwned) || errors.Is(err, ErrBeyondLog) {
 			err = backoff.Permanent(err)

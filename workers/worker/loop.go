@@ -72,13 +72,14 @@ func Linger(ctx context.Context, within time.Duration) (work context.Context, en
 }
 
 // Retry tries a step until it succeeds, ctx ends, or the time is over: a leader that
-// changes or a store that restarts does not end hours of work.
-func Retry[T any](ctx context.Context, within time.Duration, step func() (T, error)) (T, error) {
+// changes or a store that restarts does not end hours of work. wait is the wait between
+// two tries.
+func Retry[T any](ctx context.Context, wait backoff.BackOff, within time.Duration, step func() (T, error)) (T, error) {
 	return backoff.Retry(ctx, func() (T, error) {
 		value, err := step()
 		if err != nil && ctx.Err() != nil {
 			err = backoff.Permanent(ctx.Err())
 		}
 		return value, err
-	}, backoff.WithBackOff(BackOff(time.Second)), backoff.WithMaxElapsedTime(within))
+	}, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(within))
 }

@@ -108,11 +108,11 @@ func TestRetryEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("away")
 		began, tries := time.Now(), 0
-		_, err := worker.Retry(t.Context(), 10*time.Second, func() (int, error) { tries++; return 0, away })
+		_, err := worker.Retry(t.Context(), worker.BackOff(time.Second), 10*time.Second, func() (int, error) { tries++; return 0, away })
 		if took := time.Since(began); !errors.Is(err, away) || tries < 5 || took > 15*time.Second {
 			t.Errorf("%d tries in %s: %v", tries, took, err)
 		}
-		if n, err := worker.Retry(t.Context(), time.Second, func() (int, error) { return 7, nil }); n != 7 || err != nil {
+		if n, err := worker.Retry(t.Context(), worker.BackOff(time.Second), time.Second, func() (int, error) { return 7, nil }); n != 7 || err != nil {
 			t.Errorf("got %d, %v", n, err)
 		}
 	})
