@@ -101,11 +101,11 @@ func (w *workers) run(p *process, started func()) error {
 		if !w.runs(name) {
 			continue
 		}
-		worker, err := w.newWorker(p, name, js, log, publisher, &answering)
+		made, err := w.newWorker(p, name, js, log, publisher, &answering)
 		if err != nil {
 			return err
 		}
-		runs = append(runs, worker.Run)
+		runs = append(runs, made.Run)
 	}
 	runs = append(runs, func(ctx context.Context) error {
 		if answering.await(ctx) == nil {
