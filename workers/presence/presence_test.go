@@ -2,6 +2,7 @@ package presence_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -38,6 +39,7 @@ func newWorld(t *testing.T, options streamstest.Options) *world {
 func (w *world) start() (stop func()) {
 	w.T.Helper()
 	again := w.Subscribe(streams.PresenceAgain)
+	w.awaitProbe(streams.PresenceAgain, again)
 	w.metrics = prometheus.NewRegistry()
 	started := make(chan struct{})
 	worker, err := presence.New(presence.Config{
@@ -81,12 +83,37 @@ func (w *world) publish(user, session string, header nats.Header, value []byte) 
 	}
 }
 
-// watch has changes of users kept for wantTold.
+// watch keeps changes of users for wantTold. In a cluster a subscription reaches the
+// worker's server a moment after the edge's own, so watch probes the way between them.
 func (w *world) watch(users ...string) {
 	w.T.Helper()
 	for _, user := range users {
-		w.told[user] = w.Subscribe(streams.PresenceOf(workerstest.User(user)))
+		subject := streams.PresenceOf(workerstest.User(user))
+		w.told[user] = w.Subscribe(subject)
+		w.awaitProbe(subject, w.told[user])
 	}
+}
+
+// awaitProbe returns once sub delivers what the worker publishes; no probe stays behind.
+func (w *world) awaitProbe(subject string, sub *nats.Subscription) {
+	w.T.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	for i := 0; time.Now().Before(deadline); i++ {
+		probe := fmt.Sprint("probe ", i)
+		if err := w.NATS.Publish(subject, []byte(probe)); err != nil {
+			w.T.Fatal(err)
+		}
+		for {
+			msg, err := sub.NextMsg(100 * time.Millisecond)
+			if err != nil {
+				break // the next probe tries again
+			}
+			if string(msg.Data) == probe {
+				return
+			}
+		}
+	}
+	w.T.Fatalf("the edge does not receive what the worker publishes on %s", subject)
 }
 
 func (w *world) wantTold(user string, status schemas.Status) schemas.PresenceChange {
@@ -371,6 +398,7 @@ func TestLostBucketIsMadeAgain(t *testing.T) {
 				w.wantTold(user, schemas.Online)
 			}
 			again := w.Subscribe(streams.PresenceAgain)
+			w.awaitProbe(streams.PresenceAgain, again)
 			if err := w.JetStream.DeleteStream(t.Context(), streams.PresenceStream); err != nil {
 				t.Fatal(err)
 			}
