@@ -20,13 +20,12 @@ cluster *flags:
 test *flags:
     go test {{ flags }} ./...
 
-# Run all tests with the race detector. Those of a whole production system, of a
-# Cassandra that dies, and of full buckets run without it and by themselves. With it, the
-# first waits for the machine, the second finds the CQL driver's own races, and the third
-# spends minutes on full buckets, which one goroutine writes.
+# Run all tests with the race detector. The tests of a whole production system, and of a
+# Cassandra that dies, run without it and by themselves: with it, the first waits for the
+# machine, and the second finds the CQL driver's own races.
 race:
-    GOFLAGS=-race go test -timeout 20m -skip '^TestProductionParts|^TestBucketsAreRebuilt' ./...
-    go test -timeout 20m -run '^TestProductionParts|^TestKilledDatabase|^TestPausedDatabase|^TestBucketsAreRebuilt' ./tests/production ./tests/database ./repair/check
+    GOFLAGS=-race go test -timeout 20m -skip '^TestProductionParts' ./...
+    go test -timeout 20m -run '^TestProductionParts|^TestKilledDatabase|^TestPausedDatabase' ./tests/production ./tests/database
 
 # Check formatting, vet, staticcheck.
 lint:

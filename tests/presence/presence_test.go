@@ -17,8 +17,8 @@ import (
 )
 
 var (
-	presenceHeartbeat = flag.Duration("presence-heartbeat", 4*time.Second, "the edges' heartbeat: a key lives for 2.5 of them")
-	presenceCut       = flag.Duration("presence-cut", 4*time.Second, "how long NATS is cut off: 60s at a heartbeat of 30s")
+	presenceHeartbeat = flag.Duration("presence-heartbeat", 4*time.Second*slowness, "the edges' heartbeat: a key lives for 2.5 of them")
+	presenceCut       = flag.Duration("presence-cut", 6*time.Second*slowness, "how long NATS is cut off: 60s at a heartbeat of 30s")
 	presenceSessions  = flag.Int("presence-sessions", 1000, "sessions of the edge that is killed")
 )
 
