@@ -63,7 +63,7 @@ func newLogFill(r *run, layout streams.Layout) *logFill {
 	return f
 }
 
-// logChat returns the user who begins the i-th chat of the log, and the chat.
+// logChat returns the i-th chat of the log, and its first sender.
 func logChat(r *run, i int) (schemas.User, schemas.Chat) {
 	from := r.user("u%d", i/userChats)
 	return from, schemas.DirectChat(from, r.user("v%d", i%userChats))

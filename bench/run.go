@@ -16,7 +16,7 @@ type run struct {
 	cfg     Config
 	sizes   sizes
 	target  *Target
-	name    string // distinguishes the users and messages of this run from those of other runs
+	name    string // part of the names of this run's users and messages: no other run has it
 	results []Result
 	served  kindOfServer // the kind for which target was started
 }

@@ -68,7 +68,7 @@ func openSession(ctx context.Context, target *Target, user schemas.User, resume 
 	return s, nil
 }
 
-// openSessionOfMany connects a user who receives the events of many chats. Each
+// openSessionOfMany connects a user that receives the events of many chats. Each
 // chat's order is checked by itself.
 func openSessionOfMany(ctx context.Context, target *Target, user schemas.User, bufferBytes int) (*session, error) {
 	s, err := openSession(ctx, target, user, "", bufferBytes)

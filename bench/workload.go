@@ -15,7 +15,7 @@ type (
 	connectionWorkloads struct{ *run }
 	// storageWorkloads measure the log, and the permanent store behind it.
 	storageWorkloads struct{ *run }
-	// groupWorkloads measure users who have many chats, and groups of many users.
+	// groupWorkloads measure users with many chats, and groups of many users.
 	groupWorkloads struct{ *run }
 	// presenceWorkloads measure the cost and the delay of presence.
 	presenceWorkloads struct{ *run }

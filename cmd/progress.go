@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// progressEvery is how often a line tells how far a command is.
+// progressEvery is the time between two lines of progress.
 const progressEvery = 2 * time.Second
 
 // withProgress runs work, and says meanwhile on stderr how far it is.
